@@ -1,1 +1,7 @@
-"""Enformer."""
+"""Enformer in Keras 3: DNA sequence to expression and epigenomic tracks, on TensorFlow, JAX or torch."""
+
+from enformer_keras.enformer import BIN_SIZE, Enformer
+from enformer_keras.sequence import one_hot_encode
+from enformer_keras.sonnet_checkpoint import load_sonnet_checkpoint
+
+__all__ = ["BIN_SIZE", "Enformer", "load_sonnet_checkpoint", "one_hot_encode"]

@@ -1,0 +1,356 @@
+"""The Enformer model as a functional Keras graph."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from enformer_keras.layers import (
+    RelativeMultiHeadAttention,
+    SoftmaxPooling1D,
+    SynchronizedBatchNormalization,
+    TargetLengthCrop1D,
+    gelu,
+)
+
+# The stem and six tower blocks each halve the sequence.
+BIN_SIZE = 128
+NUM_TOWER_BLOCKS = 6
+HUMAN_TRACKS = 5313
+MOUSE_TRACKS = 1643
+POOLING_TYPES = ("attention", "max")
+
+# Sonnet's linear and convolution weights: truncated normal of stddev 1 / sqrt(fan_in) before the truncation.
+# Keras's VarianceScaling divides by this constant to restore the variance that truncation takes; undo that.
+_TRUNCATION = 0.87962566103423978
+
+
+def _fan_in_initializer() -> keras.initializers.Initializer:
+    return keras.initializers.VarianceScaling(
+        scale=_TRUNCATION**2, mode="fan_in", distribution="truncated_normal"
+    )
+
+
+def tower_filters(channels: int, divisible_by: int) -> list[int]:
+    """Filters of the tower's six blocks: geometric from ``channels / 2`` to ``channels``, rounded.
+
+    Args:
+        channels: Width of the transformer.
+        divisible_by: The filters are rounded to multiples of this.
+
+    Returns:
+        Six numbers of filters.
+
+    Source: Enformer, Methods, "Model architecture" (conv tower).
+    """
+    start = channels // 2
+    growth = math.exp(math.log(channels / start) / (NUM_TOWER_BLOCKS - 1))
+    return [round(start * growth**block / divisible_by) * divisible_by for block in range(NUM_TOWER_BLOCKS)]
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class Enformer(keras.Model):
+    """Enformer: tracks along the genome from DNA sequence.
+
+    Args:
+        channels: Width of the transformer; the embeddings are twice as wide. A multiple of ``2 * num_heads``
+            and of ``filters_divisible_by``, and ``channels // num_heads`` is a multiple of 6.
+        num_transformer_layers: Transformer blocks.
+        num_heads: Attention heads of a block.
+        pooling_type: ``"attention"`` (softmax pooling) or ``"max"``.
+        heads: Number of tracks of each output head, by name.
+        sequence_length: Input window in bp, a multiple of 128.
+        target_length: Bins of 128 bp to predict, from the window's centre. ``None`` keeps all.
+        key_size: Width of a head's queries and keys.
+        filters_divisible_by: The tower's filters are rounded to multiples of this; narrow models need less
+            than the paper's 128.
+        dropout_rate: Dropout in transformer blocks; an eighth of it before the embeddings.
+        attention_dropout: Dropout of attention weights.
+        position_dropout: Dropout of positional features.
+        **kwargs: Arguments of ``keras.Model`` (``name``, ``dtype``).
+
+    Input: one-hot DNA ``[batch, sequence_length, 4]`` in the order A, C, G, T. Output: a dict from each head's
+    name to ``[batch, target_length, tracks]``, not negative.
+
+    Raises:
+        ValueError: An argument cannot work; the message names it and the allowed values.
+
+    Example:
+        >>> model = Enformer(channels=96, num_transformer_layers=1, num_heads=4, heads={"ecoli": 4},
+        ...                  sequence_length=4096, target_length=16, filters_divisible_by=16)
+        >>> model.predict(one_hot_encode(["ACGT" * 1024]))["ecoli"].shape
+        (1, 16, 4)
+
+    Source: Avsec et al. 2021, "Effective gene expression prediction from sequence by integrating long-range
+    interactions", Methods and Extended Data Fig. 1.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1536,
+        num_transformer_layers: int = 11,
+        num_heads: int = 8,
+        pooling_type: str = "attention",
+        heads: Mapping[str, int] | None = None,
+        sequence_length: int = 196_608,
+        target_length: int | None = 896,
+        key_size: int = 64,
+        filters_divisible_by: int = 128,
+        dropout_rate: float = 0.4,
+        attention_dropout: float = 0.05,
+        position_dropout: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else dict(heads)
+        _check_arguments(
+            channels=channels,
+            num_transformer_layers=num_transformer_layers,
+            num_heads=num_heads,
+            pooling_type=pooling_type,
+            heads=heads,
+            sequence_length=sequence_length,
+            target_length=target_length,
+            key_size=key_size,
+            filters_divisible_by=filters_divisible_by,
+            rates={
+                "dropout_rate": dropout_rate,
+                "attention_dropout": attention_dropout,
+                "position_dropout": position_dropout,
+            },
+        )
+        dtype = kwargs.pop("dtype", None)
+        layer = functools.partial(_make_layer, dtype)
+
+        def conv_block(x: keras.KerasTensor, filters: int, width: int, name: str) -> keras.KerasTensor:
+            x = layer(SynchronizedBatchNormalization, name=f"{name}_norm")(x)
+            x = layer(keras.layers.Activation, gelu, name=f"{name}_gelu")(x)
+            return convolution(x, filters, width, f"{name}_conv")
+
+        def convolution(x: keras.KerasTensor, filters: int, width: int, name: str) -> keras.KerasTensor:
+            if width == 1:  # a matrix product by any other name, and faster as one
+                return linear(x, filters, name)
+            return layer(
+                keras.layers.Conv1D,
+                filters,
+                width,
+                padding="same",
+                kernel_initializer=_fan_in_initializer(),
+                name=name,
+            )(x)
+
+        def linear(x: keras.KerasTensor, units: int, name: str, activation: Any = None) -> keras.KerasTensor:
+            return layer(
+                keras.layers.Dense,
+                units,
+                activation=activation,
+                kernel_initializer=_fan_in_initializer(),
+                name=name,
+            )(x)
+
+        def residual(x: keras.KerasTensor, branch: keras.KerasTensor, name: str) -> keras.KerasTensor:
+            return layer(keras.layers.Add, name=name)([x, branch])
+
+        def pool(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+            if pooling_type == "attention":
+                return layer(SoftmaxPooling1D, 2, name=name)(x)
+            return layer(keras.layers.MaxPooling1D, 2, padding="same", name=name)(x)
+
+        def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
+            return layer(keras.layers.Dropout, rate, name=name)(x)
+
+        # === Stem ===
+        inputs = keras.Input((sequence_length, 4), name="sequence")
+        x = convolution(inputs, channels // 2, 15, "stem_conv")
+        x = residual(x, conv_block(x, channels // 2, 1, "stem_pointwise"), "stem_residual")
+        x = pool(x, "stem_pool")
+
+        # === Tower ===
+        for block, filters in enumerate(tower_filters(channels, filters_divisible_by)):
+            name = f"tower_{block}"
+            x = conv_block(x, filters, 5, name)
+            x = residual(x, conv_block(x, filters, 1, f"{name}_pointwise"), f"{name}_residual")
+            x = pool(x, f"{name}_pool")
+
+        # === Transformer ===
+        for block in range(num_transformer_layers):
+            name = f"transformer_{block}"
+            branch = layer(keras.layers.LayerNormalization, epsilon=1e-5, name=f"{name}_attention_norm")(x)
+            branch = layer(
+                RelativeMultiHeadAttention,
+                num_heads=num_heads,
+                key_size=key_size,
+                value_size=channels // num_heads,
+                num_position_features=channels // num_heads,
+                attention_dropout=attention_dropout,
+                position_dropout=position_dropout,
+                name=f"{name}_attention",
+            )(branch)
+            branch = dropout(branch, dropout_rate, f"{name}_attention_dropout")
+            x = residual(x, branch, f"{name}_attention_residual")
+
+            branch = layer(keras.layers.LayerNormalization, epsilon=1e-5, name=f"{name}_mlp_norm")(x)
+            branch = linear(branch, channels * 2, f"{name}_mlp_expand")
+            branch = dropout(branch, dropout_rate, f"{name}_mlp_expand_dropout")
+            branch = layer(keras.layers.Activation, "relu", name=f"{name}_mlp_relu")(branch)
+            branch = linear(branch, channels, f"{name}_mlp_project")
+            branch = dropout(branch, dropout_rate, f"{name}_mlp_project_dropout")
+            x = residual(x, branch, f"{name}_mlp_residual")
+
+        # === Crop and final pointwise block ===
+        if target_length is not None:
+            x = layer(TargetLengthCrop1D, target_length, name="crop")(x)
+        x = conv_block(x, channels * 2, 1, "final_pointwise")
+        x = dropout(x, dropout_rate / 8, "final_dropout")
+        embeddings = layer(keras.layers.Activation, gelu, name="embeddings")(x)
+
+        # === Heads ===
+        outputs = {
+            head: linear(embeddings, tracks, f"head_{head}", activation="softplus")
+            for head, tracks in heads.items()
+        }
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+
+        # === Config ===
+        self.channels = channels
+        self.num_transformer_layers = num_transformer_layers
+        self.num_heads = num_heads
+        self.pooling_type = pooling_type
+        self.heads = heads
+        self.sequence_length = sequence_length
+        self.target_length = target_length
+        self.key_size = key_size
+        self.filters_divisible_by = filters_divisible_by
+        self.dropout_rate = dropout_rate
+        self.attention_dropout = attention_dropout
+        self.position_dropout = position_dropout
+        self._dtype_argument = dtype
+
+    @functools.cached_property
+    def trunk(self) -> keras.Model:
+        """The model without its heads; shares the weights.
+
+        Input ``[batch, sequence_length, 4]``, output embeddings ``[batch, target_length, 2 * channels]``.
+        """
+        return keras.Model(self.inputs, self.get_layer("embeddings").output, name=f"{self.name}_trunk")
+
+    def head_model(self, head: str) -> keras.Model:
+        """The model with one head; shares the weights.
+
+        Args:
+            head: Name of a head.
+
+        Returns:
+            A model from ``[batch, sequence_length, 4]`` to ``[batch, target_length, tracks]``.
+
+        Raises:
+            ValueError: There is no such head.
+        """
+        if head not in self.heads:
+            raise ValueError(f"head={head!r} is not among the model's heads {sorted(self.heads)}")
+        return keras.Model(self.inputs, self.get_layer(f"head_{head}").output, name=f"{self.name}_{head}")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every constructor argument."""
+        config = {
+            "channels": self.channels,
+            "num_transformer_layers": self.num_transformer_layers,
+            "num_heads": self.num_heads,
+            "pooling_type": self.pooling_type,
+            "heads": dict(self.heads),
+            "sequence_length": self.sequence_length,
+            "target_length": self.target_length,
+            "key_size": self.key_size,
+            "filters_divisible_by": self.filters_divisible_by,
+            "dropout_rate": self.dropout_rate,
+            "attention_dropout": self.attention_dropout,
+            "position_dropout": self.position_dropout,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+        if self._dtype_argument is not None:
+            policy = keras.dtype_policies.get(self._dtype_argument)
+            config["dtype"] = keras.dtype_policies.serialize(policy)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Enformer":
+        """Build the model that `get_config` describes."""
+        config = dict(config)
+        if isinstance(config.get("dtype"), dict):
+            config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
+        return cls(**config)
+
+
+def _make_layer(dtype: Any, layer: type[keras.layers.Layer], *args: Any, **kwargs: Any) -> keras.layers.Layer:
+    return layer(*args, dtype=dtype, **kwargs)
+
+
+def _check_arguments(
+    *,
+    channels: int,
+    num_transformer_layers: int,
+    num_heads: int,
+    pooling_type: str,
+    heads: dict[str, int],
+    sequence_length: int,
+    target_length: int | None,
+    key_size: int,
+    filters_divisible_by: int,
+    rates: dict[str, float],
+) -> None:
+    positive = {
+        "channels": channels,
+        "num_heads": num_heads,
+        "sequence_length": sequence_length,
+        "key_size": key_size,
+        "filters_divisible_by": filters_divisible_by,
+    }
+    for argument, value in positive.items():
+        if not _is_integer(value) or value < 1:
+            raise ValueError(f"{argument} must be a positive integer, got {value!r}")
+    if not _is_integer(num_transformer_layers) or num_transformer_layers < 0:
+        raise ValueError(
+            f"num_transformer_layers must be an integer of at least 0, got {num_transformer_layers!r}"
+        )
+    if channels % 2 or channels % filters_divisible_by:
+        raise ValueError(
+            f"channels={channels} must be even and a multiple of filters_divisible_by={filters_divisible_by}"
+        )
+    if channels % num_heads or (channels // num_heads) % 6:
+        raise ValueError(
+            f"channels={channels} with num_heads={num_heads}: channels must be a multiple of "
+            f"6 * num_heads = {6 * num_heads}, so that each head gets whole values and positional features"
+        )
+    if min(tower_filters(channels, filters_divisible_by)) < 1:
+        raise ValueError(
+            f"filters_divisible_by={filters_divisible_by} rounds the tower's first filters ({channels // 2}) "
+            f"to 0; allowed are divisors of channels={channels} below {channels}"
+        )
+    if pooling_type not in POOLING_TYPES:
+        raise ValueError(f"pooling_type must be one of {POOLING_TYPES}, got {pooling_type!r}")
+    if sequence_length % BIN_SIZE:
+        raise ValueError(f"sequence_length={sequence_length} must be a multiple of {BIN_SIZE} bp")
+    if not heads:
+        raise ValueError("heads must name at least one head, such as heads={'human': 5313}")
+    for head, tracks in heads.items():
+        if not isinstance(head, str) or not head.isidentifier():
+            raise ValueError(f"heads: {head!r} must be a name of letters, digits and underscores")
+        if not _is_integer(tracks) or tracks < 1:
+            raise ValueError(f"heads: {head!r} must have a positive number of tracks, got {tracks!r}")
+    bins = sequence_length // BIN_SIZE
+    if target_length is not None and (
+        not _is_integer(target_length) or not 0 < target_length <= bins or (bins - target_length) % 2
+    ):
+        raise ValueError(
+            f"target_length={target_length!r} cannot be cut from the centre of the {bins} bins of "
+            f"sequence_length={sequence_length}: allowed are None and {2 - bins % 2}, {4 - bins % 2}, ..., {bins}"
+        )
+    for argument, rate in rates.items():
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"{argument} must be at least 0 and below 1, got {rate!r}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,61 @@
+"""Batch normalization over the whole batch, however many devices share it."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalization with statistics of the whole batch on every backend.
+
+    Keras offers ``synchronized=True`` on TensorFlow only, where each replica would otherwise see its own
+    share of the batch. On JAX a sharded batch is one array, so its statistics are those of the whole batch
+    anyway; torch runs on one device here. The choice is therefore made where the layer is built and never
+    saved: a model written on one backend opens on another.
+
+    Args:
+        momentum: Share of the old moving statistics that one training step keeps.
+        epsilon: Added to the variance.
+        **kwargs: Further arguments of ``keras.layers.BatchNormalization``.
+
+    Shapes: any, channels last; unchanged.
+
+    Source: Enformer, Methods (cross-replica batch normalization, decay 0.9); Sonnet's defaults for epsilon.
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        kwargs.pop("synchronized", None)
+        super().__init__(
+            momentum=momentum,
+            epsilon=epsilon,
+            synchronized=keras.backend.backend() == "tensorflow",
+            **kwargs,
+        )
+
+    def _moments(
+        self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        if mask is not None or not self.synchronized:
+            return super()._moments(inputs, mask)
+        # Keras's synchronized variance is E[x^2] - E[x]^2, whose cancellation alone moves gradient norms of
+        # the reference by 1e-3; the mean of squared differences costs no digits. It is Keras's all-reduce all
+        # the same, given a replica's sums instead of its activations. The gradient through the mean inside
+        # the square is zero.
+        mean = self._mean_of_all_replicas(inputs)
+        return mean, self._mean_of_all_replicas(ops.square(inputs - ops.stop_gradient(mean)))
+
+    def _mean_of_all_replicas(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Mean per channel; replicas may hold different numbers of examples."""
+        local_sum = ops.sum(x, axis=self._reduction_axes)
+        count = ops.cast(ops.size(x), x.dtype) / local_sum.shape[0]
+        local = ops.concatenate([local_sum, ops.reshape(count, (1,))])
+        across, _ = ops.moments(local[None], axes=[0], synchronized=True)
+        return across[:-1] / across[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments, without the choice that belongs to the backend."""
+        config = super().get_config()
+        config.pop("synchronized", None)
+        return config

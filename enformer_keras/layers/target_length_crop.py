@@ -1,0 +1,52 @@
+"""Crop of the bins at the window's ends, which see too little context to be predicted."""
+
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class TargetLengthCrop1D(keras.layers.Layer):
+    """Keep the central ``target_length`` bins.
+
+    Args:
+        target_length: Bins to keep. As many are cropped on the left as on the right.
+        **kwargs: Arguments of ``keras.layers.Layer``.
+
+    Input shape: ``[batch, bins, channels]``. Output shape: ``[batch, target_length, channels]``.
+
+    Raises:
+        ValueError: There are fewer bins than ``target_length``, or an odd number is left over (the reference
+            returns one bin too many then).
+
+    Source: Enformer, Methods, "Model architecture" (cropping layer).
+    """
+
+    def __init__(self, target_length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if int(target_length) != target_length or target_length < 1:
+            raise ValueError(f"target_length must be a positive integer, got {target_length!r}")
+        self.target_length = int(target_length)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Check that the crop is even and not negative."""
+        excess = input_shape[1] - self.target_length
+        if excess < 0 or excess % 2:
+            raise ValueError(
+                f"target_length={self.target_length} cannot be cut from the centre of {input_shape[1]} bins: "
+                f"allowed is any number from {2 - input_shape[1] % 2} to {input_shape[1]} that leaves an even "
+                "number of bins to crop"
+            )
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Crop ``[batch, bins, channels]`` to ``[batch, target_length, channels]``."""
+        start = (inputs.shape[1] - self.target_length) // 2
+        return inputs[:, start : start + self.target_length]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return ``(batch, target_length, channels)``."""
+        return input_shape[0], self.target_length, input_shape[2]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {**super().get_config(), "target_length": self.target_length}

@@ -1,0 +1,171 @@
+"""The model's arguments, its parts, and what survives saving."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from enformer_keras import Enformer, one_hot_encode
+
+TINY = {
+    "channels": 48,
+    "num_transformer_layers": 1,
+    "num_heads": 2,
+    "heads": {"ecoli": 4, "yeast": 2},
+    "sequence_length": 1024,
+    "target_length": 4,
+    "key_size": 8,
+    "filters_divisible_by": 8,
+}
+
+
+def random_one_hot(batch=2, length=1024):
+    rng = np.random.default_rng(1)
+    return np.eye(4, dtype="float32")[rng.integers(0, 4, size=(batch, length))]
+
+
+@pytest.mark.parametrize("pooling_type", ["attention", "max"])
+def test_shapes(pooling_type):
+    model = Enformer(**TINY, pooling_type=pooling_type)
+    outputs = model.predict(random_one_hot(), verbose=0)
+    assert {head: output.shape for head, output in outputs.items()} == {
+        "ecoli": (2, 4, 4),
+        "yeast": (2, 4, 2),
+    }
+    assert all((output >= 0).all() for output in outputs.values())
+    assert model.trunk.output_shape == (None, 4, 96)
+    np.testing.assert_array_equal(
+        model.head_model("yeast").predict(random_one_hot(), verbose=0), outputs["yeast"]
+    )
+
+
+def test_no_crop():
+    assert Enformer(**{**TINY, "target_length": None}).output["ecoli"].shape == (None, 8, 4)
+
+
+def test_config_keeps_every_argument():
+    arguments = {
+        **TINY,
+        "pooling_type": "max",
+        "dropout_rate": 0.3,
+        "attention_dropout": 0.1,
+        "position_dropout": 0.02,
+        "name": "mine",
+        "dtype": "mixed_bfloat16",
+    }
+    model = Enformer(**arguments)
+    copy = Enformer.from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    for argument in arguments.keys() - {"dtype"}:
+        assert copy.get_config()[argument] == arguments[argument]
+    assert copy.get_layer("tower_0_conv").compute_dtype == "bfloat16"
+
+
+def test_saved_model_gives_the_same_numbers(tmp_path):
+    model = Enformer(**TINY)
+    x = random_one_hot()
+    model.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.Poisson())
+    model.fit(x, {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 2))}, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert isinstance(loaded, Enformer)
+    expected, found = model.predict(x, verbose=0), loaded.predict(x, verbose=0)
+    for head in TINY["heads"]:
+        np.testing.assert_array_equal(found[head], expected[head])
+    assert int(loaded.optimizer.iterations) == 2
+
+
+def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
+    model = Enformer(**TINY)
+    count = len(model.weights)
+    model.trunk, model.head_model("ecoli")
+    assert len(model.weights) == count
+    model.save(tmp_path / "model.keras")
+    assert len(keras.saving.load_model(tmp_path / "model.keras").weights) == count
+    head = model.head_model("ecoli")
+    head.compile("adam", loss="poisson")
+    before = keras.ops.convert_to_numpy(model.get_layer("stem_conv").kernel)
+    head.fit(random_one_hot(), np.ones((2, 4, 4)), verbose=0)
+    assert not np.array_equal(before, keras.ops.convert_to_numpy(model.get_layer("stem_conv").kernel))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("channels", 50, "multiple of filters_divisible_by=8"),
+        ("channels", 40, r"multiple of 6 \* num_heads = 12"),
+        ("channels", 0, "positive integer"),
+        ("num_heads", 5, r"multiple of 6 \* num_heads = 30"),
+        ("filters_divisible_by", 48, "divisors of channels=48"),
+        ("num_transformer_layers", -1, "at least 0"),
+        ("pooling_type", "mean", "attention.*max"),
+        ("heads", {}, "at least one head"),
+        ("heads", {"ecoli": 0}, "positive number of tracks"),
+        ("heads", {"e coli": 4}, "letters, digits and underscores"),
+        ("sequence_length", 1000, "multiple of 128"),
+        ("target_length", 3, r"None and 2, 4, \.\.\., 8"),
+        ("target_length", 10, r"None and 2, 4, \.\.\., 8"),
+        ("target_length", 0, r"None and 2, 4, \.\.\., 8"),
+        ("dropout_rate", 1.0, "below 1"),
+    ],
+)
+def test_arguments_that_cannot_work(argument, value, allowed):
+    with pytest.raises(ValueError, match=allowed) as error:
+        Enformer(**{**TINY, argument: value})
+    assert argument in str(error.value)
+
+
+def test_unknown_head():
+    with pytest.raises(ValueError, match=r"head='human'.*\['ecoli', 'yeast'\]"):
+        Enformer(**TINY).head_model("human")
+
+
+def test_initial_weights_have_the_reference_distribution():
+    keras.utils.set_random_seed(3)
+    model = Enformer(**{**TINY, "channels": 192, "filters_divisible_by": 32})
+    kernel = keras.ops.convert_to_numpy(model.get_layer("transformer_0_mlp_expand").kernel)
+    limit = 1 / np.sqrt(192)  # truncated normal: stddev before truncation 1/sqrt(fan_in), cut at two of them
+    assert 1.9 * limit < np.abs(kernel).max() <= 2 * limit
+    np.testing.assert_allclose(kernel.std(), 0.8796 * limit, rtol=0.02)
+    attention = model.get_layer("transformer_0_attention")
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(attention.query_kernel).std(), np.sqrt(2 / 192), rtol=0.05
+    )
+
+
+def test_one_hot_order_case_and_ambiguity():
+    np.testing.assert_array_equal(one_hot_encode("ACGT"), np.eye(4))
+    np.testing.assert_array_equal(one_hot_encode("acgt"), np.eye(4))
+    np.testing.assert_array_equal(one_hot_encode("NRYSWKMBDHVnryswkmbdhv"), np.zeros((22, 4)))
+    np.testing.assert_array_equal(one_hot_encode(b"GA"), one_hot_encode("GA"))
+    assert one_hot_encode(["ACG", "TTT"]).shape == (2, 3, 4)
+    assert one_hot_encode("").shape == (0, 4)
+    assert one_hot_encode("A").dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("sequence", "position"),
+    [("ACXT", 2), ("AC-T", 2), ("ACGU", 3), ("AC T", 2), ("Ä", 0), ("Aλ", 1), (b"A\x00", 1)],
+)
+def test_one_hot_names_the_letter_and_its_position(sequence, position):
+    with pytest.raises(ValueError, match=f"at position {position} ") as error:
+        one_hot_encode(sequence)
+    assert repr(sequence[position : position + 1]) in str(error.value)
+
+
+def test_one_hot_batches():
+    with pytest.raises(ValueError, match="position 1 of sequence 1"):
+        one_hot_encode(["ACG", "A*G"])
+    with pytest.raises(ValueError, match=r"\[2, 3\]"):
+        one_hot_encode(["ACG", "AC"])
+
+
+def test_import_pulls_in_no_framework_of_its_own():
+    code = (
+        "import sys, keras; before = set(sys.modules); import enformer_keras; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["enformer_keras"]

@@ -1,0 +1,124 @@
+"""Each layer against a plain statement of the same thing."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from enformer_keras.layers import (
+    RelativeMultiHeadAttention,
+    SoftmaxPooling1D,
+    SynchronizedBatchNormalization,
+    TargetLengthCrop1D,
+    gelu,
+)
+from enformer_keras.layers.positional_features import relative_positional_features
+from enformer_keras.layers.relative_attention import relative_shift
+
+rng = np.random.default_rng(0)
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@pytest.mark.parametrize("pool_size", [1, 2, 3])
+def test_softmax_pooling_is_a_softmax_weighted_sum(pool_size):
+    x = rng.normal(size=(2, 12, 5)).astype("float32")
+    layer = SoftmaxPooling1D(pool_size)
+    layer.build(x.shape)
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer.kernel), 2 * np.eye(5))
+    kernel = rng.normal(size=(5, 5)).astype("float32")
+    layer.kernel.assign(kernel)
+    pools = x.reshape(2, 12 // pool_size, pool_size, 5)
+    expected = (pools * softmax(pools @ kernel, axis=2)).sum(axis=2)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, atol=1e-6)
+
+
+def test_softmax_pooling_refuses_a_remainder():
+    with pytest.raises(ValueError, match=r"length of 7 .* pool_size=2"):
+        SoftmaxPooling1D(2)(np.zeros((1, 7, 3), "float32"))
+
+
+def test_relative_shift_picks_each_distance():
+    length = 5
+    logits = rng.normal(size=(2, 3, length, 2 * length)).astype("float32")
+    shifted = ops.convert_to_numpy(relative_shift(ops.convert_to_tensor(logits)))
+    for i in range(length):
+        for j in range(length):
+            np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, length + j - i])
+
+
+def test_attention_is_the_sum_over_heads_written_out():
+    batch, length, channels, heads, keys, values, features = 2, 6, 5, 2, 3, 4, 12
+    layer = RelativeMultiHeadAttention(heads, keys, values, features)
+    layer.build((None, length, channels))
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    w = {weight.name: ops.convert_to_numpy(weight) for weight in layer.weights}
+    x = rng.normal(size=(batch, length, channels)).astype("float32")
+
+    table = relative_positional_features(length, features)
+    merged = np.zeros((batch, length, heads * values), "float32")
+    for head in range(heads):
+        k, v = np.s_[head * keys : (head + 1) * keys], np.s_[head * values : (head + 1) * values]
+        query = x @ w["query_kernel"][:, k] / math.sqrt(keys)
+        key, value = x @ w["key_kernel"][:, k], x @ w["value_kernel"][:, v]
+        position = table @ w["position_kernel"][:, k]
+        logits = np.zeros((batch, length, length), "float32")
+        for i in range(length):
+            for j in range(length):
+                content = query[:, i] + w["content_bias"][0, head, 0]
+                by_position = query[:, i] + w["position_bias"][0, head, 0]
+                logits[:, i, j] = (content * key[:, j]).sum(-1) + by_position @ position[length - 1 + j - i]
+        merged[..., v] = softmax(logits, axis=-1) @ value
+    expected = merged @ w["output_kernel"] + w["output_bias"]
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_starts_with_different_queries_keys_and_values():
+    layer = RelativeMultiHeadAttention(2, 3, 3, 6)
+    layer.build((None, 4, 6))
+    query, key = (ops.convert_to_numpy(v) for v in (layer.query_kernel, layer.key_kernel))
+    assert not np.allclose(query, key)
+    assert not ops.convert_to_numpy(layer.output_kernel).any()
+
+
+def test_gamma_features_are_normalized_over_positions():
+    features = relative_positional_features(64, 24)
+    assert features.shape == (127, 24)
+    np.testing.assert_allclose(features[:, 8:12].max(axis=0), 1.0)
+    # The second half is the first times the sign of the distance.
+    np.testing.assert_array_equal(features[:63, 12:], -features[:63, :12])
+    np.testing.assert_array_equal(features[63, 12:], 0)
+
+
+@pytest.mark.parametrize(("bins", "target_length"), [(8, 3), (8, 10), (7, 2)])
+def test_crop_refuses_odd_and_negative(bins, target_length):
+    with pytest.raises(ValueError, match=f"target_length={target_length} cannot be cut"):
+        TargetLengthCrop1D(target_length)(np.zeros((1, bins, 3), "float32"))
+
+
+def test_crop_keeps_the_centre():
+    x = rng.normal(size=(1, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(TargetLengthCrop1D(4)(x)), x[:, 2:6])
+
+
+def test_gelu():
+    x = np.linspace(-4, 4, 9, dtype="float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(gelu(x)), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
+
+
+def test_batch_normalization_follows_the_reference_and_travels_between_backends():
+    layer = SynchronizedBatchNormalization()
+    x = rng.normal(3.0, 2.0, size=(4, 10, 2)).astype("float32")
+    y = ops.convert_to_numpy(layer(x, training=True))
+    mean, variance = x.mean((0, 1)), x.var((0, 1))
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_mean), 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_variance), 0.9 + 0.1 * variance, rtol=1e-5)
+    assert layer.synchronized == (keras.backend.backend() == "tensorflow")
+    assert "synchronized" not in layer.get_config()
