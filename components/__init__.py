@@ -1,0 +1,1 @@
+"""The TFX components of this pipeline: one folder each."""

@@ -1,0 +1,236 @@
+"""Executor of GenomeExampleGen: windows of a genome to serialized `tf.train.Example`s, on Beam."""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from google.protobuf import struct_pb2
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.proto import example_gen_pb2
+from tfx.types import standard_component_specs
+from tfx.utils import proto_utils
+
+from components.genome_example_gen.dataset import Dataset, load_dataset
+from components.genome_example_gen.errors import DatasetError
+from components.genome_example_gen.intervals import Window, check_no_leak, plan_windows
+from components.genome_example_gen.tracks import TrackReader
+
+_logger = logging.getLogger(__name__)
+_METRICS = "tfx.GenomeExampleGen"
+_REPORT = "_report"  # no split's name starts with an underscore
+
+# Windows written, windows dropped, and bp without a value for each track.
+_Report = tuple[int, int, np.ndarray]
+
+
+def make_example(
+    *, organism: str, window: Window, sequence: bytes, flank_length: int, target: np.ndarray
+) -> tf.train.Example:
+    """Builds the example of a window.
+
+    Args:
+        organism: name of the head.
+        window: where it lies.
+        sequence: ASCII bases of the window and its flanks, [window_length + 2 * flank_length].
+        flank_length: bp of each flank.
+        target: float16 [target_length, tracks].
+
+    Returns:
+        Features: `sequence`, bytes as given; `target`, bytes of the array (little-endian float16, C order);
+        `organism` and `chrom`, bytes; `start` and `end`, the window without flanks, 0-based half-open;
+        and for checks of the data, each a float: `gc_fraction` (of the window's A, C, G and T),
+        `n_fraction` (of the window) and `mean_signal` (of the target).
+    """
+    bases = sequence[flank_length : len(sequence) - flank_length]
+    gc = bases.count(b"G") + bases.count(b"C")
+    at = bases.count(b"A") + bases.count(b"T")
+
+    def of_bytes(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def of_int(value: int) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    def of_float(value: float) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                "sequence": of_bytes(sequence),
+                "target": of_bytes(target.astype("<f2").tobytes()),
+                "organism": of_bytes(organism.encode()),
+                "chrom": of_bytes(window.interval.chrom.encode()),
+                "start": of_int(window.interval.start),
+                "end": of_int(window.interval.end),
+                "gc_fraction": of_float(gc / max(gc + at, 1)),
+                "n_fraction": of_float(bases.count(b"N") / len(bases)),
+                "mean_signal": of_float(float(target.mean(dtype=np.float64))),
+            }
+        )
+    )
+
+
+class _ReadWindow(beam.DoFn):
+    """Reads windows: each goes to the output of its split, and what happened to the report."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._written = beam.metrics.Metrics.counter(_METRICS, "windows_written")
+        self._dropped = beam.metrics.Metrics.counter(_METRICS, "windows_dropped_for_n")
+        self._missing = beam.metrics.Metrics.counter(_METRICS, "bp_without_value")
+
+    def setup(self) -> None:
+        self._genome = self._dataset.open_genome()
+        self._tracks = self._dataset.open_tracks()
+
+    # Any: Beam takes annotations for the type of every output, and the tagged ones carry bytes.
+    def process(self, window: Window, scales: Mapping[int, float]) -> Iterator[Any]:
+        description = self._dataset.description
+        bases = self._genome.sequence(window.interval)
+        if bases.count(b"N") > description.max_n_fraction * len(bases):
+            self._dropped.inc()
+            yield window.split, (0, 1, np.zeros(len(self._dataset.tracks), dtype=np.int64))
+            return
+        target, missing = self._tracks.read(window.target, scales)
+        example = make_example(
+            organism=description.organism,
+            window=window,
+            sequence=self._genome.sequence(window.interval.extend(description.flank_length)),
+            flank_length=description.flank_length,
+            target=target,
+        )
+        self._written.inc()
+        self._missing.inc(int(missing.sum()))
+        yield window.split, (1, 0, missing)
+        yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
+
+    def teardown(self) -> None:
+        self._genome.close()
+        self._tracks.close()
+
+
+def _scale_by_mean(index: int, dataset: Dataset) -> tuple[int, float]:
+    """Returns a track's index and the factor that makes its genome mean 1."""
+    track = dataset.tracks[index]
+    description = dataset.description
+    with contextlib.closing(
+        TrackReader([track], dataset.contig_lengths, description.contig_aliases, description.bin_size)
+    ) as reader:
+        mean = reader.genome_mean(track)
+    _logger.info("track %s: genome mean %g, scale %g", track.identifier, mean, 1 / mean)
+    return index, 1 / mean
+
+
+def _add_reports(reports: Iterable[_Report]) -> _Report:
+    written, dropped, missing = zip(*reports, strict=True)
+    return sum(written), sum(dropped), np.sum(missing, axis=0)
+
+
+def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
+    """Logs what became of a split's windows; a split that lost all of them fails the pipeline."""
+    split, (written, dropped, missing) = report
+    description = dataset.description
+    if not written:
+        raise DatasetError(
+            f"{dataset.path}: split {split}: all {dropped} windows have a larger share of N than "
+            f"{description.max_n_fraction:g}; raise max_n_fraction or give the split more of the genome"
+        )
+    worst = int(np.argmax(missing))
+    target_bp = written * description.target_length * description.bin_size
+    _logger.info(
+        "split %s: %d windows written, %d dropped for N; bp without a value, counted as 0: %d in all "
+        "tracks, most in %s (%.2f%% of its bp)",
+        split,
+        written,
+        dropped,
+        missing.sum(),
+        dataset.tracks[worst].identifier,
+        100 * missing[worst] / target_bp,
+    )
+
+
+class GenomeToExamples(beam.PTransform):
+    """Pipeline -> {split: serialized examples}; every window is read once.
+
+    Args:
+        dataset: a checked dataset.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
+        self._dataset = dataset
+
+    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
+        """Plans the windows, checks them for leaks, and adds the steps that read them in random order.
+
+        Args:
+            pipeline: where the steps go.
+
+        Returns:
+            Split -> serialized `tf.train.Example`s.
+
+        Raises:
+            DatasetError: a split without windows, or a leak.
+        """
+        dataset = self._dataset
+        splits = dataset.description.splits.names
+        windows = plan_windows(dataset.description, dataset.contig_lengths)
+        check_no_leak(windows, dataset.description.flank_length)
+        # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
+        # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.
+        order = np.random.default_rng(0).permutation(len(windows))
+        by_mean = [track.index for track in dataset.tracks if track.scale == "mean"]
+        scales = (
+            pipeline
+            | "TracksScaledByMean" >> beam.Create(by_mean, reshuffle=True)
+            | "ScaleByMean" >> beam.Map(_scale_by_mean, dataset)
+        )
+        outputs = (
+            pipeline
+            | "Windows" >> beam.Create([windows[index] for index in order], reshuffle=True)
+            | "ReadWindows"
+            >> beam.ParDo(_ReadWindow(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
+        )
+        _ = (
+            outputs[_REPORT]
+            | "AddReports" >> beam.CombinePerKey(_add_reports)
+            | "JudgeReports" >> beam.Map(_judge_report, dataset)
+        )
+        return {split: outputs[split] for split in splits}
+
+
+class Executor(BaseExampleGenExecutor):
+    """Runs `GenomeToExamples` on the dataset description named in `custom_config`."""
+
+    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
+        """Returns the transform that this executor applies (TFX asks for it)."""
+        return GenomeToExamples
+
+    def GenerateExamplesByBeam(  # noqa: N802, TFX's name
+        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
+    ) -> dict[str, beam.PCollection]:
+        """Builds the examples; splits come from the description, not from hashes as in TFX's own.
+
+        Args:
+            pipeline: where the steps go.
+            exec_properties: `input_base` (folder) and `custom_config` (see `component.py`) are read.
+
+        Returns:
+            Split -> serialized `tf.train.Example`s.
+
+        Raises:
+            DatasetError: the dataset cannot be used.
+        """
+        custom_config = example_gen_pb2.CustomConfig()
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], custom_config)
+        options = struct_pb2.Struct()
+        custom_config.custom_config.Unpack(options)
+        folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
+        dataset = load_dataset(folder / options["description"])
+        return pipeline | "GenomeToExamples" >> self.GetInputSourceToExamplePTransform()(dataset)

@@ -1,0 +1,556 @@
+"""Reading: genome sequence (FASTA), the track table, and tracks (bigWig, GFF3) pooled to bins."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import logging
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pyBigWig
+import pydantic
+import pysam
+
+from components.genome_example_gen.errors import DatasetError, describe_validation_error
+from components.genome_example_gen.intervals import Interval
+
+_logger = logging.getLogger(__name__)
+
+_IUPAC = np.zeros(256, dtype=bool)
+_IUPAC[np.frombuffer(b"ACGTNRYSWKMBDHV", dtype=np.uint8)] = True
+_BIGWIG_SUFFIXES = (".bw", ".bigwig")
+_GFF3_SUFFIXES = (".gff3", ".gff", ".gff3.gz", ".gff.gz")
+# Stretch read at once where a whole genome is summed: 4 MB of float32.
+_CHUNK_BP = 1 << 20
+
+
+class Track(pydantic.BaseModel):
+    """One row of the track table: a measured signal or an annotation, and how a bin's value is made.
+
+    The first eight fields, clip_soft and strand_pair are those of basenji's `targets.txt`.
+
+    Attributes:
+        index: position in the table, from 0.
+        genome: genome or organism, as basenji has it; not interpreted.
+        identifier: short name, unique.
+        file: bigWig or GFF3 file, resolved.
+        clip: values are limited to [-clip, clip].
+        scale: factor on every bp, or `mean`: 1 / (mean over all used contigs).
+        sum_stat: how the bp of a bin become one value.
+        description: free text.
+        clip_soft: values x above it become clip_soft - 1 + sqrt(x - clip_soft + 1).
+        strand_pair: index of the track that this one becomes on the other strand; itself if unstranded.
+        feature: GFF3 only: feature type (third column); the value is 1 where one lies, 0 elsewhere.
+        strand: GFF3 only: strand of the feature; `.` takes all.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    index: pydantic.NonNegativeInt
+    genome: str
+    identifier: Annotated[str, pydantic.Field(min_length=1)]
+    file: Path
+    clip: pydantic.PositiveFloat | None
+    scale: pydantic.PositiveFloat | Literal["mean"]
+    sum_stat: Literal["sum", "mean", "max", "median", "sum_sqrt"]
+    description: str
+    clip_soft: pydantic.PositiveFloat | None = None
+    strand_pair: pydantic.NonNegativeInt
+    feature: str | None = None
+    strand: Literal["+", "-", "."] = "."
+
+    @property
+    def is_annotation(self) -> bool:
+        """Whether the file is GFF3 (else bigWig)."""
+        return self.file.name.lower().endswith(_GFF3_SUFFIXES)
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Track:
+        if self.is_annotation:
+            if self.feature is None:
+                raise ValueError(f"{self.file.name} is GFF3: name the feature type (for example CDS)")
+        elif not self.file.name.lower().endswith(_BIGWIG_SUFFIXES):
+            raise ValueError(
+                f"{self.file.name}: unknown kind of file; use one of {_BIGWIG_SUFFIXES + _GFF3_SUFFIXES}"
+            )
+        elif self.feature is not None or self.strand != ".":
+            raise ValueError(f"{self.file.name} is a bigWig: leave feature and strand empty")
+        return self
+
+
+def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
+    """Reads a track table: tab separated, with a header, the columns of basenji's `targets.txt`.
+
+    Required columns: index (its header may be empty, as pandas writes it), genome, identifier, file,
+    clip, scale, sum_stat, description; optional: clip_soft, strand_pair, feature, strand. An empty cell
+    is a value not given.
+
+    Args:
+        path: the table.
+        folder: what the `file` column is relative to.
+
+    Returns:
+        The tracks in the order of the rows.
+
+    Raises:
+        DatasetError: every row that is wrong, by line number.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            # Quotes have no meaning in targets.txt: descriptions hold 5' and 3'.
+            lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); give a tab-separated track table") from error
+    if len(lines) < 2:
+        raise DatasetError(f"{path}: holds no track; write a header and one row for each track")
+    header = [lines[0][0] or "index", *lines[0][1:]]
+    allowed = set(Track.model_fields)
+    required = allowed - {"clip_soft", "strand_pair", "feature", "strand"}
+    problems = [
+        f"{path}: column {name} is missing; add it to the header" for name in sorted(required - set(header))
+    ]
+    problems += [f"{path}: column {name} is unknown; remove it" for name in header if name not in allowed]
+    if problems:
+        raise DatasetError(problems)
+
+    tracks: list[Track] = []
+    for number, cells in enumerate(lines[1:], start=2):
+        where = f"{path}: line {number}"
+        if len(cells) != len(header):
+            problems.append(
+                f"{where}: has {len(cells)} fields, the header {len(header)}; separate them by tabs"
+            )
+            continue
+        row = {name: cell or None for name, cell in zip(header, cells, strict=True)}
+        row["description"] = row["description"] or ""
+        row["strand"] = row.get("strand") or "."
+        row["strand_pair"] = row.get("strand_pair") or row["index"]
+        if row["file"]:
+            row["file"] = str(folder / row["file"])
+        try:
+            track = Track.model_validate(row)
+        except pydantic.ValidationError as error:
+            problems += describe_validation_error(where, error)
+            continue
+        if track.index != number - 2:
+            problems.append(
+                f"{where}: index is {track.index}, but the row is the {number - 2}th from 0; renumber"
+            )
+        tracks.append(track)
+    if problems:
+        raise DatasetError(problems)
+
+    first_use: dict[str, int] = {}
+    for track in tracks:
+        where = f"{path}: line {track.index + 2}"
+        if first_use.setdefault(track.identifier, track.index) != track.index:
+            problems.append(
+                f"{where}: identifier {track.identifier} is also on line "
+                f"{first_use[track.identifier] + 2}; make it unique"
+            )
+        if track.strand_pair >= len(tracks):
+            problems.append(
+                f"{where}: strand_pair {track.strand_pair} is no track; the last is {len(tracks) - 1}"
+            )
+        elif tracks[track.strand_pair].strand_pair != track.index:
+            problems.append(
+                f"{where}: strand_pair is {track.strand_pair}, but that track's is "
+                f"{tracks[track.strand_pair].strand_pair}; partners must name each other"
+            )
+    if problems:
+        raise DatasetError(problems)
+    return tuple(tracks)
+
+
+class Genome:
+    """A FASTA file, read by interval through its `.fai` index (written beside it at first use).
+
+    htslib reads it: unlike pyfaidx it takes the files that archives hand out (line ends of DOS, blank lines
+    at the end).
+
+    Args:
+        path: FASTA file, plain or compressed by bgzip.
+
+    Raises:
+        DatasetError: the file is missing, is no FASTA, or has no index and none can be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
+        index = path.with_name(path.name + ".fai")
+        try:
+            # htslib would silently use the index of a file that has since been replaced.
+            if not index.is_file() or index.stat().st_mtime < path.stat().st_mtime:
+                pysam.faidx(str(path))
+            self._fasta = pysam.FastaFile(str(path))
+        except (OSError, ValueError, pysam.SamtoolsError) as error:
+            raise DatasetError(
+                f"{path}: cannot be indexed and opened as FASTA ({str(error).strip()}); run `samtools "
+                "faidx` on it, in a folder that you may write"
+            ) from error
+        self.contig_lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
+        if not self.contig_lengths:
+            self.close()
+            raise DatasetError(f"{path}: holds no sequence; give a FASTA file with `>` records")
+
+    def sequence(self, interval: Interval) -> bytes:
+        """Reads the bases of an interval, upper case; N where it reaches past the contig.
+
+        Args:
+            interval: what to read.
+
+        Returns:
+            ASCII, `interval.width` bytes, IUPAC codes of DNA.
+
+        Raises:
+            DatasetError: a character that is no IUPAC code, with its position.
+        """
+        inside = interval.truncate(self.contig_lengths[interval.chrom])
+        bases = self._fasta.fetch(inside.chrom, inside.start, inside.end).upper().encode()
+        wrong = np.flatnonzero(~_IUPAC[np.frombuffer(bases, dtype=np.uint8)])
+        if wrong.size:
+            at = int(wrong[0])
+            raise DatasetError(
+                f"{self.path}: {interval.chrom}: position {inside.start + at + 1} (1-based) is "
+                f"{chr(bases[at])!r}, no IUPAC code of DNA; replace it by N"
+            )
+        left = max(0, min(-interval.start, interval.width))
+        return b"N" * left + bases + b"N" * (interval.width - left - len(bases))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._fasta.close()
+
+
+class _BigWig:
+    """Signal of a bigWig file (Kent et al. 2010), under the FASTA file's contig names."""
+
+    def __init__(
+        self, path: Path, contig_lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]]
+    ) -> None:
+        try:
+            self._file = pyBigWig.open(str(path))
+        except RuntimeError as error:
+            raise DatasetError(f"{path}: cannot be opened as bigWig; give a whole bigWig file") from error
+        chroms = self._file.chroms()
+        self._names: dict[str, str] = {}
+        problems = []
+        for contig, length in contig_lengths.items():
+            name = next((name for name in (contig, *aliases.get(contig, ())) if name in chroms), None)
+            if name is None:
+                problems.append(
+                    f"{path}: contig {contig} is missing; the file has {', '.join(list(chroms)[:8])}: name "
+                    "it in contig_aliases, or leave the contig out with splits.contigs"
+                )
+            elif chroms[name] != length:
+                problems.append(
+                    f"{path}: contig {contig} ({name}) has {chroms[name]} bp, the FASTA file's has "
+                    f"{length}; use files of the same assembly"
+                )
+            else:
+                self._names[contig] = name
+        if problems:
+            self.close()
+            raise DatasetError(problems)
+
+    def values(self, interval: Interval) -> np.ndarray:
+        """Returns float32 [bp], NaN where the file has no value."""
+        return self._file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Features:
+    """Presence of one feature type on a strand: 1 on bp covered by at least one feature, else 0."""
+
+    def __init__(self, covered: Mapping[str, np.ndarray]) -> None:
+        self._covered = covered
+
+    def values(self, interval: Interval) -> np.ndarray:
+        """Returns float32 [bp] of 0 and 1."""
+        steps = np.zeros(interval.width + 1, dtype=np.int32)
+        if interval.chrom in self._covered:
+            starts, ends = self._covered[interval.chrom]
+            first = np.searchsorted(ends, interval.start, "right")
+            last = np.searchsorted(starts, interval.end, "left")
+            # Merged features are disjoint and not adjacent: no position occurs twice.
+            steps[np.maximum(starts[first:last] - interval.start, 0)] += 1
+            steps[np.minimum(ends[first:last] - interval.start, interval.width)] -= 1
+        return np.cumsum(steps[:-1]).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _merge(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Merges overlapping and adjacent half-open intervals, both int64 [n], into int64 [2, m], sorted."""
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    opens = np.concatenate([[True], starts[1:] > ends[:-1]])
+    closes = np.concatenate([opens[1:], [True]])
+    return np.stack([starts[opens], ends[closes]])
+
+
+def _read_gff3(
+    path: Path,
+    tracks: Iterable[Track],
+    contig_lengths: Mapping[str, int],
+    aliases: Mapping[str, Sequence[str]],
+) -> dict[int, _Features]:
+    """Reads the features of all tracks of one GFF3 file in one pass.
+
+    Coordinates are 1-based and closed; on a circular contig a feature across the origin ends past the
+    contig's end (GFF3 specification, version 1.26, "Circular Genomes") and is wrapped.
+
+    Returns:
+        Track index -> its features.
+
+    Raises:
+        DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
+    """
+    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    wanted = {track.index: (track.feature, track.strand) for track in tracks}
+    types = {feature for feature, _ in wanted.values()}
+    found: dict[tuple[str, str], dict[str, list[tuple[int, int]]]] = {}
+    circular: set[str] = set()
+    problems: list[str] = []
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if len(problems) == 10:
+                    break
+                where = f"{path}: line {number}"
+                if line.startswith("##FASTA"):
+                    break
+                if line.startswith("##sequence-region"):
+                    words = line.split()
+                    contig = contig_of.get(words[1]) if len(words) == 4 else None
+                    if contig and words[3] != str(contig_lengths[contig]):
+                        problems.append(
+                            f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
+                            f"{contig_lengths[contig]}; use files of the same assembly"
+                        )
+                if line.startswith("#") or not line.strip():
+                    continue
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) != 9:
+                    problems.append(f"{where}: has {len(fields)} fields, GFF3 has 9; separate them by tabs")
+                    continue
+                contig = contig_of.get(fields[0])
+                if contig is None:
+                    continue
+                if "Is_circular=true" in fields[8]:
+                    circular.add(contig)
+                if fields[2] not in types:
+                    continue
+                if not (fields[3].isdigit() and fields[4].isdigit() and 1 <= int(fields[3]) <= int(fields[4])):
+                    problems.append(
+                        f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
+                        "correct them"
+                    )
+                    continue
+                place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
+                place.append((int(fields[3]) - 1, int(fields[4])))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); give a GFF3 text file") from error
+
+    sources: dict[int, _Features] = {}
+    for index, (feature, strand) in wanted.items():
+        covered: dict[str, np.ndarray] = {}
+        for contig, length in contig_lengths.items():
+            pairs = [
+                pair
+                for (kind, on), places in found.items()
+                if kind == feature and strand in (".", on)
+                for pair in places.get(contig, ())
+            ]
+            if not pairs:
+                continue
+            starts, ends = np.array(pairs, dtype=np.int64).T
+            past = ends > length
+            wrong = np.flatnonzero(past & (starts >= length) if contig in circular else past)
+            if wrong.size:
+                at = wrong[0]
+                problems.append(
+                    f"{path}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} ({length} bp"
+                    f"{', circular' if contig in circular else ''}); use files of the same assembly"
+                )
+                continue
+            starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
+            ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
+            covered[contig] = _merge(starts, ends)
+        if not covered and not problems:
+            problems.append(
+                f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
+                "(upper and lower case differ), the strand, or contig_aliases"
+            )
+        sources[index] = _Features(covered)
+    if problems:
+        raise DatasetError(dict.fromkeys(problems))
+    return sources
+
+
+def _allow_open_files(count: int) -> None:
+    """Raises this process's limit of open files where `count` bigWigs would exceed it."""
+    needed = count + 256  # what Beam, Python and the FASTA file hold
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise DatasetError(
+            f"{count} bigWig files need {needed} open files, this system allows {hard}; raise it (`ulimit -Hn`)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> np.ndarray:
+    """Makes bins of bp as basenji does: scale, pool by sum_stat, clip_soft, clip.
+
+    `sum_sqrt` is sqrt(1 + sum) - 1. Everything is float64: a float16 or float32 sum of a bin loses counts.
+
+    Args:
+        values: [bins * bin_size] signal per bp, no NaN.
+        track: sum_stat, clip_soft and clip.
+        scale: the factor (`mean` resolved).
+        bin_size: bp per bin.
+
+    Returns:
+        float64 [bins].
+    """
+    per_bin = (values.astype(np.float64) * scale).reshape(-1, bin_size)
+    match track.sum_stat:
+        case "sum":
+            pooled = per_bin.sum(axis=1)
+        case "sum_sqrt":
+            pooled = np.sqrt(1 + per_bin.sum(axis=1)) - 1
+        case "mean":
+            pooled = per_bin.mean(axis=1)
+        case "max":
+            pooled = per_bin.max(axis=1)
+        case "median":
+            pooled = np.median(per_bin, axis=1)
+    if track.clip_soft is not None:
+        over = pooled > track.clip_soft
+        pooled[over] = track.clip_soft - 1 + np.sqrt(pooled[over] - track.clip_soft + 1)
+    if track.clip is not None:
+        pooled = np.clip(pooled, -track.clip, track.clip)
+    return pooled
+
+
+class TrackReader:
+    """All tracks of a dataset, each file opened (GFF3: read) once.
+
+    Args:
+        tracks: rows of the track table, or some of them.
+        contig_lengths: contig of the FASTA file -> bp.
+        aliases: contig of the FASTA file -> other names in track files.
+        bin_size: bp per value.
+
+    Raises:
+        DatasetError: every file that is missing, cannot be opened or does not fit the FASTA file.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        contig_lengths: Mapping[str, int],
+        aliases: Mapping[str, Sequence[str]],
+        bin_size: int,
+    ) -> None:
+        self._tracks = tuple(tracks)
+        self._contig_lengths = contig_lengths
+        self._bin_size = bin_size
+        by_file: dict[Path, list[Track]] = {}
+        for track in tracks:
+            by_file.setdefault(track.file, []).append(track)
+        _allow_open_files(sum(not rows[0].is_annotation for rows in by_file.values()))
+        self._sources: dict[int, _BigWig | _Features] = {}
+        problems: list[str] = []
+        for path, rows in by_file.items():
+            try:
+                if not path.is_file():
+                    raise DatasetError(
+                        f"{path}: no such file (track {rows[0].identifier}); correct the track table"
+                    )
+                if rows[0].is_annotation:
+                    self._sources.update(_read_gff3(path, rows, contig_lengths, aliases))
+                else:
+                    signal = _BigWig(path, contig_lengths, aliases)
+                    self._sources.update({track.index: signal for track in rows})
+            except DatasetError as error:
+                problems += error.problems
+        if problems:
+            self.close()
+            raise DatasetError(problems)
+
+    def read(self, interval: Interval, scales: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Reads an interval, one read for each track.
+
+        Args:
+            interval: a whole number of bins, inside its contig.
+            scales: track index -> factor, for the tracks whose scale is `mean`.
+
+        Returns:
+            Values, float16 [bins, tracks]; and int64 [tracks], the bp without a value, counted as 0.
+
+        Raises:
+            DatasetError: a value that float16 cannot hold, with its track and interval.
+        """
+        target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
+        missing = np.empty(len(self._tracks), dtype=np.int64)
+        for column, track in enumerate(self._tracks):
+            values = self._sources[track.index].values(interval)
+            absent = np.isnan(values)
+            missing[column] = absent.sum()
+            values[absent] = 0
+            scale = scales[track.index] if track.scale == "mean" else track.scale
+            with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
+                bins = summarize(values, track, scale, self._bin_size)
+                target[:, column] = bins
+            wrong = np.flatnonzero(~np.isfinite(target[:, column]))
+            if wrong.size:
+                at = interval.start + int(wrong[0]) * self._bin_size
+                raise DatasetError(
+                    f"{track.file}: track {track.identifier}: the {track.sum_stat} of "
+                    f"{Interval(interval.chrom, at, at + self._bin_size)} is {bins[wrong[0]]:g}, float16 "
+                    "ends at 65504; set clip or a smaller scale in the track table"
+                )
+        return target, missing
+
+    def genome_mean(self, track: Track) -> float:
+        """Means a track over all bp of all used contigs, chunk by chunk; bp without a value count as 0.
+
+        Args:
+            track: one of the tracks.
+
+        Returns:
+            The mean, in the units of the file.
+
+        Raises:
+            DatasetError: the mean is not above 0, so that nothing can be divided by it.
+        """
+        total = 0.0
+        for contig, length in self._contig_lengths.items():
+            for start in range(0, length, _CHUNK_BP):
+                chunk = Interval(contig, start, min(start + _CHUNK_BP, length))
+                total += np.nansum(self._sources[track.index].values(chunk), dtype=np.float64)
+        mean = total / sum(self._contig_lengths.values())
+        if not (np.isfinite(mean) and mean > 0):
+            raise DatasetError(
+                f"{track.file}: track {track.identifier}: its mean over the genome is {mean:g}, so scale "
+                "cannot be `mean`; give a number or leave the track out"
+            )
+        return float(mean)
+
+    def close(self) -> None:
+        """Closes all files."""
+        for source in set(self._sources.values()):
+            source.close()

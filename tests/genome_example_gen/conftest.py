@@ -1,0 +1,7 @@
+import pytest
+from tiny_genome import build_tiny_genome
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return build_tiny_genome(tmp_path)

@@ -1,0 +1,116 @@
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.dsl.io import fileio
+from tfx.types import standard_artifacts
+
+from components.genome_example_gen import component as component_module
+from components.genome_example_gen.component import GenomeExampleGen
+from components.genome_example_gen.dataset import load_dataset
+from components.genome_example_gen.executor import Executor
+from components.genome_example_gen.intervals import Window, plan_windows
+
+
+def decode(record):
+    """The twin of make_example, for readers of the format."""
+    features = tf.train.Example.FromString(record).features.feature
+    kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
+    values = {name: getattr(features[name], kind).value for name, kind in kinds.items()}
+    assert all(len(value) == 1 for value in values.values())
+    return {name: value[0] for name, value in values.items()}
+
+
+def run_executor(path, folder):
+    """Runs the executor with what TFX's launcher hands it, and reads the splits back."""
+    gen = GenomeExampleGen(path, data_fingerprint="f")
+    examples = standard_artifacts.Examples()
+    examples.uri = str(folder / "examples")
+    executor = Executor(
+        BaseExampleGenExecutor.Context(
+            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
+        )
+    )
+    executor.Do({}, {"examples": [examples]}, dict(gen.exec_properties))
+    splits = {}
+    for split in ("train", "valid", "test"):
+        files = fileio.glob(f"{examples.uri}/Split-{split}/data_tfrecord-*.gz")
+        records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").as_numpy_iterator()
+        splits[split] = [decode(record) for record in records]
+    return splits, examples
+
+
+def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    tiny.edit(max_n_fraction=0.5)  # the 100 N of c2 drop some windows
+    splits, artifact = run_executor(tiny.path, tmp_path)
+    assert artifact.split_names == '["train", "valid", "test"]'
+
+    dataset = load_dataset(tiny.path)
+    reader = dataset.open_tracks()
+    scales = {0: 1 / np.concatenate(list(tiny.dense.values())).mean(dtype=np.float64)}
+    expected = {split: {} for split in splits}
+    dropped = 0
+    for window in plan_windows(dataset.description, dataset.contig_lengths):
+        key = (window.interval.chrom, window.interval.start, window.interval.end)
+        bases = tiny.bases[window.interval.chrom][window.interval.start : window.interval.end]
+        if bases.count("N") > 64:
+            dropped += 1
+        else:
+            expected[window.split][key] = window
+    assert dropped > 0
+    # Neighbours on the genome do not follow each other in the file.
+    starts = [example["start"] for example in splits["train"] if example["chrom"] == b"c1"]
+    assert np.mean(np.abs(np.diff(starts)) <= 128) < 0.5
+    for split, examples in splits.items():
+        found = {(e["chrom"].decode(), e["start"], e["end"]): e for e in examples}
+        assert len(found) == len(examples)
+        assert found.keys() == expected[split].keys()
+        for key, example in found.items():
+            window: Window = expected[split][key]
+            padded = "NNN" + tiny.bases[key[0]] + "NNN"
+            assert example["sequence"].decode() == padded[key[1] : key[2] + 6]
+            bases = padded[key[1] + 3 : key[2] + 3]
+            target = np.frombuffer(example["target"], "<f2").reshape(4, 4)
+            np.testing.assert_array_equal(target, reader.read(window.target, scales)[0])
+            assert example["organism"] == b"tiny"
+            acgt = sum(map(bases.count, "ACGT"))
+            assert example["gc_fraction"] == pytest.approx((bases.count("G") + bases.count("C")) / acgt)
+            assert example["n_fraction"] == pytest.approx(bases.count("N") / 128)
+            assert example["mean_signal"] == pytest.approx(target.astype(float).mean(), rel=1e-6)
+    reports = [record.getMessage() for record in caplog.records if "windows written" in record.getMessage()]
+    assert sum(int(report.split(" windows written, ")[1].split()[0]) for report in reports) == dropped
+    train = next(report for report in reports if "split train" in report)
+    missing = sum(
+        np.isnan(tiny.holes[w.target.chrom][w.target.start : w.target.end]).sum()
+        for w in expected["train"].values()
+    )
+    assert missing > 0
+    assert f"{len(splits['train'])} windows written" in train
+    assert f"counted as 0: {missing} in all tracks, most in holes" in train
+
+
+def test_split_that_loses_all_windows_fails_the_pipeline(tiny, tmp_path):
+    fasta = tiny.path.parent / "genome.fa"
+    for seq in (tiny.bases["c1"][2400:], tiny.bases["c2"][1200:]):
+        content = fasta.read_bytes()
+        text = content.decode()
+        for line in (seq[i : i + 60] for i in range(0, len(seq), 60)):
+            text = text.replace(line, "N" * len(line))
+        fasta.write_bytes(text.encode())
+    tiny.edit(max_n_fraction=0.5)
+    with pytest.raises(Exception, match=r"split test: all \d+ windows have a larger share of N than 0.5"):
+        run_executor(tiny.path, tmp_path)
+
+
+def test_component_carries_both_fingerprints_in_what_tfx_hashes(tiny, monkeypatch):
+    first = GenomeExampleGen(tiny.path, data_fingerprint="one").exec_properties
+    again = GenomeExampleGen(tiny.path, data_fingerprint="one").exec_properties
+    other = GenomeExampleGen(tiny.path, data_fingerprint="two").exec_properties
+    assert first == again
+    assert {key for key in first if first[key] != other[key]} == {"custom_config"}
+    monkeypatch.setattr(component_module, "code_fingerprint", lambda: "edited")
+    edited = GenomeExampleGen(tiny.path, data_fingerprint="one").exec_properties
+    assert {key for key in first if first[key] != edited[key]} == {"custom_config"}

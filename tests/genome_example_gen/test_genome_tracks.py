@@ -1,0 +1,199 @@
+import gzip
+import os
+import resource
+
+import numpy as np
+import pyBigWig
+import pytest
+from tiny_genome import write_bigwig
+
+from components.genome_example_gen.dataset import DatasetError, load_dataset
+from components.genome_example_gen.intervals import Interval
+from components.genome_example_gen.tracks import Track, summarize
+
+BIN = 16
+
+
+def make_track(**fields):
+    return Track.model_validate(
+        {
+            "index": 0,
+            "genome": "x",
+            "identifier": "t",
+            "file": "t.bw",
+            "clip": None,
+            "scale": 1,
+            "sum_stat": "sum",
+            "description": "",
+            "strand_pair": 0,
+        }
+        | fields
+    )
+
+
+@pytest.mark.parametrize("contig", ["c1", "c2"])
+def test_sequence_is_the_contig_padded_with_n(tiny, contig):
+    genome = load_dataset(tiny.path).open_genome()
+    length = len(tiny.bases[contig])
+    padded = "N" * 70 + tiny.bases[contig] + "N" * 70
+    for start, end in [
+        (0, 0),
+        (0, length),
+        (-5, 8),
+        (length - 4, length + 6),
+        (-70, length + 70),
+        (55, 130),
+    ]:
+        assert genome.sequence(Interval(contig, start, end)).decode() == padded[start + 70 : end + 70]
+    assert genome.sequence(Interval(contig, -9, -2)) == b"NNNNNNN"
+    assert genome.sequence(Interval(contig, length + 1, length + 3)) == b"NN"
+
+
+def test_character_that_is_no_base_is_named_with_its_position(tiny):
+    fasta = tiny.path.parent / "genome.fa"
+    content = fasta.read_bytes()
+    at = content.index(b"\r\n") + 2 + 9  # the tenth base of c1
+    fasta.write_bytes(content[:at] + b"*" + content[at + 1 :])
+    genome = load_dataset(tiny.path).open_genome()
+    assert genome.sequence(Interval("c1", 10, 20)).decode() == tiny.bases["c1"][10:20]
+    with pytest.raises(DatasetError, match=r"genome.fa: c1: position 10 \(1-based\) is '\*'.*replace it by N"):
+        genome.sequence(Interval("c1", 5, 20))
+
+
+def test_index_of_a_replaced_fasta_is_rebuilt(tiny):
+    fasta = tiny.path.parent / "genome.fa"
+    load_dataset(tiny.path)
+    index = fasta.with_name("genome.fa.fai")
+    index.write_text(index.read_text().replace("3000", "2000"))
+    stat = fasta.stat()
+    os.utime(index, (stat.st_atime, stat.st_mtime - 10))
+    assert load_dataset(tiny.path).contig_lengths["c1"] == 3000
+
+
+def test_targets_equal_pybigwig_stats_and_a_count_of_covered_bp(tiny):
+    dataset = load_dataset(tiny.path)
+    reader = dataset.open_tracks()
+    # The plasmid (1e6 per bp) is in the bigWig, but no contig of the dataset.
+    mean = reader.genome_mean(dataset.tracks[0])
+    np.testing.assert_allclose(
+        mean, np.concatenate(list(tiny.dense.values())).mean(dtype=np.float64), rtol=1e-12
+    )
+    holes_mean = np.nansum(np.concatenate(list(tiny.holes.values())), dtype=np.float64) / 4500
+    np.testing.assert_allclose(reader.genome_mean(dataset.tracks[1]), holes_mean, rtol=1e-12)
+    bigwig = pyBigWig.open(str(tiny.path.parent / "dense.bw"))
+    plus = {"c1": np.zeros(3000), "c2": np.zeros(1500)}
+    plus["c1"][100:230] = 1
+    plus["c2"][1400:1500] = 1  # across the origin: its last 30 bp are the first of the circle
+    plus["c2"][:30] = 1
+    minus = {"c1": np.zeros(3000), "c2": np.zeros(1500)}
+    minus["c1"][199:1200] = 1
+    for contig, name, start in [
+        ("c1", "one", 0),
+        ("c1", "one", 100),
+        ("c1", "one", 490),
+        ("c2", "c2", 0),
+        ("c2", "c2", 1500 - 640),
+    ]:
+        interval = Interval(contig, start, start + 40 * BIN)
+        target, missing = reader.read(interval, {0: 1 / mean})
+        assert target.dtype == np.float16
+        assert target.shape == (40, 4)
+        expected = np.array(
+            [
+                bigwig.stats(name, at, at + BIN, type="mean", exact=True)[0]
+                for at in range(interval.start, interval.end, BIN)
+            ]
+        )
+        np.testing.assert_array_equal(target[:, 0], (expected / mean).astype(np.float16))
+        holes = tiny.holes[contig][interval.start : interval.end]
+        binned = np.nansum(holes.reshape(40, BIN), axis=1, dtype=np.float64)
+        np.testing.assert_array_equal(target[:, 1], (2 * binned).astype(np.float16))
+        np.testing.assert_array_equal(missing, [0, np.isnan(holes).sum(), 0, 0])
+        for column, covered in [(2, plus), (3, minus)]:
+            bins = covered[contig][interval.start : interval.end].reshape(40, BIN).mean(axis=1)
+            np.testing.assert_array_equal(target[:, column], bins.astype(np.float16))
+
+
+def test_features_of_both_strands_and_from_gzip(tiny):
+    gff3 = tiny.path.parent / "genes.gff3"
+    gff3.with_name("genes.gff3.gz").write_bytes(gzip.compress(gff3.read_bytes()))
+    tiny.edit_row(2, strand=".", file="genes.gff3.gz")
+    target, _ = load_dataset(tiny.path).open_tracks().read(Interval("c1", 96, 240), {0: 1.0})
+    both = np.zeros(3000)
+    both[100:1200] = 1
+    np.testing.assert_array_equal(target[:, 2], both[96:240].reshape(-1, BIN).mean(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("sum_stat", "pool"),
+    [
+        ("sum", lambda x: x.sum()),
+        ("mean", lambda x: x.mean()),
+        ("max", lambda x: x.max()),
+        ("median", np.median),
+        ("sum_sqrt", lambda x: (1 + x.sum()) ** 0.5 - 1),
+    ],
+)
+def test_summary_statistics_bin_by_bin(sum_stat, pool):
+    values = np.random.default_rng(1).gamma(1, 4, 5 * BIN).astype(np.float32)
+    found = summarize(values, make_track(sum_stat=sum_stat), 3.0, BIN)
+    expected = [pool(3.0 * values[i : i + BIN].astype(float)) for i in range(0, 5 * BIN, BIN)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_soft_clip_comes_after_the_sum_and_before_the_clip():
+    bins = np.repeat([[1.0], [10.0], [13.0], [34.0], [1009.0], [-1009.0]], 1, axis=1)
+    values = (bins / BIN).repeat(BIN, axis=1).ravel().astype(np.float32)
+    track = make_track(clip_soft=10, clip=30)
+    # Above 10: 9 + sqrt(x - 9), so that the curve and its slope at 10 are continuous but for a factor 1/2.
+    expected = [1, 10, 11, 14, 30, -30]
+    np.testing.assert_allclose(summarize(values, track, 1.0, BIN), expected, rtol=1e-6)
+
+
+def test_sums_are_not_rounded_before_the_cast():
+    """2048 + 1 is 2048 in float16, and 2**24 + 1 is 2**24 in float32."""
+    values = np.array([2048.0] + [1.0] * 15, np.float32)
+    assert summarize(values, make_track(), 1.0, BIN)[0] == 2063
+    values = np.array([2.0**24] + [1.0] * 15, np.float32)
+    assert summarize(values, make_track(), 1.0, BIN)[0] == 2**24 + 15
+
+
+@pytest.mark.parametrize(
+    ("peak", "clip", "fits"), [(65504, "", True), (65536, "", False), (65536, "100", True)]
+)
+def test_float16_overflow_is_an_error(tiny, peak, clip, fits):
+    values = np.zeros(3000, np.float32)
+    values[32 + BIN] = peak
+    write_bigwig(tiny.path.parent / "holes.bw", {"c1": values, "c2": np.zeros(1500, np.float32)})
+    tiny.edit_row(1, scale="1", clip=clip)
+    reader = load_dataset(tiny.path).open_tracks()
+    if fits:
+        target, _ = reader.read(Interval("c1", 32, 96), {0: 1.0})
+        assert target[1, 1] == min(peak, float(clip or "inf"))
+    else:
+        with pytest.raises(
+            DatasetError, match=r"holes.bw: track holes: the sum of c1:48-64 is 65536.*set clip"
+        ):
+            reader.read(Interval("c1", 32, 96), {0: 1.0})
+
+
+def test_mean_of_an_empty_track_is_an_error(tiny):
+    write_bigwig(
+        tiny.path.parent / "dense.bw",
+        {name: np.zeros(n, np.float32) for name, n in [("c1", 3000), ("c2", 1500)]},
+    )
+    dataset = load_dataset(tiny.path)
+    with pytest.raises(
+        DatasetError, match=r"dense.bw: track dense: its mean over the genome is 0.*give a number"
+    ):
+        dataset.open_tracks().genome_mean(dataset.tracks[0])
+
+
+def test_more_bigwigs_than_open_files_allowed(tiny):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        load_dataset(tiny.path)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
