@@ -1,0 +1,44 @@
+"""TFX's own Evaluator component with this configuration, under LocalDagRunner."""
+
+import pathlib
+
+from tfx import v1 as tfx
+
+from components.evaluator.eval_config import make_eval_config
+from tests.evaluator import tiny_model
+
+
+def test_evaluator_blesses_by_value_and_by_change(tmp_path, examples, models):
+    def importer(name, uri, artifact_type, **properties):
+        return tfx.dsl.Importer(uri, artifact_type=artifact_type, properties=properties).with_id(name)
+
+    importers = {
+        name: importer(name, models[name], tfx.types.standard_artifacts.Model) for name in ("good", "weaker")
+    }
+    data = importer("data", examples, tfx.types.standard_artifacts.Examples, split_names=tiny_model.SPLIT_NAMES)
+    runs = {"first": ("weaker", None), "worse": ("weaker", "good")}
+    evaluators = [
+        tfx.components.Evaluator(
+            examples=data.outputs["result"],
+            example_splits=["test"],
+            model=importers[candidate].outputs["result"],
+            baseline_model=importers[baseline].outputs["result"] if baseline else None,
+            eval_config=make_eval_config(tiny_model.HEAD, tiny_model.TRACKS, {"pearson_r": 0.1}, max_drop=0.01),
+        ).with_id(name)
+        for name, (candidate, baseline) in runs.items()
+    ]
+    tfx.orchestration.LocalDagRunner().run(
+        tfx.dsl.Pipeline(
+            pipeline_name="evaluate",
+            pipeline_root=str(tmp_path),
+            components=[data, *importers.values(), *evaluators],
+            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+                str(tmp_path / "metadata.sqlite")
+            ),
+            beam_pipeline_args=["--runner=FnApiRunner"],
+        )
+    )
+    verdicts = {
+        name: [file.name for file in pathlib.Path(tmp_path, name, "blessing").glob("*/*")] for name in runs
+    }
+    assert verdicts == {"first": ["BLESSED"], "worse": ["NOT_BLESSED"]}

@@ -1,0 +1,138 @@
+"""The metrics at the level where TFMA calls them: preprocessor, combiner, derived values."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.evaluators import metrics_plots_and_validations_evaluator as evaluator
+
+from components.evaluator import metrics
+from components.evaluator.moments import TrackMoments
+
+
+def computations(*configured, heads=("human",), models=("",)):
+    """What TFMA runs for some metrics, after it has dropped duplicates."""
+    asked = [m.computations(model_names=list(models), output_names=list(heads)) for m in configured]
+    return evaluator._filter_and_separate_computations(list(itertools.chain(*asked)))
+
+
+def evaluate(found, examples):
+    """Runs the computations over extracts of single examples as TFMA does; returns values by key name."""
+    results = {}
+    for computation in found.non_derived_computations:
+        (preprocessor,), combiner = computation.preprocessors, computation.combiner
+        accumulators = [combiner.create_accumulator()]
+        for extracts in examples:
+            inputs = list(preprocessor.process(extracts))
+            accumulators.append(combiner.add_inputs(combiner.create_accumulator(), inputs))
+        results.update(combiner.extract_output(combiner.merge_accumulators(accumulators)))
+    for computation in found.derived_computations:
+        results.update(computation.result(results))
+    return {(key.output_name, key.name): value for key, value in results.items() if key.name[0] != "_"}
+
+
+def extracts(prediction, label, organism=b"human"):
+    return {
+        tfma.PREDICTIONS_KEY: prediction,
+        tfma.LABELS_KEY: label,
+        tfma.FEATURES_KEY: {"organism": np.array([organism], dtype=object)},
+        tfma.SLICE_KEY_TYPES_KEY: ((),),
+    }
+
+
+def raw_bytes(target):
+    return np.array([target.astype("<f2").tobytes()], dtype=object)
+
+
+def test_both_metrics_share_one_pass_and_only_moments_reach_the_combiner():
+    found = computations(metrics.PearsonR(), metrics.R2(), metrics.PearsonR(transform="log1p"))
+    assert len(found.non_derived_computations) == 2  # plain and log1p
+    rng = np.random.default_rng(0)
+    example = extracts(rng.random((896, 50), np.float32), rng.random((896, 50), np.float32))
+    (output,) = evaluator._PreprocessorDoFn(found.non_derived_computations).process(example)
+    for inputs in output["_combiner_inputs"]:
+        assert [type(one) for one in inputs] == [TrackMoments]
+    # five float64 a track and pass, and some overhead; the arrays are 358 kB
+    assert len(pickle.dumps(output)) < 2 * 5 * 8 * 50 + 2000
+
+
+def test_two_heads_of_different_width_and_raw_labels():
+    rng = np.random.default_rng(5)
+    human_y, human_p = rng.gamma(2, 2, (6, 4, 3)).astype(np.float16), rng.gamma(2, 2, (6, 4, 3))
+    mouse_y, mouse_p = rng.gamma(2, 2, (5, 4, 2)).astype(np.float16), rng.gamma(2, 2, (5, 4, 2))
+    human_y[:, -1] = 0
+    mouse_y[:, -1, -1] = 0
+    # The model answers with both heads for every example; the label belongs to one of them.
+    examples = [
+        extracts({"human": p, "mouse": mouse_p[0]}, raw_bytes(y)) for y, p in zip(human_y, human_p, strict=True)
+    ]
+    examples += [
+        extracts({"human": human_p[0], "mouse": p}, {"human": raw_bytes(y), "mouse": raw_bytes(y)}, b"mouse")
+        for y, p in zip(mouse_y, mouse_p, strict=True)
+    ]
+    values = {}
+    for head, organism in (("human", "human"), ("mouse", "mouse")):
+        found = computations(metrics.PearsonR(organism=organism), metrics.R2(organism=organism), heads=(head,))
+        values.update(evaluate(found, examples))
+    for head, y, p in (("human", human_y, human_p), ("mouse", mouse_y, mouse_p)):
+        y, p = y.reshape(-1, y.shape[-1]).astype(float), p.reshape(-1, p.shape[-1])
+        pearson = [np.corrcoef(y[:, t], p[:, t])[0, 1] for t in range(y.shape[1])]
+        r2 = 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
+        np.testing.assert_allclose(values[head, "pearson_r_per_track"], pearson, atol=1e-6)
+        np.testing.assert_allclose(values[head, "pearson_r"], np.mean(pearson), atol=1e-6)
+        np.testing.assert_allclose(values[head, "r2"], r2.mean(), atol=1e-6)
+
+
+def test_undefined_tracks_leave_the_mean_and_are_counted():
+    rng = np.random.default_rng(7)
+    label, prediction = rng.random((4, 3)), rng.random((4, 3))
+    label[:, 0] = 0.1
+    names = ["a", "b", "c"]
+    values = evaluate(computations(metrics.PearsonR(track_names=names)), [extracts(prediction, label)])
+    kept = [values["human", f"pearson_r/{name}"] for name in "bc"]
+    assert np.isnan(values["human", "pearson_r/a"])
+    assert values["human", "pearson_r"] == np.mean(kept)
+    assert values["human", "pearson_r_undefined_tracks"] == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_diverged_track_is_not_averaged_away(wrong):
+    rng = np.random.default_rng(7)
+    label, prediction = rng.random((4, 3)), rng.random((4, 3))
+    prediction[2, 1] = wrong
+    values = evaluate(computations(metrics.PearsonR(), metrics.R2()), [extracts(prediction, label)])
+    assert np.isnan(values["human", "pearson_r"])
+    assert np.isnan(values["human", "r2"])
+
+
+def test_a_slice_without_an_example_of_the_organism_is_undefined():
+    example = extracts(np.ones((4, 3)), np.ones((4, 3)), organism=b"mouse")
+    values = evaluate(computations(metrics.R2(organism="human", track_names=["a", "b", "c"])), [example])
+    assert np.isnan(values["human", "r2"])
+    assert values["human", "r2_undefined_tracks"] == 3
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "message"),
+    [
+        (np.ones((4, 3)), np.ones((4, 2)), r"head 'human'.*\(4, 2\).*\(4, 3\)"),
+        (np.ones((4, 3)), raw_bytes(np.ones((4, 2))), r"head 'human'.* 8 float16 values.*\(4, 3\)"),
+        (np.ones(12), np.ones((4, 3)), r"head 'human'.*\(12,\)"),
+        ({"mouse": np.ones((4, 3))}, np.ones((4, 3)), r"'human' is not among \['mouse'\]"),
+        (np.ones((4, 3)), None, "no label"),
+    ],
+)
+def test_shapes_that_do_not_fit_name_the_head(prediction, label, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(computations(metrics.PearsonR()), [extracts(prediction, label)])
+
+
+def test_options_that_cannot_be_meant_are_refused():
+    with pytest.raises(ValueError, match="log2"):
+        metrics.PearsonR(transform="log2")
+    with pytest.raises(ValueError, match=r"\['a'\]"):
+        metrics.R2(track_names=["a", "b", "a"])
+    with pytest.raises(ValueError, match="has 3 tracks, pearson_r got 2"):
+        evaluate(computations(metrics.PearsonR(track_names=["a", "b"])), [extracts(*[np.ones((4, 3))] * 2)])
