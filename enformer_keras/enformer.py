@@ -345,7 +345,8 @@ def _check_arguments(
     ):
         raise ValueError(
             f"target_length={target_length!r} cannot be cut from the centre of the {bins} bins of "
-            f"sequence_length={sequence_length}: allowed are None and {2 - bins % 2}, {4 - bins % 2}, ..., {bins}"
+            f"sequence_length={sequence_length}: allowed are None and "
+            f"{2 - bins % 2}, {4 - bins % 2}, ..., {bins}"
         )
     for argument, rate in rates.items():
         if not 0.0 <= rate < 1.0:
