@@ -1,6 +1,5 @@
 """GenomeExampleGen: the TFX component that turns a genome dataset into split examples."""
 
-import hashlib
 from pathlib import Path
 
 from google.protobuf import struct_pb2
@@ -8,16 +7,9 @@ from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
+from components.fingerprint import code_fingerprint
 from components.genome_example_gen.dataset import load_description
 from components.genome_example_gen.executor import Executor
-
-
-def code_fingerprint() -> str:
-    """Returns a SHA-256 over the names and sources of this package's modules."""
-    total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
 
 
 class GenomeExampleGen(FileBasedExampleGen):
@@ -47,7 +39,7 @@ class GenomeExampleGen(FileBasedExampleGen):
             {
                 "description": path.name,
                 "data_fingerprint": data_fingerprint,
-                "code_fingerprint": code_fingerprint(),
+                "code_fingerprint": code_fingerprint(Path(__file__).parent),
             }
         )
         custom_config = example_gen_pb2.CustomConfig()

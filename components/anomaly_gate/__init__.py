@@ -1,0 +1,1 @@
+"""A TFX component that stops the pipeline where ExampleValidator found anomalies."""

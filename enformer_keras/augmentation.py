@@ -1,0 +1,63 @@
+"""Augmentation of windows: a shift by a few bp, and the other strand."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+
+def augment(
+    sequence: keras.KerasTensor,
+    target: keras.KerasTensor,
+    *,
+    shift: keras.KerasTensor,
+    reverse_complement: keras.KerasTensor,
+    strand_pairs: Sequence[int],
+    window_length: int,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Cut each window out of its flanked sequence, shifted, and turn it to the other strand where asked.
+
+    The draws come from the caller, so the function is pure: the same in `tf.data`, in a training step and in
+    test-time averaging.
+
+    Args:
+        sequence: One-hot ``[batch, window_length + 2 * flank, 4]`` in the order A, C, G, T: the window with
+            real bases on both sides.
+        target: ``[batch, target_length, tracks]``.
+        shift: int ``[batch]``, bp by which the window moves to the right along the forward strand, from
+            ``-flank`` to ``flank``. The target stays: shifts are far below a bin.
+        reverse_complement: bool ``[batch]``.
+        strand_pairs: For each track the index of its partner on the other strand, itself if it has none.
+        window_length: bp of the window.
+
+    Returns:
+        One-hot ``[batch, window_length, 4]`` and target ``[batch, target_length, tracks]``; for an example
+        on the other strand the bases are complemented, both axes of position run backwards and the tracks
+        of strand pairs have changed places.
+
+    Raises:
+        ValueError: The sequence is shorter than the window, the flanks differ in length, or
+            ``strand_pairs`` does not pair the target's tracks.
+
+    Source: Enformer, Methods, "Model training and evaluation" (shift by up to 3 bp, reverse complement).
+    """
+    flanked, tracks = sequence.shape[1], target.shape[2]
+    if flanked < window_length or (flanked - window_length) % 2:
+        raise ValueError(
+            f"a sequence of {flanked} bp does not hold window_length={window_length} bp with two flanks of "
+            "the same length"
+        )
+    if len(strand_pairs) != tracks or [strand_pairs[pair] for pair in strand_pairs] != list(range(tracks)):
+        raise ValueError(
+            f"strand_pairs={list(strand_pairs)} must give each of {tracks} tracks a partner whose partner it is"
+        )
+    reverse = ops.cast(reverse_complement, "bool")
+    # One gather cuts, shifts and reverses.
+    forward = ops.arange(window_length, dtype="int32")[None, :]
+    start = ops.cast(shift, "int32")[:, None] + (flanked - window_length) // 2
+    position = start + ops.where(reverse[:, None], window_length - 1 - forward, forward)
+    sequence = ops.take_along_axis(sequence, position[:, :, None], axis=1)
+    # A, C, G, T backwards is T, G, C, A: their complements.
+    sequence = ops.where(reverse[:, None, None], ops.flip(sequence, axis=2), sequence)
+    other_strand = ops.take(ops.flip(target, axis=1), list(strand_pairs), axis=2)
+    return sequence, ops.where(reverse[:, None, None], other_strand, target)

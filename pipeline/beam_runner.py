@@ -1,0 +1,19 @@
+"""Runs the pipeline on this machine as a Beam pipeline whose steps are the components.
+
+As a file (`python pipeline/beam_runner.py`) or through `tfx pipeline create --engine=beam
+--pipeline_path=pipeline/beam_runner.py` and `tfx run create --engine=beam --pipeline_name=enformer-ecoli`.
+"""
+
+import sys
+from pathlib import Path
+
+# A runner's own folder comes first on the path, where pipeline.py would hide the package it belongs to.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner  # noqa: E402
+
+from pipeline.environment import pipeline_from_environment  # noqa: E402
+
+if __name__ == "__main__":
+    pipeline = pipeline_from_environment()
+    BeamDagRunner(beam_orchestrator_args=pipeline.beam_pipeline_args).run(pipeline)

@@ -1,0 +1,124 @@
+"""Settings of the pipeline: what to train, on what, how, and where to put it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.genome_example_gen.dataset import DatasetDescription, load_description
+from components.genome_example_gen.tracks import Track, read_track_table
+from components.trainer.training import Training
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that `create_pipeline` needs to know.
+
+    Attributes:
+        name: of the pipeline; runs of one name share their cache and their last blessed model.
+        dataset: YAML file of the dataset.
+        run: folder of everything that the pipeline writes.
+        model: arguments of `Enformer` other than those that the dataset decides (head, lengths).
+        training: how to train.
+        thresholds: least value of each metric of the Evaluator for a model to be pushed.
+        max_drop: how far `change_metric` may fall below the last blessed model's.
+        change_metric: the metric that is compared with the last blessed model.
+        schema: what examples must look like.
+        beam_arguments: where and how Beam runs.
+    """
+
+    name: str
+    dataset: Path
+    run: Path
+    model: Mapping[str, Any]
+    training: Training
+    thresholds: Mapping[str, float]
+    max_drop: float = 0.02
+    change_metric: str = "log1p_pearson_r"
+    schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
+    # In this process: Beam's default would fetch a runner binary first.
+    beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+    @functools.cached_property
+    def description(self) -> DatasetDescription:
+        """The dataset's description, read from its file."""
+        return load_description(self.dataset)
+
+    @functools.cached_property
+    def tracks(self) -> tuple[Track, ...]:
+        """The dataset's tracks, in the order of the head's outputs."""
+        return read_track_table(self.dataset.parent / self.description.tracks, self.dataset.parent)
+
+    @property
+    def model_arguments(self) -> dict[str, Any]:
+        """Arguments of `Enformer`: the dataset decides head, window and target length."""
+        return {
+            **self.model,
+            "heads": {self.description.organism: len(self.tracks)},
+            "sequence_length": self.description.window_length,
+            "target_length": self.description.target_length,
+        }
+
+    @property
+    def root(self) -> Path:
+        """Folder of the components' outputs."""
+        return self.run / "pipeline"
+
+    @property
+    def metadata(self) -> Path:
+        """ML Metadata's SQLite file."""
+        return self.run / "metadata.sqlite"
+
+    @property
+    def pushed(self) -> Path:
+        """Folder of the pushed models, one subfolder for each version."""
+        return self.run / "pushed"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints, from which a killed run goes on."""
+        return self.run / "checkpoints"
+
+
+ECOLI = PROJECT / "datasets" / "ecoli" / "dataset.yaml"
+RUN = PROJECT / "runs" / "demo"
+
+
+def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 0) -> Settings:
+    """A small Enformer, by default on the E. coli genome: two cores and five minutes.
+
+    Args:
+        run: output folder.
+        dataset: YAML file of the dataset.
+        steps: training steps.
+        seed: of weights, order and augmentation.
+
+    Returns:
+        The settings.
+    """
+    return Settings(
+        name=f"enformer-{load_description(dataset).organism}",
+        dataset=dataset,
+        run=run,
+        model={
+            "channels": 144,
+            "num_transformer_layers": 2,
+            "num_heads": 4,
+            "key_size": 32,
+            "filters_divisible_by": 16,
+        },
+        training=Training(
+            steps=steps,
+            batch_size=4,
+            learning_rate=1e-3,
+            warm_up_steps=min(50, steps // 2),
+            decay=True,
+            jit_compile=True,
+            strategy="auto",
+            seed=seed,
+        ),
+        thresholds={"log1p_pearson_r": 0.5},
+    )

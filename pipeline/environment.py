@@ -1,0 +1,97 @@
+"""What the runners read from the environment, and what a run prints."""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from tfx import v1 as tfx
+
+from components.genome_example_gen.dataset import DatasetError, load_dataset
+from pipeline.configs import Settings, small
+from pipeline.pipeline import create_pipeline
+
+
+def settings_from_environment() -> Settings:
+    """Reads the settings of a run.
+
+    `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_STEPS` and
+    `ENFORMER_SEED` are numbers; what is not set has the default of `configs.small`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SystemExit: a value cannot be used; the message names the variable.
+    """
+    arguments = {}
+    for name, convert in {"run": Path, "dataset": Path, "steps": int, "seed": int}.items():
+        variable = f"ENFORMER_{name.upper()}"
+        value = os.environ.get(variable)
+        if not value:
+            continue
+        try:
+            arguments[name] = convert(value)
+        except ValueError:
+            sys.exit(f"{variable}={value!r} must be a whole number")
+    for name in ("run", "dataset"):
+        if name in arguments:
+            arguments[name] = arguments[name].resolve()
+    try:
+        return small(**arguments)
+    except (DatasetError, ValueError) as error:
+        sys.exit(f"these settings cannot work: {error}")
+
+
+def pipeline_from_environment() -> tfx.dsl.Pipeline:
+    """Checks the dataset and lays out the pipeline for a run on this machine.
+
+    Returns:
+        The pipeline, with ML Metadata on SQLite in the run's folder.
+
+    Raises:
+        SystemExit: the dataset cannot be used; the message lists what is wrong.
+    """
+    show_progress()
+    settings = settings_from_environment()
+    try:
+        fingerprint = load_dataset(settings.dataset).fingerprint()
+    except DatasetError as error:
+        sys.exit(f"the dataset cannot be used:\n{error}")
+    settings.run.mkdir(parents=True, exist_ok=True)
+    return create_pipeline(
+        settings,
+        fingerprint,
+        tfx.orchestration.metadata.sqlite_metadata_connection_config(str(settings.metadata)),
+    )
+
+
+class _Progress(logging.Formatter):
+    """Seconds since the start, and the message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = time.time()
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return f"{record.created - self._start:6.0f} s  {level}{record.getMessage()}"
+
+
+def _is_progress(record: logging.LogRecord) -> bool:
+    """Lets through what a user follows: this project's messages, components' starts and ends, errors."""
+    return (
+        record.levelno >= logging.ERROR
+        or record.name.startswith(("components", "pipeline"))
+        or record.getMessage().startswith("Component ")
+    )
+
+
+def show_progress() -> None:
+    """Prints what a user follows to stderr, and nothing of what the libraries chat about."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Progress())
+    handler.addFilter(_is_progress)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it has a handler of its own

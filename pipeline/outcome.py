@@ -1,0 +1,75 @@
+"""What the last run of a pipeline came to, read from ML Metadata."""
+
+import dataclasses
+from pathlib import Path
+
+import ml_metadata
+from ml_metadata.proto import metadata_store_pb2
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The verdicts of a pipeline's latest run.
+
+    Attributes:
+        blessed: whether the Evaluator found the model good enough.
+        servable: whether the infra check found that it loads and answers.
+        reason: why it is not servable; empty if it is.
+        pushed: folder of the pushed model; `None` where nothing was pushed.
+        evaluation: folder of the Evaluator's figures.
+    """
+
+    blessed: bool
+    servable: bool
+    reason: str
+    pushed: Path | None
+    evaluation: Path
+
+
+def read_outcome(metadata: Path, pipeline: str) -> Outcome:
+    """Reads the outcome of the latest run; outputs taken from the cache count as its own.
+
+    Args:
+        metadata: ML Metadata's SQLite file.
+        pipeline: name of the pipeline.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        LookupError: the pipeline has not run to its end there.
+    """
+    if not metadata.exists():
+        raise FileNotFoundError(f"{metadata}: no such file; run the pipeline first")
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(metadata)
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    store = ml_metadata.MetadataStore(connection)
+    runs = [run for run in store.get_contexts_by_type("pipeline_run") if _pipeline_of(store, run) == pipeline]
+    if not runs:
+        raise LookupError(f"{metadata} holds no run of pipeline {pipeline!r}")
+    latest = max(runs, key=lambda run: run.create_time_since_epoch)
+    artifacts = {artifact.type: artifact for artifact in store.get_artifacts_by_context(latest.id)}
+    missing = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel"} - artifacts.keys()
+    if missing:
+        raise LookupError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
+    infra, pushed = artifacts["InfraBlessing"], artifacts["PushedModel"]
+    return Outcome(
+        blessed=artifacts["ModelBlessing"].custom_properties["blessed"].int_value == 1,
+        servable=infra.custom_properties["blessed"].int_value == 1,
+        reason=infra.custom_properties["reason"].string_value,
+        pushed=(
+            Path(pushed.custom_properties["pushed_destination"].string_value)
+            if pushed.custom_properties["pushed"].int_value == 1
+            else None
+        ),
+        evaluation=Path(artifacts["ModelEvaluation"].uri),
+    )
+
+
+def _pipeline_of(store: ml_metadata.MetadataStore, run: metadata_store_pb2.Context) -> str:
+    names = [
+        context.name for context in store.get_parent_contexts_by_context(run.id) if context.type == "pipeline"
+    ]
+    return names[0] if names else ""

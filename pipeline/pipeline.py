@@ -1,0 +1,154 @@
+"""The pipeline from a genome and its tracks to a pushed model."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+
+import components
+import enformer_keras
+from components.anomaly_gate.component import AnomalyGate
+from components.evaluator.eval_config import make_eval_config
+from components.fingerprint import code_fingerprint
+from components.genome_example_gen.component import GenomeExampleGen
+from components.infra_check.component import InfraCheck
+from pipeline.configs import Settings
+
+# The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
+SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
+
+
+def create_pipeline(
+    settings: Settings,
+    data_fingerprint: str,
+    metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
+) -> tfx.dsl.Pipeline:
+    """Lays out the pipeline; reads no environment and no data beyond the description of the dataset.
+
+    Args:
+        settings: what to train on what, and where to put it.
+        data_fingerprint: `Dataset.fingerprint()`: changed data must not be taken from the cache.
+        metadata_connection_config: ML Metadata's store; `None` where the orchestrator brings its own.
+
+    Returns:
+        The pipeline, for any runner.
+    """
+    window = settings.description
+    tracks = settings.tracks
+    library, parts = Path(enformer_keras.__file__).parent, Path(components.__file__).parent
+
+    # Windows of the genome with their targets, in splits that do not overlap.
+    example_gen = GenomeExampleGen(settings.dataset, data_fingerprint)
+    examples = example_gen.outputs["examples"]
+
+    # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=examples, stats_options=tfdv.StatsOptions(feature_allowlist=list(SCALARS))
+    )
+    # (An Importer and no ImportSchemaGen, whose cache would keep an old schema under the same path.)
+    schema_importer = tfx.dsl.Importer(
+        source_uri=str(settings.schema.parent),
+        artifact_type=tfx.types.standard_artifacts.Schema,
+        custom_properties={"fingerprint": hashlib.sha256(settings.schema.read_bytes()).hexdigest()},
+    ).with_id("schema")
+    schema = schema_importer.outputs["result"]
+    example_validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema
+    )
+    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
+
+    # The decode as a graph, the same for training and serving. Without analyzers and materialized output
+    # nothing reads the data here.
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=[]),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={
+            "flanked_length": window.window_length + 2 * window.flank_length,
+            "target_length": window.target_length,
+            "tracks": len(tracks),
+            "code_fingerprint": code_fingerprint(parts / "transform", library),
+        },
+    )
+    transform.add_upstream_node(anomaly_gate)
+
+    # Fits the model; writes it for serving and, beside that, for further training.
+    trainer = tfx.components.Trainer(
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        run_fn="components.trainer.run_fn.run_fn",
+        train_args=tfx.proto.TrainArgs(splits=["train"], num_steps=settings.training.steps),
+        eval_args=tfx.proto.EvalArgs(splits=["valid"]),
+        custom_config={
+            "model": settings.model_arguments,
+            "training": asdict(settings.training),
+            "strand_pairs": [track.strand_pair for track in tracks],
+            "checkpoints": str(settings.checkpoints),
+            "code_fingerprint": code_fingerprint(parts / "trainer", parts / "transform", library),
+        },
+    )
+    model = trainer.outputs["model"]
+
+    # The last model that was good enough: a new one may not fall behind it.
+    last_blessed = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("last_blessed_model")
+
+    # Correlations per track on the test split, the thresholds, and the comparison with the last model.
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        example_splits=["test"],
+        model=model,
+        baseline_model=last_blessed.outputs["model"],
+        eval_config=make_eval_config(
+            window.organism,
+            [track.identifier for track in tracks],
+            settings.thresholds,
+            settings.max_drop,
+            change_metric=settings.change_metric,
+        ),
+    )
+
+    # Does it load and answer in a process of its own?
+    infra_check = InfraCheck(
+        model=model, examples=examples, code_fingerprint=code_fingerprint(parts / "infra_check")
+    )
+
+    # Only what passed both goes out.
+    pusher = tfx.components.Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_check.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(settings.pushed))
+        ),
+    )
+
+    return tfx.dsl.Pipeline(
+        pipeline_name=settings.name,
+        pipeline_root=str(settings.root),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_importer,
+            example_validator,
+            anomaly_gate,
+            transform,
+            trainer,
+            last_blessed,
+            evaluator,
+            infra_check,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(settings.beam_arguments),
+    )
