@@ -47,7 +47,9 @@ def augment(
             f"a sequence of {flanked} bp does not hold window_length={window_length} bp with two flanks of "
             "the same length"
         )
-    if len(strand_pairs) != tracks or [strand_pairs[pair] for pair in strand_pairs] != list(range(tracks)):
+    if sorted(strand_pairs) != list(range(tracks)) or any(
+        strand_pairs[pair] != track for track, pair in enumerate(strand_pairs)
+    ):
         raise ValueError(
             f"strand_pairs={list(strand_pairs)} must give each of {tracks} tracks a partner whose partner it is"
         )

@@ -9,6 +9,10 @@ from typing import Any
 from components.genome_example_gen.dataset import DatasetDescription, load_description
 from components.genome_example_gen.tracks import Track, read_track_table
 from components.trainer.training import Training
+from enformer_keras import BIN_SIZE
+
+# Trains the weights, watches the training, judges the model.
+SPLITS = ("train", "valid", "test")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +45,21 @@ class Settings:
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
     # In this process: Beam's default would fetch a runner binary first.
     beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the dataset does not fit the model or the training."""
+        problems = []
+        if self.description.bin_size != BIN_SIZE:
+            problems.append(f"bin_size must be {BIN_SIZE}, the model's, not {self.description.bin_size}")
+        if self.description.flank_length < self.training.max_shift:
+            problems.append(
+                f"flank_length={self.description.flank_length} must be at least training.max_shift="
+                f"{self.training.max_shift}"
+            )
+        if set(self.description.splits.names) != set(SPLITS):
+            problems.append(f"the splits must be named {SPLITS}, not {self.description.splits.names}")
+        if problems:
+            raise ValueError(f"{self.dataset}: " + "; ".join(problems))
 
     @functools.cached_property
     def description(self) -> DatasetDescription:
@@ -109,11 +128,12 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
             "num_heads": 4,
             "key_size": 32,
             "filters_divisible_by": 16,
+            "dropout_rate": 0.2,
         },
         training=Training(
             steps=steps,
             batch_size=4,
-            learning_rate=1e-3,
+            learning_rate=1.5e-3,
             warm_up_steps=min(50, steps // 2),
             decay=True,
             jit_compile=True,

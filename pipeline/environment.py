@@ -5,12 +5,13 @@ import os
 import sys
 import time
 from pathlib import Path
-
-from tfx import v1 as tfx
+from typing import TYPE_CHECKING
 
 from components.genome_example_gen.dataset import DatasetError, load_dataset
 from pipeline.configs import Settings, small
-from pipeline.pipeline import create_pipeline
+
+if TYPE_CHECKING:
+    from tfx import v1 as tfx
 
 
 def settings_from_environment() -> Settings:
@@ -44,7 +45,7 @@ def settings_from_environment() -> Settings:
         sys.exit(f"these settings cannot work: {error}")
 
 
-def pipeline_from_environment() -> tfx.dsl.Pipeline:
+def pipeline_from_environment() -> "tfx.dsl.Pipeline":
     """Checks the dataset and lays out the pipeline for a run on this machine.
 
     Returns:
@@ -53,6 +54,11 @@ def pipeline_from_environment() -> tfx.dsl.Pipeline:
     Raises:
         SystemExit: the dataset cannot be used; the message lists what is wrong.
     """
+    # TFX takes half a minute to import; bad settings and the report need not wait for it.
+    from tfx import v1 as tfx
+
+    from pipeline.pipeline import create_pipeline
+
     show_progress()
     settings = settings_from_environment()
     try:

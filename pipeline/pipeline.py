@@ -15,7 +15,8 @@ from components.evaluator.eval_config import make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
-from pipeline.configs import Settings
+from components.last_blessed_model.strategy import LastBlessedModelStrategy
+from pipeline.configs import SPLITS, Settings
 
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
@@ -38,6 +39,7 @@ def create_pipeline(
     """
     window = settings.description
     tracks = settings.tracks
+    train_split, valid_split, test_split = SPLITS
     library, parts = Path(enformer_keras.__file__).parent, Path(components.__file__).parent
 
     # Windows of the genome with their targets, in splits that do not overlap.
@@ -66,7 +68,7 @@ def create_pipeline(
         examples=examples,
         schema=schema,
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=[]),
+        splits_config=tfx.proto.SplitsConfig(analyze=[train_split], transform=[]),
         materialize=False,
         disable_statistics=True,
         custom_config={
@@ -83,8 +85,8 @@ def create_pipeline(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         run_fn="components.trainer.run_fn.run_fn",
-        train_args=tfx.proto.TrainArgs(splits=["train"], num_steps=settings.training.steps),
-        eval_args=tfx.proto.EvalArgs(splits=["valid"]),
+        train_args=tfx.proto.TrainArgs(splits=[train_split], num_steps=settings.training.steps),
+        eval_args=tfx.proto.EvalArgs(splits=[valid_split]),
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
@@ -97,15 +99,16 @@ def create_pipeline(
 
     # The last model that was good enough: a new one may not fall behind it.
     last_blessed = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        strategy_class=LastBlessedModelStrategy,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+        candidate=model,
     ).with_id("last_blessed_model")
 
     # Correlations per track on the test split, the thresholds, and the comparison with the last model.
     evaluator = tfx.components.Evaluator(
         examples=examples,
-        example_splits=["test"],
+        example_splits=[test_split],
         model=model,
         baseline_model=last_blessed.outputs["model"],
         eval_config=make_eval_config(

@@ -194,11 +194,15 @@ def write_report(settings: Settings) -> int:
     outcome = read_outcome(settings.metadata, settings.name)
     if outcome.pushed is None:
         if not outcome.blessed:
-            wanted = ", ".join(f"{key} at least {least:g}" for key, least in settings.thresholds.items())
+            from components.evaluator.figures import load_figures  # TFMA takes 20 s to import
+
+            measured = load_figures(outcome.evaluation)[()]
+            print("not pushed: the Evaluator refused the model on the test split")
+            for key, least in settings.thresholds.items():
+                print(f"  {key} {measured[key]:.4f}, at least {least:g} is wanted")
             print(
-                f"not pushed: the model missed {wanted} on the test split, or fell more than "
-                f"{settings.max_drop:g} behind the last blessed model in {settings.change_metric}; train "
-                f"for more steps. Figures: {outcome.evaluation}"
+                f"  {settings.change_metric} {measured[settings.change_metric]:.4f}, at most "
+                f"{settings.max_drop:g} below the last blessed model's is wanted"
             )
         if not outcome.servable:
             print(f"not pushed: the model does not serve: {outcome.reason}")

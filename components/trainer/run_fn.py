@@ -106,6 +106,7 @@ def fit(
     *,
     checkpoints: Path,
     log_folder: str,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Fits in `training.epochs` parts, each logged for TensorBoard, validated and checkpointed.
 
@@ -118,6 +119,7 @@ def fit(
         training: how to train.
         checkpoints: folder of this very configuration.
         log_folder: TensorBoard's folder.
+        callbacks: further callbacks.
     """
     epochs = max(parts for parts in range(1, training.epochs + 1) if training.steps % parts == 0)
     model.fit(
@@ -130,6 +132,7 @@ def fit(
             keras.callbacks.BackupAndRestore(checkpoints),
             keras.callbacks.TerminateOnNaN(raise_error=True),
             keras.callbacks.TensorBoard(log_folder, write_graph=False),
+            *callbacks,
         ],
         # A bar where a person watches, a line for each part in a log.
         verbose=1 if sys.stdout.isatty() else 2,

@@ -9,6 +9,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.evaluator.eval_config import make_eval_config
+from components.evaluator.figures import load_figures
 from tests.evaluator import tiny_model
 
 HEAD = tiny_model.HEAD
@@ -30,17 +31,7 @@ def analyse(folder, config, examples, candidate, baseline=None):
         output_path=str(folder),
         pipeline_options=PipelineOptions(["--runner=FnApiRunner"]),
     )
-    figures = {}
-    for found in tfma.load_metrics(str(folder)):
-        keys = tuple(key.bytes_value.decode() for key in found.slice_key.single_slice_keys)
-        figures[keys] = {
-            item.key.name: np.array(item.value.array_value.float64_values)
-            if item.value.HasField("array_value")
-            else item.value.double_value.value
-            for item in found.metric_keys_and_values
-            if item.key.model_name != tfma.BASELINE_KEY and not item.key.is_diff
-        }
-    return figures, tfma.load_validation_result(str(folder)).validation_ok
+    return load_figures(folder), tfma.load_validation_result(str(folder)).validation_ok
 
 
 def numpy_figures(examples, model):

@@ -1,5 +1,6 @@
 import pytest
-from tiny_genome import build_tiny_genome
+
+from tests.genome_example_gen.tiny_genome import build_tiny_genome
 
 
 @pytest.fixture

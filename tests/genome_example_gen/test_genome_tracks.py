@@ -5,11 +5,11 @@ import resource
 import numpy as np
 import pyBigWig
 import pytest
-from tiny_genome import write_bigwig
 
 from components.genome_example_gen.dataset import DatasetError, load_dataset
 from components.genome_example_gen.intervals import Interval
 from components.genome_example_gen.tracks import Track, summarize
+from tests.genome_example_gen.tiny_genome import write_bigwig
 
 BIN = 16
 

@@ -1,0 +1,44 @@
+# The two commands: `make demo` and `make test`. Each sets up all that it needs.
+
+# Empty: the defaults of pipeline/configs.py.
+RUN ?=
+STEPS ?=
+SEED ?=
+DATASET ?=
+
+PYTHON_IN_VENV := .venv/bin/python
+EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra dev
+# TensorFlow's start-up chat; its errors still show.
+QUIET := TF_CPP_MIN_LOG_LEVEL=2
+
+.PHONY: demo test setup data lint clean lock
+
+demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml
+	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
+	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) pipeline/local_runner.py
+	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
+	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) -m pipeline.report
+
+test: setup lint ## all tests, the library's on every backend that is installed
+	@sh tests/run.sh
+
+setup: ## builds .venv from requirements.lock
+	@sh setup/environment.sh
+
+data: setup ## fetches the demo's genome and tracks into data/ecoli
+	@$(PYTHON_IN_VENV) setup/demo_data.py
+
+lint: setup ## format, lint and docstring rules
+	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
+	@.venv/bin/ruff check --quiet .
+
+lock: setup ## compiles requirements.lock and setup/uv.lock anew from pyproject.toml and setup/uv.in
+	@.setup/uv/bin/uv pip compile --quiet --upgrade pyproject.toml $(EXTRAS) --python-version 3.11 \
+	    --python-platform x86_64-manylinux_2_28 --no-emit-index-url --generate-hashes \
+	    --custom-compile-command "make lock" --output-file requirements.lock
+	@.setup/uv/bin/uv pip compile --quiet setup/uv.in --python-version 3.11 --no-emit-index-url \
+	    --generate-hashes --custom-compile-command "make lock" --output-file setup/uv.lock
+
+clean: ## removes what setup, demo and tests made, the demo's runs and data included
+	rm -rf .venv .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

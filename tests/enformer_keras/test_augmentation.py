@@ -1,0 +1,54 @@
+"""Augmentation against slices and string reversal."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from enformer_keras import one_hot_encode
+from enformer_keras.augmentation import augment
+
+FLANKED = "NNACGTACCATTGGCCRA"  # 12 bp of window, 3 bp of flank on each side
+WINDOW = 12
+COMPLEMENT = str.maketrans("ACGTNR", "TGCANR")
+
+
+def run(shift, reverse, target, pairs):
+    sequence, target = augment(
+        one_hot_encode([FLANKED] * len(shift)),
+        np.stack([target] * len(shift)),
+        shift=np.array(shift, "int32"),
+        reverse_complement=np.array(reverse),
+        strand_pairs=pairs,
+        window_length=WINDOW,
+    )
+    return ops.convert_to_numpy(sequence), ops.convert_to_numpy(target)
+
+
+def test_shift_and_reverse_complement_are_those_of_strings():
+    target = np.arange(8, dtype="float32").reshape(2, 4)
+    shifts, reverses = [-3, 0, 3, 3, 0, -2], [False, False, False, True, True, True]
+    sequences, targets = run(shifts, reverses, target, [0, 1, 3, 2])
+    for sequence, augmented, shift, reverse in zip(sequences, targets, shifts, reverses, strict=True):
+        window = FLANKED[3 + shift : 3 + shift + WINDOW]
+        if reverse:
+            window = window.translate(COMPLEMENT)[::-1]
+        np.testing.assert_array_equal(sequence, one_hot_encode(window))
+        np.testing.assert_array_equal(augmented, target[::-1][:, [0, 1, 3, 2]] if reverse else target)
+
+
+@pytest.mark.parametrize("pairs", [[0, 1], [1, 2, 0], [0, 1, 3]])
+def test_strand_pairs_that_pair_nothing(pairs):
+    with pytest.raises(ValueError, match="strand_pairs="):
+        run([0], [True], np.zeros((2, 3), "float32"), pairs)
+
+
+def test_flanks_must_be_even():
+    with pytest.raises(ValueError, match="window_length=11"):
+        augment(
+            one_hot_encode([FLANKED]),
+            np.zeros((1, 2, 1), "float32"),
+            shift=np.zeros(1, "int32"),
+            reverse_complement=np.zeros(1, bool),
+            strand_pairs=[0],
+            window_length=11,
+        )

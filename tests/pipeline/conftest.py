@@ -1,0 +1,108 @@
+"""A small genome, and one run of the whole chain on it that the tests look at."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from tfx import v1 as tfx
+
+from components.genome_example_gen.dataset import load_dataset
+from components.trainer.training import Training
+from pipeline.configs import Settings
+from pipeline.outcome import read_outcome
+from pipeline.pipeline import create_pipeline
+from tests.genome_example_gen.tiny_genome import write_bigwig
+
+LENGTH = 40_000
+GFF3 = """##gff-version 3
+chrom\tx\tCDS\t{0}\t{1}\t.\t+\t0\tID=a
+chrom\tx\tCDS\t{2}\t{3}\t.\t-\t0\tID=b
+"""
+TRACKS = """index\tgenome\tidentifier\tfile\tclip\tscale\tsum_stat\tdescription\tstrand_pair\tfeature\tstrand
+0\ttiny\tcoverage\tcoverage.bw\t\tmean\tmean\tCHIP\t0\t\t
+1\ttiny\tcds_plus\tgenes.gff3\t\t1\tmean\tCDS +\t2\tCDS\t+
+2\ttiny\tcds_minus\tgenes.gff3\t\t1\tmean\tCDS -\t1\tCDS\t-
+"""
+
+
+def write_genome(folder):
+    rng = np.random.default_rng(0)
+    bases = "".join(rng.choice(list("ACGT"), LENGTH))
+    (folder / "genome.fa").write_text(">chrom\n" + bases + "\n")
+    write_bigwig(folder / "coverage.bw", {"chrom": rng.gamma(2, 3, LENGTH).astype(np.float32)})
+    genes = [
+        GFF3.format(start + 1, start + 300, start + 501, start + 900).split("\n", 1)[1]
+        for start in range(0, LENGTH, 1000)
+    ]
+    (folder / "genes.gff3").write_text("##gff-version 3\n" + "".join(genes))
+    (folder / "tracks.tsv").write_text(TRACKS)
+    description = {
+        "organism": "tiny",
+        "fasta": "genome.fa",
+        "tracks": "tracks.tsv",
+        "window_length": 1024,
+        "target_length": 4,
+        "stride": 512,
+        "splits": {"blocks": {"train": [0.0, 0.6], "valid": [0.6, 0.8], "test": [0.8, 1.0]}},
+    }
+    path = folder / "dataset.yaml"
+    path.write_text(yaml.safe_dump(description, sort_keys=False))
+    return path
+
+
+class Chain:
+    """Runs of one pipeline in one folder."""
+
+    def __init__(self, folder):
+        (folder / "data").mkdir()
+        self.settings = Settings(
+            name="enformer-tiny",
+            dataset=write_genome(folder / "data"),
+            run=folder / "run",
+            model={
+                "channels": 24,
+                "num_transformer_layers": 1,
+                "num_heads": 2,
+                "key_size": 4,
+                "filters_divisible_by": 4,
+            },
+            training=Training(steps=8, epochs=2, batch_size=2, learning_rate=1e-3, warm_up_steps=2, decay=True),
+            # The judging has its own tests; here every model is good enough.
+            thresholds={"log1p_pearson_r": -1.0},
+            max_drop=2.0,
+        )
+        self.settings.run.mkdir()
+
+    def run(self, **changes):
+        """Runs the pipeline and tells which components did not come from the cache."""
+        self.settings = dataclasses.replace(self.settings, **changes)
+        before = self.executed()
+        tfx.orchestration.LocalDagRunner().run(
+            create_pipeline(
+                self.settings,
+                load_dataset(self.settings.dataset).fingerprint(),
+                tfx.orchestration.metadata.sqlite_metadata_connection_config(str(self.settings.metadata)),
+            )
+        )
+        return {name for name, count in self.executed().items() if count > before.get(name, 0)}
+
+    def executed(self):
+        """Component -> number of its runs that ran, by their folders."""
+        return {
+            folder.name: sum(1 for _ in folder.glob(".system/executor_execution/*"))
+            for folder in self.settings.root.glob("*")
+        }
+
+    def outcome(self):
+        return read_outcome(self.settings.metadata, self.settings.name)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory):
+    chain = Chain(tmp_path_factory.mktemp("chain"))
+    chain.first_run = chain.run()
+    chain.first_outcome = chain.outcome()
+    yield chain
+    shutil.rmtree(chain.settings.root)

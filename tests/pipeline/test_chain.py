@@ -1,0 +1,137 @@
+"""The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.evaluator.figures import load_figures
+from components.genome_example_gen.dataset import load_dataset
+from components.trainer.serving import TRAINABLE_MODEL
+from enformer_keras import one_hot_encode
+from pipeline import pipeline as pipeline_module
+from pipeline import report
+
+CACHED = {
+    "GenomeExampleGen",
+    "StatisticsGen",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "Evaluator",
+    "InfraCheck",
+    "Pusher",
+}
+# Loads a model where nothing but TensorFlow is imported, and answers for the sequences on standard input.
+CLIENT = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answer = model.predict_sequences(tf.constant(json.load(sys.stdin)))
+assert not {"keras", "tfx", "enformer_keras", "tensorflow_transform"} & set(sys.modules)
+json.dump({head: values.numpy().tolist() for head, values in answer.items()}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def sequences(chain):
+    dataset = load_dataset(chain.settings.dataset)
+    return [one.decode() for one in report.read_splits(dataset)["test"].sequences]
+
+
+@pytest.fixture(scope="module")
+def predicted(chain, sequences):
+    """Of the trainable model, for one-hot sequences."""
+    model = keras.saving.load_model(chain.first_outcome.pushed / TRAINABLE_MODEL)
+    return model.predict(one_hot_encode(sequences), verbose=0)["tiny"]
+
+
+def test_everything_ran_and_a_model_was_pushed(chain):
+    assert chain.first_run >= CACHED
+    assert chain.first_outcome.blessed
+    assert chain.first_outcome.servable
+    assert chain.first_outcome.pushed.parent == chain.settings.pushed
+    assert any((chain.settings.root / "Trainer" / "model_run").rglob("events.out.tfevents*"))
+    assert not any(path.is_file() for path in chain.settings.checkpoints.rglob("*"))
+
+
+def test_pushed_model_serves_what_the_trainable_model_predicts(chain, sequences, predicted):
+    command = [sys.executable, "-c", CLIENT, str(chain.first_outcome.pushed)]
+    done = subprocess.run(command, input=json.dumps(sequences), capture_output=True, text=True, check=True)
+    np.testing.assert_allclose(json.loads(done.stdout)["tiny"], predicted, rtol=0, atol=1e-5)
+
+
+def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
+    model = tf.saved_model.load(str(chain.first_outcome.pushed))
+    files = sorted(chain.settings.root.glob("GenomeExampleGen/examples/*/Split-test/*.gz"))
+    records = list(tf.data.TFRecordDataset([str(file) for file in files], "GZIP").as_numpy_iterator())
+    served = model.serving_default(tf.constant(records))["tiny"].numpy()
+    features = model.transform_features(tf.constant(records))
+    one_hot = features["sequence"][:, 3:-3]
+    np.testing.assert_allclose(model.predict_on_batch(one_hot)["tiny"], served, rtol=0, atol=1e-5)
+    # The same window, asked for as an example and as a sequence.
+    index = {one_hot_encode(sequence).tobytes(): row for row, sequence in enumerate(sequences)}
+    rows = [index.get(window.tobytes()) for window in one_hot.numpy()]
+    assert any(row is not None for row in rows)
+    for row, values in zip(rows, served, strict=True):
+        if row is not None:
+            np.testing.assert_allclose(values, predicted[row], rtol=0, atol=1e-5)
+    good = sequences[0]
+    for wrong in (good[:-1], good + "A", "X" + good[1:], ""):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            model.predict_sequences(tf.constant([good, wrong]))
+
+
+def test_evaluator_measures_what_numpy_measures(chain):
+    model = tf.saved_model.load(str(chain.first_outcome.pushed))
+    files = sorted(chain.settings.root.glob("GenomeExampleGen/examples/*/Split-test/*.gz"))
+    records = tf.constant(list(tf.data.TFRecordDataset([str(f) for f in files], "GZIP").as_numpy_iterator()))
+    y = model.transform_features(records)["target"].numpy().astype(np.float64)
+    p = model.serving_default(records)["tiny"].numpy().astype(np.float64)
+    metrics = load_figures(chain.first_outcome.evaluation)[()]
+    for track, name in enumerate(("coverage", "cds_plus", "cds_minus")):
+        r = np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1]
+        r2 = 1 - ((y - p)[..., track] ** 2).sum() / ((y[..., track] - y[..., track].mean()) ** 2).sum()
+        # Other batches, other last digits of predictions that hardly vary after 8 steps. That the figures of
+        # the same arrays agree to 1e-6 is tested in tests/evaluator.
+        assert metrics[f"pearson_r/{name}"] == pytest.approx(r, abs=1e-4)
+        assert metrics[f"r2/{name}"] == pytest.approx(r2, abs=1e-4)
+
+
+def test_report(chain, capsys):
+    assert report.write_report(chain.settings) == 0
+    printed = capsys.readouterr().out
+    folder = chain.settings.run / "report"
+    assert (folder / "tracks.png").read_bytes().startswith(b"\x89PNG")
+    scores = json.loads((folder / "scores.json").read_text())["tracks"]
+    assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus"]
+    for score in scores:
+        assert (
+            f"{score['track']:<9}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
+            in printed
+        )
+    trainable = keras.saving.load_model(chain.settings.run / "model.keras")
+    assert trainable.heads == {"tiny": 3}
+
+
+def test_cache_sees_code_and_data_and_nothing_else(chain, monkeypatch):
+    assert not chain.run() & CACHED
+    original = pipeline_module.code_fingerprint
+
+    def edited(name):
+        return lambda *folders: original(*folders) + name * any(folder.name == name for folder in folders)
+
+    monkeypatch.setattr(pipeline_module, "code_fingerprint", edited("trainer"))
+    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
+    monkeypatch.setattr(pipeline_module, "code_fingerprint", edited("transform"))
+    # The same graph comes out, under a new artifact, so what follows runs as well.
+    assert {"Transform", "Trainer"} <= chain.run() & CACHED
+    assert "GenomeExampleGen" not in chain.run()
+    genes = chain.settings.dataset.parent / "genes.gff3"
+    genes.write_text(genes.read_text().replace("\t300\t", "\t299\t"))
+    assert {"GenomeExampleGen", "StatisticsGen", "Trainer", "Pusher"} <= chain.run()
