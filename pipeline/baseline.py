@@ -1,4 +1,4 @@
-"""What a model of the letters alone reaches: ridge regression on the k-mers of a bin."""
+"""What counting words reaches: ridge regression on the 6-mers of a bin and of its neighbours."""
 
 import numpy as np
 
@@ -46,33 +46,55 @@ def count_kmers(sequence: bytes, bin_size: int) -> np.ndarray:
     return counts.reshape(len(index), NUM_KMERS).astype(np.float32)
 
 
+def kmer_features(sequence: bytes, bin_size: int) -> np.ndarray:
+    """Counts canonical 6-mers in each bin, and apart from them those in its two neighbours.
+
+    A measured signal spreads over a fragment, which is longer than a bin: without the neighbours the baseline
+    would be too easy to beat.
+
+    Args:
+        sequence: bases [(bins + 2) * bin_size], a bin more on each side.
+        bin_size: bp.
+
+    Returns:
+        float32 [bins, 2 * 2080].
+    """
+    counts = count_kmers(sequence, bin_size)
+    return np.concatenate([counts[1:-1], counts[:-2] + counts[2:]], axis=1)
+
+
 def fit_ridge(
     train: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray], test: np.ndarray
 ) -> np.ndarray:
     """Fits a ridge regression for each track and predicts the test bins.
 
     Args:
-        train: counts [bins, kmers] and signal [bins, tracks].
+        train: features [bins, features] and signal [bins, tracks].
         valid: the same for the bins that choose the penalty, by Pearson correlation.
-        test: counts [bins, kmers].
+        test: features [bins, features].
 
     Returns:
         float64 [bins, tracks], the predicted signal of the test bins.
     """
-    counts, signal = train[0].astype(np.float64), train[1].astype(np.float64)
-    mean_counts, mean_signal = counts.mean(axis=0), signal.mean(axis=0)
-    counts -= mean_counts
-    gram, moment = counts.T @ counts, counts.T @ (signal - mean_signal)
+    features, signal = train
+    mean_features = features.mean(axis=0, dtype=np.float64)
+    mean_signal = signal.mean(axis=0)
+    gram = np.zeros((features.shape[1],) * 2)
+    moment = np.zeros((features.shape[1], signal.shape[1]))
+    for start in range(0, len(features), 4096):  # float64, but not of all at once
+        centred = features[start : start + 4096] - mean_features
+        gram += centred.T @ centred
+        moment += centred.T @ (signal[start : start + 4096] - mean_signal)
     best = np.full(signal.shape[1], -np.inf)
     weights = np.zeros_like(moment)
     for penalty in PENALTIES:
         candidate = np.linalg.solve(gram + penalty * np.eye(len(gram)), moment)
-        predicted = (valid[0] - mean_counts) @ candidate
+        predicted = (valid[0] - mean_features) @ candidate
         for track in range(signal.shape[1]):
             r = pearson_r(predicted[:, track], valid[1][:, track])
             if r > best[track]:
                 best[track], weights[:, track] = r, candidate[:, track]
-    return (test - mean_counts) @ weights + mean_signal
+    return (test - mean_features) @ weights + mean_signal
 
 
 def pearson_r(x: np.ndarray, y: np.ndarray) -> float:

@@ -14,11 +14,13 @@ import numpy as np
 
 from components.genome_example_gen.dataset import Dataset, load_dataset
 from components.genome_example_gen.intervals import Window, plan_windows
-from pipeline.baseline import count_kmers, fit_ridge, pearson_r
+from components.trainer.training import TRAINABLE_MODEL
+from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.outcome import read_outcome
 
-TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
+# Bins of a split that the report looks at: enough for a correlation, few enough for memory.
+MAX_BINS = 32_768
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,23 +46,23 @@ class SplitSignal:
         windows: where they lie.
         sequences: the input windows' bases.
         measured: float64 [windows, target_length, tracks], as the examples have it.
-        counts: canonical 6-mers, float32 [windows * target_length, kmers].
+        features: the baseline's, float32 [windows * target_length, features].
     """
 
     windows: list[Window]
     sequences: list[bytes]
     measured: np.ndarray
-    counts: np.ndarray
+    features: np.ndarray
 
 
 def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
-    """Reads the windows of each split so that their targets do not overlap.
+    """Reads windows of each split whose targets do not overlap.
 
     Args:
         dataset: a checked dataset.
 
     Returns:
-        Split -> its bins.
+        Split -> its bins: all of them, or, of a split with more than `MAX_BINS`, windows evenly spaced over it.
     """
     description = dataset.description
     step = description.target_length * description.bin_size
@@ -71,12 +73,23 @@ def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
     splits = {}
     for split in description.splits.names:
         own = [window for window in windows if window.split == split]
-        bases = b"".join(genome.sequence(window.target) for window in own)
+        most = max(MAX_BINS // description.target_length, 1)
+        if len(own) > most:
+            chosen = np.linspace(0, len(own) - 1, most).round().astype(int)
+            print(f"report: {most} of the {len(own)} windows of split {split}, evenly spaced")
+            own = [own[index] for index in chosen]
         splits[split] = SplitSignal(
             windows=own,
             sequences=[genome.sequence(window.interval) for window in own],
             measured=np.stack([tracks.read(window.target, scales)[0] for window in own]).astype(np.float64),
-            counts=count_kmers(bases, description.bin_size),
+            features=np.concatenate(
+                [
+                    kmer_features(
+                        genome.sequence(window.target.extend(description.bin_size)), description.bin_size
+                    )
+                    for window in own
+                ]
+            ),
         )
     genome.close()
     tracks.close()
@@ -119,9 +132,9 @@ def score(dataset: Dataset, splits: dict[str, SplitSignal], predicted: np.ndarra
     tracks = len(dataset.tracks)
     signal = {split: np.log1p(data.measured).reshape(-1, tracks) for split, data in splits.items()}
     baseline = fit_ridge(
-        (splits["train"].counts, signal["train"]),
-        (splits["valid"].counts, signal["valid"]),
-        splits["test"].counts,
+        (splits["train"].features, signal["train"]),
+        (splits["valid"].features, signal["valid"]),
+        splits["test"].features,
     )
     model = np.log1p(predicted).reshape(-1, tracks)
     return [

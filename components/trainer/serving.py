@@ -8,11 +8,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.trainer.input_data import crop_flanks
+from components.trainer.training import TRAINABLE_MODEL
 from components.transform.decoding import decode_sequences
 from enformer_keras import Enformer
-
-# A SavedModel's place for files that go with it; TFX pushes it along.
-TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
 
 
 def make_decoder(transform_layer: tf.Module, transform_output: tft.TFTransformOutput) -> Callable:

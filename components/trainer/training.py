@@ -1,6 +1,10 @@
-"""How to train: the settings of the Trainer, without TensorFlow."""
+"""What the Trainer is told, and where it puts things; without TensorFlow."""
 
 import dataclasses
+from pathlib import Path
+
+# Where the trainable twin lies in a SavedModel: its place for files that go with it, which TFX pushes along.
+TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.baseline import NUM_KMERS, count_kmers, fit_ridge
+from pipeline.baseline import NUM_KMERS, count_kmers, fit_ridge, kmer_features
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
@@ -20,6 +20,13 @@ def test_counts_are_canonical_and_stay_in_their_bin():
     other = count_kmers(bases.translate(COMPLEMENT)[::-1].encode(), 16)
     np.testing.assert_array_equal(other[::-1], counts)
     assert counts.max() < 11
+
+
+def test_features_are_a_bin_and_its_neighbours():
+    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), 64)).encode()
+    counts = count_kmers(bases, 16)
+    expected = [np.r_[counts[1], counts[0] + counts[2]], np.r_[counts[2], counts[1] + counts[3]]]
+    np.testing.assert_array_equal(kmer_features(bases, 16), expected)
 
 
 def test_ridge_finds_a_linear_signal():

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from components.evaluator.figures import load_figures
 from components.genome_example_gen.dataset import load_dataset
-from components.trainer.serving import TRAINABLE_MODEL
+from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras import one_hot_encode
 from pipeline import pipeline as pipeline_module
 from pipeline import report
@@ -119,19 +119,47 @@ def test_report(chain, capsys):
     assert trainable.heads == {"tiny": 3}
 
 
-def test_cache_sees_code_and_data_and_nothing_else(chain, monkeypatch):
-    assert not chain.run() & CACHED
+def edit_code(monkeypatch, name):
+    """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
+    monkeypatch.setattr(
+        pipeline_module,
+        "code_fingerprint",
+        lambda *folders: original(*folders) + name * any(folder.name == name for folder in folders),
+    )
 
-    def edited(name):
-        return lambda *folders: original(*folders) + name * any(folder.name == name for folder in folders)
 
-    monkeypatch.setattr(pipeline_module, "code_fingerprint", edited("trainer"))
+def test_a_second_run_uses_the_cache(chain):
+    assert not chain.run() & CACHED
+    assert chain.outcome().pushed == chain.first_outcome.pushed
+
+
+def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
+    edit_code(monkeypatch, "trainer")
     assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
-    monkeypatch.setattr(pipeline_module, "code_fingerprint", edited("transform"))
-    # The same graph comes out, under a new artifact, so what follows runs as well.
-    assert {"Transform", "Trainer"} <= chain.run() & CACHED
-    assert "GenomeExampleGen" not in chain.run()
+
+
+def test_changed_data_runs_everything_anew(chain):
     genes = chain.settings.dataset.parent / "genes.gff3"
     genes.write_text(genes.read_text().replace("\t300\t", "\t299\t"))
-    assert {"GenomeExampleGen", "StatisticsGen", "Trainer", "Pusher"} <= chain.run()
+    assert chain.run() & CACHED == CACHED
+
+
+@pytest.mark.parametrize(
+    ("folder", "components"),
+    [
+        ("trainer", {"Trainer"}),
+        ("transform", {"Transform", "Trainer"}),
+        ("enformer_keras", {"Transform", "Trainer"}),
+        ("infra_check", {"InfraCheck"}),
+    ],
+)
+def test_code_is_in_the_cache_key_of_what_it_decides(chain, monkeypatch, folder, components):
+    def properties():
+        pipeline = pipeline_module.create_pipeline(chain.settings, "fingerprint")
+        return {node.id: node.exec_properties for node in pipeline.components}
+
+    before = properties()
+    edit_code(monkeypatch, folder)
+    after = properties()
+    assert {name for name in before if before[name] != after[name]} == components
