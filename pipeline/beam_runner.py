@@ -10,10 +10,12 @@ from pathlib import Path
 # A runner's own folder comes first on the path, where pipeline.py would hide the package it belongs to.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from apache_beam.options.pipeline_options import StandardOptions  # noqa: E402
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner  # noqa: E402
 
 from pipeline.environment import pipeline_from_environment  # noqa: E402
 
 if __name__ == "__main__":
-    pipeline = pipeline_from_environment()
-    BeamDagRunner(beam_orchestrator_args=pipeline.beam_pipeline_args).run(pipeline)
+    # The pipeline of components runs in this process; Beam's default would fetch a runner binary first.
+    StandardOptions.DEFAULT_RUNNER = "FnApiRunner"
+    BeamDagRunner().run(pipeline_from_environment())
