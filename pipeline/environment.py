@@ -90,7 +90,7 @@ def _is_progress(record: logging.LogRecord) -> bool:
     return (
         record.levelno >= logging.ERROR
         or record.name.startswith(("components", "pipeline"))
-        or record.getMessage().startswith("Component ")
+        or record.getMessage().startswith(("Component ", "node "))
     )
 
 

@@ -37,17 +37,19 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
     def _moments(
         self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        if mask is not None or not self.synchronized:
+        if mask is not None:
             return super()._moments(inputs, mask)
-        # Keras's synchronized variance is E[x^2] - E[x]^2, whose cancellation alone moves gradient norms of
-        # the reference by 1e-3; the mean of squared differences costs no digits. It is Keras's all-reduce all
-        # the same, given a replica's sums instead of its activations. The gradient through the mean inside
-        # the square is zero.
-        mean = self._mean_of_all_replicas(inputs)
-        return mean, self._mean_of_all_replicas(ops.square(inputs - ops.stop_gradient(mean)))
+        # Keras takes the synchronized variance, and torch's, as E[x^2] - E[x]^2, whose cancellation alone moves
+        # gradient norms of the reference by 1e-3; the mean of squared differences costs no digits. The
+        # gradient through the mean inside the square is zero.
+        mean = self._mean_of_the_batch(inputs)
+        return mean, self._mean_of_the_batch(ops.square(inputs - ops.stop_gradient(mean)))
 
-    def _mean_of_all_replicas(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Mean per channel; replicas may hold different numbers of examples."""
+    def _mean_of_the_batch(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Mean per channel, over all replicas, which may hold different numbers of examples."""
+        if not self.synchronized:
+            return ops.mean(x, axis=self._reduction_axes)
+        # Keras's all-reduce, given a replica's sums instead of its activations.
         local_sum = ops.sum(x, axis=self._reduction_axes)
         count = ops.cast(ops.size(x), x.dtype) / local_sum.shape[0]
         local = ops.concatenate([local_sum, ops.reshape(count, (1,))])
