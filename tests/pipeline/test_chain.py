@@ -1,6 +1,7 @@
 """The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -137,6 +138,15 @@ def test_a_second_run_uses_the_cache(chain):
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
     assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
+
+
+def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
+    settings = chain.settings
+    assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {"Evaluator", "Pusher"}
+    assert not chain.outcome().blessed
+    assert report.write_report(chain.settings) == 1
+    assert re.search(r"log1p_pearson_r -?0\.\d{4}, at least 0\.99 is wanted", capsys.readouterr().out)
+    chain.settings = settings
 
 
 def test_changed_data_runs_everything_anew(chain):

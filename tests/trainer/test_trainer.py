@@ -99,6 +99,7 @@ def test_strategies_are_chosen_in_the_open(caplog):
     [
         ({"steps": 0}, "steps"),
         ({"batch_size": 0}, "batch_size"),
+        ({"epochs": 0}, "epochs"),
         ({"decay": True, "steps": 9}, "warm_up_steps"),
     ],
 )

@@ -1,0 +1,61 @@
+"""What users may set, and what they are told when it cannot work."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from pipeline.configs import ECOLI, small
+from pipeline.environment import settings_from_environment
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A copy of the demo's description that can be spoilt."""
+
+    def spoil(**fields):
+        path = tmp_path / "dataset.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(ECOLI.read_text()) | fields))
+        return path
+
+    return spoil
+
+
+def test_the_environment_sets_run_steps_and_seed(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENFORMER_RUN", str(tmp_path))
+    monkeypatch.setenv("ENFORMER_STEPS", "7")
+    monkeypatch.setenv("ENFORMER_SEED", "3")
+    monkeypatch.setenv("ENFORMER_DATASET", "")  # as make hands over what is not set
+    settings = settings_from_environment()
+    assert (settings.run, settings.training.steps, settings.training.seed) == (tmp_path, 7, 3)
+    assert settings == dataclasses.replace(small(run=tmp_path, steps=7, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ENFORMER_STEPS", "many", "ENFORMER_STEPS='many' must be a whole number"),
+        ("ENFORMER_STEPS", "0", r"training\.steps must be at least 1"),
+        ("ENFORMER_DATASET", "/nowhere/dataset.yaml", r"/nowhere/dataset\.yaml: no such file"),
+    ],
+)
+def test_settings_that_cannot_work(monkeypatch, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match=message):
+        settings_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"bin_size": 64, "window_length": 8192}, "bin_size must be 128"),
+        ({"flank_length": 2}, r"flank_length=2 must be at least training\.max_shift=3"),
+        (
+            {"splits": {"blocks": {"train": [0, 0.5], "test": [0.5, 1]}}, "stride": 14336},
+            "splits must be named",
+        ),
+    ],
+)
+def test_a_dataset_that_does_not_fit_the_model(dataset, fields, message):
+    with pytest.raises(ValueError, match=message):
+        small(dataset=dataset(**fields))
