@@ -17,11 +17,12 @@ import pysam
 
 from components.genome_example_gen.errors import DatasetError, describe_validation_error
 from components.genome_example_gen.intervals import Interval
+from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
 
 _IUPAC = np.zeros(256, dtype=bool)
-_IUPAC[np.frombuffer(b"ACGTNRYSWKMBDHV", dtype=np.uint8)] = True
+_IUPAC[np.frombuffer((ALPHABET + AMBIGUOUS).encode(), dtype=np.uint8)] = True
 _BIGWIG_SUFFIXES = (".bw", ".bigwig")
 _GFF3_SUFFIXES = (".gff3", ".gff", ".gff3.gz", ".gff.gz")
 # Stretch read at once where a whole genome is summed: 4 MB of float32.

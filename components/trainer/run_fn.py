@@ -1,5 +1,6 @@
 """The function that TFX's Trainer calls."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -84,6 +85,10 @@ def run_fn(fn_args: Any) -> None:
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training.strategy)
     _logger.info("%s with %d replicas", type(strategy).__name__, strategy.num_replicas_in_sync)
+    if training.jit_compile and strategy is not tf.distribute.get_strategy():
+        # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
+        _logger.info("jit_compile is for one device and is left out under this strategy")
+        training = dataclasses.replace(training, jit_compile=False)
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)

@@ -24,7 +24,7 @@ class Training:
         epochs: the steps are divided into at most so many equal parts; each ends with a validation and a
             checkpoint.
         strategy: one of `components.trainer.strategy.STRATEGIES`.
-        jit_compile: whether XLA compiles the step. It must not under a TPU's or mirrored strategy.
+        jit_compile: whether XLA compiles the step, where one device trains.
         seed: of weights, order and augmentation.
     """
 
