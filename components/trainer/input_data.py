@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from enformer_keras.augmentation import augment
+from enformer_keras import augment
 
 _AUTOTUNE = tf.data.AUTOTUNE
 

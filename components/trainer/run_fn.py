@@ -18,8 +18,7 @@ from components.trainer.input_data import evaluation_batches, read_examples, tra
 from components.trainer.serving import export_model, make_decoder
 from components.trainer.strategy import make_strategy
 from components.trainer.training import Training
-from enformer_keras import Enformer
-from enformer_keras.schedules import WarmUp
+from enformer_keras import Enformer, WarmUp
 
 _logger = logging.getLogger(__name__)
 
@@ -76,9 +75,10 @@ def run_fn(fn_args: Any) -> None:
         seed=training.seed,
     )
     validation = evaluation_batches(fn_args.eval_files, **batches)
-    num_train = count_examples(fn_args.train_files, at_least=training.batch_size)
+    # The training examples are not counted to the end: that can be hundreds of gigabytes.
+    count_examples(fn_args.train_files, at_least=training.batch_size, stop_at=training.batch_size)
     num_validation = count_examples(fn_args.eval_files, at_least=1)
-    _logger.info("%d training and %d validation examples", num_train, num_validation)
+    _logger.info("%d validation examples", num_validation)
     num_batches = math.ceil(num_validation / training.batch_size)
     validation = validation.apply(tf.data.experimental.assert_cardinality(num_batches))
 
@@ -144,12 +144,13 @@ def fit(
     )
 
 
-def count_examples(files: Sequence[str], at_least: int) -> int:
+def count_examples(files: Sequence[str], at_least: int, stop_at: int = -1) -> int:
     """Counts the examples of a split.
 
     Args:
         files: patterns of gzipped TFRecord files.
         at_least: how many there must be.
+        stop_at: how many to count at most; -1 counts all.
 
     Returns:
         Their number.
@@ -157,7 +158,7 @@ def count_examples(files: Sequence[str], at_least: int) -> int:
     Raises:
         ValueError: there are fewer than `at_least`.
     """
-    count = sum(1 for _ in read_examples(files))
+    count = sum(1 for _ in read_examples(files).take(stop_at))
     if count < at_least:
         raise ValueError(
             f"{list(files)} hold {count} examples, fewer than {at_least}: lower training.batch_size, or "

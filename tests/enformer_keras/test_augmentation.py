@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from enformer_keras import one_hot_encode
-from enformer_keras.augmentation import augment
+from enformer_keras import augment, one_hot_encode
 
 FLANKED = "NNACGTACCATTGGCCRA"  # 12 bp of window, 3 bp of flank on each side
 WINDOW = 12

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from enformer_keras import Enformer, one_hot_encode
+from enformer_keras import Enformer, WarmUp, one_hot_encode
 
 TINY = {
     "channels": 48,
@@ -66,7 +66,7 @@ def test_config_keeps_every_argument():
 def test_saved_model_gives_the_same_numbers(tmp_path):
     model = Enformer(**TINY)
     x = random_one_hot()
-    model.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.Poisson())
+    model.compile(keras.optimizers.Adam(WarmUp(1e-3, 1)), loss=keras.losses.Poisson())
     model.fit(x, {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 2))}, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
@@ -75,6 +75,10 @@ def test_saved_model_gives_the_same_numbers(tmp_path):
     for head in TINY["heads"]:
         np.testing.assert_array_equal(found[head], expected[head])
     assert int(loaded.optimizer.iterations) == 2
+    # A process that has imported nothing but the package and Keras can load all of it.
+    code = f"import enformer_keras, keras; keras.saving.load_model({str(tmp_path / 'model.keras')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from enformer_keras.schedules import WarmUp
+from enformer_keras import WarmUp
 
 
 def rates(schedule, steps):

@@ -76,6 +76,7 @@ def test_without_augmentation_the_windows_are_those_of_evaluation(files):
 
 def test_too_few_examples(files):
     assert count_examples(files, at_least=7) == 7
+    assert count_examples(files, at_least=3, stop_at=3) == 3
     with pytest.raises(ValueError, match="7 examples, fewer than 8"):
         count_examples(files, at_least=8)
     with pytest.raises(FileNotFoundError, match="nowhere"):
