@@ -52,7 +52,7 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         The pipeline, with ML Metadata on SQLite in the run's folder.
 
     Raises:
-        SystemExit: the dataset cannot be used; the message lists what is wrong.
+        SystemExit: the dataset or the output folder cannot be used; the message says what is wrong.
     """
     # TFX takes half a minute to import; bad settings and the report need not wait for it.
     from tfx import v1 as tfx
@@ -65,7 +65,10 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         fingerprint = load_dataset(settings.dataset).fingerprint()
     except DatasetError as error:
         sys.exit(f"the dataset cannot be used:\n{error}")
-    settings.run.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"ENFORMER_RUN={str(settings.run)!r} cannot be the output folder: {error}")
     return create_pipeline(
         settings,
         fingerprint,

@@ -4,7 +4,7 @@ import logging
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "tpu", "mirrored", "one")
+from components.trainer.training import STRATEGIES
 
 _logger = logging.getLogger(__name__)
 

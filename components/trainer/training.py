@@ -7,6 +7,10 @@ from pathlib import Path
 TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
 
 
+# See `components.trainer.strategy.make_strategy`.
+STRATEGIES = ("auto", "tpu", "mirrored", "one")
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """How to train. The defaults are the paper's, but for its batch of 64 on 64 TPU cores.
@@ -23,9 +27,9 @@ class Training:
         shuffle_buffer: examples held for shuffling.
         epochs: the steps are divided into at most so many equal parts; each ends with a validation and a
             checkpoint.
-        strategy: one of `components.trainer.strategy.STRATEGIES`.
+        strategy: one of `STRATEGIES`.
         jit_compile: whether XLA compiles the step, where one device trains.
-        seed: of weights, order and augmentation.
+        seed: of weights, order and augmentation, from 0 to 2**32 - 1.
     """
 
     steps: int = 150_000
@@ -47,6 +51,10 @@ class Training:
         for field in ("steps", "batch_size", "epochs", "shuffle_buffer"):
             if getattr(self, field) < 1:
                 raise ValueError(f"training.{field} must be at least 1, got {getattr(self, field)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"training.seed must be from 0 to 2**32 - 1, got {self.seed}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"training.strategy must be one of {STRATEGIES}, got {self.strategy!r}")
         if not 0 <= self.warm_up_steps < self.steps and self.decay:
             raise ValueError(
                 f"training.warm_up_steps={self.warm_up_steps} leaves none of {self.steps} steps to decay over"

@@ -36,6 +36,7 @@ def test_the_environment_sets_run_steps_and_seed(monkeypatch, tmp_path):
     [
         ("ENFORMER_STEPS", "many", "ENFORMER_STEPS='many' must be a whole number"),
         ("ENFORMER_STEPS", "0", r"training\.steps must be at least 1"),
+        ("ENFORMER_SEED", "-1", r"training\.seed must be from 0"),
         ("ENFORMER_DATASET", "/nowhere/dataset.yaml", r"/nowhere/dataset\.yaml: no such file"),
     ],
 )

@@ -101,6 +101,8 @@ def test_strategies_are_chosen_in_the_open(caplog):
         ({"steps": 0}, "steps"),
         ({"batch_size": 0}, "batch_size"),
         ({"epochs": 0}, "epochs"),
+        ({"seed": -1}, "seed"),
+        ({"strategy": "gpu"}, "strategy"),
         ({"decay": True, "steps": 9}, "warm_up_steps"),
     ],
 )
