@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from enformer_keras.layers import (
+    Dropout,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
     SynchronizedBatchNormalization,
@@ -158,7 +159,7 @@ class Enformer(keras.Model):
             return layer(keras.layers.MaxPooling1D, 2, padding="same", name=name)(x)
 
         def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
-            return layer(keras.layers.Dropout, rate, name=name)(x)
+            return layer(Dropout, rate, name=name)(x)
 
         # === Stem ===
         inputs = keras.Input((sequence_length, 4), name="sequence")

@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from enformer_keras.layers.dropout import Dropout
 from enformer_keras.layers.positional_features import relative_positional_features
 
 
@@ -23,6 +25,8 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         num_position_features: Relative positional features, a multiple of 6.
         attention_dropout: Dropout rate of the attention weights.
         position_dropout: Dropout rate of the positional features.
+        lora_rank: Rank of low-rank updates of the query, key, value and output projections, which are then
+            frozen themselves; ``None`` for none.
         **kwargs: Arguments of ``keras.layers.Layer``.
 
     Input shape: ``[batch, length, channels]`` with a fixed length. Output shape:
@@ -32,7 +36,10 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         ValueError: An argument is not positive, ``num_position_features`` is not a multiple of 6, or the
             length is unknown.
 
-    Source: Enformer, Methods, "Model architecture" (multi-head attention); Dai et al. 2019, section 3.3.
+    In half precision the softmax and the projection of the positional features are done in float32.
+
+    Source: Enformer, Methods, "Model architecture" (multi-head attention); Dai et al. 2019, section 3.3; Hu et
+    al. 2021, section 4.1 (low-rank updates).
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         num_position_features: int = 192,
         attention_dropout: float = 0.05,
         position_dropout: float = 0.01,
+        lora_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,61 +62,112 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             raise ValueError(
                 f"num_position_features must be a positive multiple of 6, got {num_position_features}"
             )
+        if lora_rank is not None and lora_rank < 1:
+            raise ValueError(f"lora_rank must be a positive integer or None, got {lora_rank}")
+        self.lora_rank = lora_rank
         self.num_heads = num_heads
         self.key_size = key_size
         self.value_size = value_size
         self.num_position_features = num_position_features
         self.attention_dropout = attention_dropout
         self.position_dropout = position_dropout
-        self._drop_attention = keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy)
-        self._drop_position = keras.layers.Dropout(position_dropout, dtype=self.dtype_policy)
+        self._drop_attention = Dropout(attention_dropout, dtype=self.dtype_policy)
+        self._drop_position = Dropout(position_dropout, dtype="float32")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the projections and the two position biases."""
         _, length, channels = input_shape
         if length is None:
             raise ValueError(f"{self.name}: the length must be known to lay out relative positions")
-        projection = keras.initializers.VarianceScaling(scale=2.0)
+        scaled = keras.initializers.VarianceScaling(scale=2.0)
         keys, values = self.num_heads * self.key_size, self.num_heads * self.value_size
 
-        def weight(name: str, shape: tuple[int, ...], initializer: Any) -> keras.Variable:
+        def weight(name: str, shape: tuple[int, ...], initializer: Any, trainable: bool = True) -> Any:
             # One initializer object gives every weight of the same shape the same numbers: clone it.
             initializer = initializer if isinstance(initializer, str) else initializer.clone()
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
+            return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
 
-        self.query_kernel = weight("query_kernel", (channels, keys), projection)
-        self.key_kernel = weight("key_kernel", (channels, keys), projection)
-        self.value_kernel = weight("value_kernel", (channels, values), projection)
-        self.position_kernel = weight("position_kernel", (self.num_position_features, keys), projection)
+        def projection(name: str, shape: tuple[int, int], initializer: Any) -> Any:
+            if self.lora_rank is not None:
+                # The update starts at zero.
+                down, up = (shape[0], self.lora_rank), (self.lora_rank, shape[1])
+                setattr(self, f"{name}_lora_down", weight(f"{name}_lora_down", down, scaled))
+                setattr(self, f"{name}_lora_up", weight(f"{name}_lora_up", up, "zeros"))
+            return weight(f"{name}_kernel", shape, initializer, trainable=self.lora_rank is None)
+
+        self.query_kernel = projection("query", (channels, keys), scaled)
+        self.key_kernel = projection("key", (channels, keys), scaled)
+        self.value_kernel = projection("value", (channels, values), scaled)
+        # Not cast to half precision: the features are fine-grained (see `_logits_by_distance`).
+        self.position_kernel = self.add_weight(
+            name="position_kernel",
+            shape=(self.num_position_features, keys),
+            initializer=scaled.clone(),
+            autocast=False,
+        )
         # Shaped as the reference has them, because the initializer's scale depends on it.
         bias_shape = (1, self.num_heads, 1, self.key_size)
-        self.content_bias = weight("content_bias", bias_shape, projection)
-        self.position_bias = weight("position_bias", bias_shape, projection)
-        self.output_kernel = weight("output_kernel", (values, values), "zeros")
+        self.content_bias = weight("content_bias", bias_shape, scaled)
+        self.position_bias = weight("position_bias", bias_shape, scaled)
+        self.output_kernel = projection("output", (values, values), "zeros")
         self.output_bias = weight("output_bias", (values,), "zeros")
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
         """Attend within ``[batch, length, channels]``; ``[batch, length, num_heads * value_size]``."""
         length = inputs.shape[1]
-        query = self._split_heads(ops.matmul(inputs, self.query_kernel), length) * self.key_size**-0.5
-        key = self._split_heads(ops.matmul(inputs, self.key_kernel), length)
-        value = self._split_heads(ops.matmul(inputs, self.value_kernel), length)
-
-        features = ops.convert_to_tensor(
-            relative_positional_features(length, self.num_position_features), dtype=self.compute_dtype
-        )
-        features = self._drop_position(features, training=training)
-        # A row of zeros in front stands for the one distance that does not exist; `relative_shift` needs
-        # that column, and a zero row costs less here than padding the logits does.
-        position = ops.pad(ops.matmul(features, self.position_kernel), ((1, 0), (0, 0)))
-        position = self._split_heads(position[None], 2 * length)
+        query = self._split_heads(self._project(inputs, "query"), length) * self.key_size**-0.5
+        key = self._split_heads(self._project(inputs, "key"), length)
+        value = self._split_heads(self._project(inputs, "value"), length)
 
         logits = ops.matmul(query + self.content_bias, ops.transpose(key, (0, 1, 3, 2)))
-        logits += relative_shift(ops.matmul(query + self.position_bias, ops.transpose(position, (0, 1, 3, 2))))
-        weights = self._drop_attention(ops.softmax(logits, axis=-1), training=training)
+        logits += relative_shift(self._logits_by_distance(query + self.position_bias, length, training))
+        weights = ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), self.compute_dtype)
+        weights = self._drop_attention(weights, training=training)
         heads = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         heads = ops.reshape(heads, (-1, length, self.num_heads * self.value_size))
-        return ops.matmul(heads, self.output_kernel) + self.output_bias
+        return self._project(heads, "output") + self.output_bias
+
+    def _project(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        projected = ops.matmul(x, getattr(self, f"{name}_kernel"))
+        if self.lora_rank is not None:
+            down, up = getattr(self, f"{name}_lora_down"), getattr(self, f"{name}_lora_up")
+            projected += ops.matmul(ops.matmul(x, down), up)
+        return projected
+
+    def merged_kernel(self, name: str) -> keras.KerasTensor:
+        """Return a projection with its low-rank update added, float32.
+
+        Args:
+            name: ``"query"``, ``"key"``, ``"value"`` or ``"output"``.
+
+        Returns:
+            ``[channels, width]``.
+        """
+        kernel = ops.convert_to_tensor(getattr(self, f"{name}_kernel"))
+        if self.lora_rank is not None:
+            down, up = getattr(self, f"{name}_lora_down"), getattr(self, f"{name}_lora_up")
+            kernel += ops.matmul(down, up)
+        return kernel
+
+    def _logits_by_distance(
+        self, query: keras.KerasTensor, length: int, training: bool | None
+    ) -> keras.KerasTensor:
+        """``query . (features @ position_kernel)``, ``[batch, heads, length, 2 * length]``.
+
+        Column ``length + d`` is for distance ``d``. Column 0 stands for the one distance that does not exist;
+        `relative_shift` needs it, and a row of zeros among the features costs less than padding the logits.
+        """
+        features = np.pad(relative_positional_features(length, self.num_position_features), ((1, 0), (0, 0)))
+        features = ops.convert_to_tensor(features, dtype="float32")
+        features = self._drop_position(features, training=training)
+        kernel = ops.reshape(self.position_kernel, (-1, self.num_heads, self.key_size))
+        if self.num_position_features <= self.key_size and self.compute_dtype == "float32":
+            # The three factors from the left: one product for all heads, and none of its gradients is by
+            # distance and head.
+            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0)))
+            return ops.matmul(query, ops.transpose(features))
+        position = ops.matmul(ops.transpose(kernel, (1, 2, 0)), ops.transpose(features))
+        return ops.matmul(query, ops.cast(position, self.compute_dtype))
 
     def _split_heads(self, x: keras.KerasTensor, length: int) -> keras.KerasTensor:
         """``[batch, length, heads * width]`` to ``[batch, heads, length, width]``."""
@@ -129,6 +188,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             "num_position_features": self.num_position_features,
             "attention_dropout": self.attention_dropout,
             "position_dropout": self.position_dropout,
+            "lora_rank": self.lora_rank,
         }
 
 

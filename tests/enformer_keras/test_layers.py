@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from enformer_keras.layers import (
+    Dropout,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
     SynchronizedBatchNormalization,
@@ -55,8 +56,9 @@ def test_relative_shift_picks_each_distance():
             np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, length + j - i])
 
 
-def test_attention_is_the_sum_over_heads_written_out():
-    batch, length, channels, heads, keys, values, features = 2, 6, 5, 2, 3, 4, 12
+@pytest.mark.parametrize("features", [12, 6], ids=["projected_features", "projected_queries"])
+def test_attention_is_the_sum_over_heads_written_out(features):
+    batch, length, channels, heads, keys, values = 2, 6, 5, 2, 8, 4
     layer = RelativeMultiHeadAttention(heads, keys, values, features)
     layer.build((None, length, channels))
     for weight in layer.weights:
@@ -88,6 +90,30 @@ def test_attention_starts_with_different_queries_keys_and_values():
     query, key = (ops.convert_to_numpy(v) for v in (layer.query_kernel, layer.key_kernel))
     assert not np.allclose(query, key)
     assert not ops.convert_to_numpy(layer.output_kernel).any()
+
+
+def test_dropout_keeps_the_share_and_draws_independently():
+    layer = Dropout(0.4, seed=3)
+    ones = np.ones((2, 64, 64, 16), "float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(ones)), ones)
+    first, second = (ops.convert_to_numpy(layer(ones, training=True)).ravel() for _ in range(2))
+    assert set(np.unique(first)) == {np.float32(0), np.float32(1) / np.float32(0.6)}
+    other = ops.convert_to_numpy(Dropout(0.4, seed=4)(ones, training=True)).ravel()
+    kept = first > 0
+    noise = 4 * 0.5 / np.sqrt(kept.size)
+    assert abs(kept.mean() - 0.6) < noise
+    # Neighbours along each axis, the next step, the next seed, also shifted by one: all independent.
+    pairs = [(kept[lag:], kept[:-lag]) for lag in (1, 16, 1024, 65536)]
+    pairs += [(kept, second > 0), (kept, other > 0), (kept[1:], second[:-1] > 0), (kept[1:], other[:-1] > 0)]
+    for a, b in pairs:
+        assert abs((a & b).mean() - 0.36) < noise
+
+
+def test_dropout_refuses_a_rate_and_keeps_its_config():
+    with pytest.raises(ValueError, match="below 1"):
+        Dropout(1.0)
+    layer = Dropout(0.5, seed=0)
+    assert Dropout.from_config(layer.get_config()).get_config() == layer.get_config()
 
 
 def test_gamma_features_are_normalized_over_positions():

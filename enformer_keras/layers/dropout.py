@@ -1,0 +1,73 @@
+"""Dropout whose mask costs a few integer operations."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Multipliers and shifts of a 32-bit finalizer with low bias (Wellons 2018, "lowbias32"), as signed integers.
+_ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32))
+_LAST_SHIFT = 16
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class Dropout(keras.layers.Layer):
+    """Dropout with a mask hashed from each element's position and the step's seed.
+
+    Does what ``keras.layers.Dropout`` does. Keras draws the mask with the backend's generator, which XLA runs
+    serially on CPUs (220 ns for an element, a tenth of a training step) and which writes its bits to memory
+    everywhere; a hash of the position is arithmetic that fuses with what follows, forward and backward.
+
+    Args:
+        rate: Share of elements set to zero, at least 0 and below 1; the others are divided by ``1 - rate``.
+        seed: Seed of the layer's seed generator; ``None`` draws one.
+        **kwargs: Arguments of ``keras.layers.Layer``.
+
+    Shapes: any; unchanged. A tensor has at most 2**31 elements.
+
+    Raises:
+        ValueError: ``rate`` is out of its range.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}")
+        self.rate = rate
+        self.seed = seed
+        if rate > 0.0:
+            self._seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
+        """Drop elements in training; pass everything otherwise."""
+        if not training or self.rate == 0.0:
+            return inputs
+        first, second = ops.unstack(ops.cast(self._seed_generator.next(), "int32"), 2)
+        position = ops.reshape(ops.arange(ops.size(inputs), dtype="int32"), ops.shape(inputs))
+        # Two keys from the seed: one alone would give some pairs of layers or steps each other's mask, moved by
+        # a few positions.
+        key = _mix(first ^ _mix(second))
+        bits = _mix(_mix(position ^ key) + _mix(key + second))
+        # Uniform over all int32: dropped are the `rate` lowest.
+        keep = bits >= int(self.rate * 2**32) - 2**31
+        return ops.where(keep, inputs * (1.0 / (1.0 - self.rate)), ops.zeros_like(inputs))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def _mix(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Permute the int32 numbers so that every input bit moves about half of the output bits."""
+    for shift, multiplier in _ROUNDS:
+        x = (x ^ _shift_right(x, shift)) * multiplier
+    return x ^ _shift_right(x, _LAST_SHIFT)
+
+
+def _shift_right(x: keras.KerasTensor, bits: int) -> keras.KerasTensor:
+    """Shift in zeros; the shift of signed integers copies the sign."""
+    return ops.bitwise_and(ops.right_shift(x, bits), (1 << (32 - bits)) - 1)
