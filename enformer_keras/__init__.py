@@ -1,10 +1,28 @@
 """Enformer in Keras 3: DNA sequence to expression and epigenomic tracks, on TensorFlow, JAX or torch."""
 
 # Everything that a saved model may name is imported here, so that `import enformer_keras` suffices to load one.
-from enformer_keras.augmentation import augment
-from enformer_keras.enformer import BIN_SIZE, Enformer
+from enformer_keras.alternating import AlternatingHeads
+from enformer_keras.augmentation import Augmentation, augment
+from enformer_keras.enformer import BIN_SIZE, PARTS, Enformer
+from enformer_keras.metrics import R2, PearsonR
+from enformer_keras.optimizers import AdamByPart
+from enformer_keras.presets import PRESETS
 from enformer_keras.schedules import WarmUp
 from enformer_keras.sequence import one_hot_encode
 from enformer_keras.sonnet_checkpoint import load_sonnet_checkpoint
 
-__all__ = ["BIN_SIZE", "Enformer", "WarmUp", "augment", "load_sonnet_checkpoint", "one_hot_encode"]
+__all__ = [
+    "BIN_SIZE",
+    "PARTS",
+    "PRESETS",
+    "R2",
+    "AdamByPart",
+    "AlternatingHeads",
+    "Augmentation",
+    "Enformer",
+    "PearsonR",
+    "WarmUp",
+    "augment",
+    "load_sonnet_checkpoint",
+    "one_hot_encode",
+]

@@ -1,6 +1,7 @@
 """Augmentation of windows: a shift by a few bp, and the other strand."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -63,3 +64,82 @@ def augment(
     sequence = ops.where(reverse[:, None, None], ops.flip(sequence, axis=2), sequence)
     other_strand = ops.take(ops.flip(target, axis=1), list(strand_pairs), axis=2)
     return sequence, ops.where(reverse[:, None, None], other_strand, target)
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class Augmentation(keras.layers.Layer):
+    """`augment` as a layer that draws for itself: windows shift, and every other one shows the other strand.
+
+    Call it on a batch in your own training step or data pipeline; outside training it cuts the windows out as
+    they stand.
+
+    Args:
+        window_length: bp of the window.
+        strand_pairs: For each track the index of its partner on the other strand, itself if it has none.
+        max_shift: Largest shift to either side, in bp.
+        reverse_complement: Whether half of the examples show the other strand.
+        seed: Seed of the draws; ``None`` draws one.
+        **kwargs: Arguments of ``keras.layers.Layer``.
+
+    Input: one-hot ``[batch, window_length + 2 * flank, 4]`` with a flank of at least ``max_shift``, and target
+    ``[batch, target_length, tracks]``. Output: one-hot ``[batch, window_length, 4]`` and the target.
+
+    Raises:
+        ValueError: The flanks are shorter than ``max_shift``, or see `augment`.
+
+    Source: Enformer, Methods, "Model training and evaluation" (shift by up to 3 bp, reverse complement).
+    """
+
+    def __init__(
+        self,
+        window_length: int,
+        strand_pairs: Sequence[int],
+        max_shift: int = 3,
+        reverse_complement: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.window_length = window_length
+        self.strand_pairs = list(strand_pairs)
+        self.max_shift = max_shift
+        self.reverse_complement = reverse_complement
+        self.seed = seed
+        self._seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(
+        self, sequence: keras.KerasTensor, target: keras.KerasTensor, training: bool | None = None
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Augment a batch in training; cut its windows out otherwise."""
+        flank = (sequence.shape[1] - self.window_length) // 2
+        if flank < self.max_shift:
+            raise ValueError(
+                f"flanks of {flank} bp are shorter than max_shift={self.max_shift}: read longer sequences"
+            )
+        batch = (ops.shape(sequence)[0],)
+        if training:
+            shift = keras.random.randint(batch, -self.max_shift, self.max_shift + 1, seed=self._seed_generator)
+            draws = keras.random.uniform(batch, seed=self._seed_generator)
+            reverse_complement = ops.logical_and(draws < 0.5, self.reverse_complement)
+        else:
+            shift, reverse_complement = ops.zeros(batch, "int32"), ops.zeros(batch, "bool")
+        return augment(
+            sequence,
+            target,
+            shift=shift,
+            reverse_complement=reverse_complement,
+            strand_pairs=self.strand_pairs,
+            window_length=self.window_length,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            **super().get_config(),
+            "window_length": self.window_length,
+            "strand_pairs": self.strand_pairs,
+            "max_shift": self.max_shift,
+            "reverse_complement": self.reverse_complement,
+            "seed": self.seed,
+        }

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,12 +15,15 @@ from enformer_keras.layers import (
     TargetLengthCrop1D,
     gelu,
 )
+from enformer_keras.presets import PRESETS
 
 # The stem and six tower blocks each halve the sequence.
 BIN_SIZE = 128
 NUM_TOWER_BLOCKS = 6
 HUMAN_TRACKS = 5313
 MOUSE_TRACKS = 1643
+# What `freeze` takes, beside heads: the prefixes of the layers' names.
+PARTS = ("stem", "tower", "transformer", "final_pointwise")
 POOLING_TYPES = ("attention", "max")
 
 # Sonnet's linear and convolution weights: truncated normal of stddev 1 / sqrt(fan_in) before the truncation.
@@ -70,6 +73,10 @@ class Enformer(keras.Model):
         dropout_rate: Dropout in transformer blocks; an eighth of it before the embeddings.
         attention_dropout: Dropout of attention weights.
         position_dropout: Dropout of positional features.
+        frozen: Parts that do not learn, of ``"stem"``, ``"tower"``, ``"transformer"``, ``"final_pointwise"``
+            and ``"head_<name>"``. Their batch statistics stay too; low-rank updates learn all the same.
+        frozen_statistics: Normalize by the moving statistics everywhere, in training too, and leave them alone.
+        lora_rank: Rank of low-rank updates of the attention projections, which are then frozen themselves.
         **kwargs: Arguments of ``keras.Model`` (``name``, ``dtype``).
 
     Input: one-hot DNA ``[batch, sequence_length, 4]`` in the order A, C, G, T. Output: a dict from each head's
@@ -102,6 +109,9 @@ class Enformer(keras.Model):
         dropout_rate: float = 0.4,
         attention_dropout: float = 0.05,
         position_dropout: float = 0.01,
+        frozen: Sequence[str] = (),
+        frozen_statistics: bool = False,
+        lora_rank: int | None = None,
         **kwargs: Any,
     ) -> None:
         heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else dict(heads)
@@ -122,10 +132,14 @@ class Enformer(keras.Model):
             },
         )
         dtype = kwargs.pop("dtype", None)
-        layer = functools.partial(_make_layer, dtype)
+        # The global policy of today belongs to the model, not the one of the day when it is loaded.
+        policy = keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
+        layer = functools.partial(_make_layer, policy)
 
         def conv_block(x: keras.KerasTensor, filters: int, width: int, name: str) -> keras.KerasTensor:
-            x = layer(SynchronizedBatchNormalization, name=f"{name}_norm")(x)
+            x = layer(SynchronizedBatchNormalization, frozen_statistics=frozen_statistics, name=f"{name}_norm")(
+                x
+            )
             x = layer(keras.layers.Activation, gelu, name=f"{name}_gelu")(x)
             return convolution(x, filters, width, f"{name}_conv")
 
@@ -141,14 +155,8 @@ class Enformer(keras.Model):
                 name=name,
             )(x)
 
-        def linear(x: keras.KerasTensor, units: int, name: str, activation: Any = None) -> keras.KerasTensor:
-            return layer(
-                keras.layers.Dense,
-                units,
-                activation=activation,
-                kernel_initializer=_fan_in_initializer(),
-                name=name,
-            )(x)
+        def linear(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
+            return layer(keras.layers.Dense, units, kernel_initializer=_fan_in_initializer(), name=name)(x)
 
         def residual(x: keras.KerasTensor, branch: keras.KerasTensor, name: str) -> keras.KerasTensor:
             return layer(keras.layers.Add, name=name)([x, branch])
@@ -186,6 +194,7 @@ class Enformer(keras.Model):
                 num_position_features=channels // num_heads,
                 attention_dropout=attention_dropout,
                 position_dropout=position_dropout,
+                lora_rank=lora_rank,
                 name=f"{name}_attention",
             )(branch)
             branch = dropout(branch, dropout_rate, f"{name}_attention_dropout")
@@ -207,8 +216,15 @@ class Enformer(keras.Model):
         embeddings = layer(keras.layers.Activation, gelu, name="embeddings")(x)
 
         # === Heads ===
+        # In float32 whatever the policy: half precision has three digits, and tracks span four orders.
         outputs = {
-            head: linear(embeddings, tracks, f"head_{head}", activation="softplus")
+            head: keras.layers.Dense(
+                tracks,
+                activation="softplus",
+                kernel_initializer=_fan_in_initializer(),
+                dtype=policy.variable_dtype,
+                name=f"head_{head}",
+            )(embeddings)
             for head, tracks in heads.items()
         }
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -226,7 +242,11 @@ class Enformer(keras.Model):
         self.dropout_rate = dropout_rate
         self.attention_dropout = attention_dropout
         self.position_dropout = position_dropout
-        self._dtype_argument = dtype
+        self.frozen_statistics = frozen_statistics
+        self.lora_rank = lora_rank
+        self._policy = policy
+        self.frozen = ()
+        self.freeze(*frozen)
 
     @functools.cached_property
     def trunk(self) -> keras.Model:
@@ -234,7 +254,7 @@ class Enformer(keras.Model):
 
         Input ``[batch, sequence_length, 4]``, output embeddings ``[batch, target_length, 2 * channels]``.
         """
-        return keras.Model(self.inputs, self.get_layer("embeddings").output, name=f"{self.name}_trunk")
+        return keras.Model(self.input, self.get_layer("embeddings").output, name=f"{self.name}_trunk")
 
     def head_model(self, head: str) -> keras.Model:
         """The model with one head; shares the weights.
@@ -250,11 +270,143 @@ class Enformer(keras.Model):
         """
         if head not in self.heads:
             raise ValueError(f"head={head!r} is not among the model's heads {sorted(self.heads)}")
-        return keras.Model(self.inputs, self.get_layer(f"head_{head}").output, name=f"{self.name}_{head}")
+        return keras.Model(self.input, self.get_layer(f"head_{head}").output, name=f"{self.name}_{head}")
+
+    @classmethod
+    def from_preset(cls, preset: str, /, **changes: Any) -> "Enformer":
+        """Build a model by name, with fresh weights.
+
+        Args:
+            preset: One of `PRESETS`.
+            **changes: Arguments that replace the preset's.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: There is no such preset, or an argument cannot work.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset {preset!r} is not among {sorted(PRESETS)}")
+        return cls(**{**PRESETS[preset], **changes})
+
+    # === Fine-tuning ===
+
+    def freeze(self, *parts: str) -> None:
+        """Let only the parts that are not named learn; call it before `compile`.
+
+        Args:
+            *parts: See the constructor's ``frozen``. None at all unfreezes everything.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        known = (*PARTS, *(f"head_{head}" for head in self.heads))
+        for part in parts:
+            if part not in known:
+                raise ValueError(f"frozen: {part!r} is not a part of the model; its parts are {known}")
+        for layer in self.layers:
+            frozen = layer.name in parts or layer.name.startswith(
+                tuple(f"{part}_" for part in parts if part in PARTS)
+            )
+            if isinstance(layer, RelativeMultiHeadAttention):
+                layer.freeze(frozen)
+            else:
+                layer.trainable = not frozen
+        self.frozen = tuple(parts)
+
+    def with_heads(self, heads: Mapping[str, int]) -> "Enformer":
+        """Build the model with other heads on a copy of this trunk.
+
+        Args:
+            heads: Number of tracks by name. A head that this model has, of as many tracks, keeps its weights;
+                the others start fresh.
+
+        Returns:
+            A new model, not compiled; this one is left alone.
+        """
+        frozen = [part for part in self.frozen if part in (*PARTS, *(f"head_{head}" for head in heads))]
+        return self._rebuild(heads=dict(heads), frozen=frozen)
+
+    def with_sequence_length(self, sequence_length: int, target_length: int | None) -> "Enformer":
+        """Build the model for windows of another length, with a copy of the weights.
+
+        The positional features stretch with the window, as in the reference; predictions for a length other
+        than the trained one are close, not the same.
+
+        Args:
+            sequence_length: Window in bp, a multiple of 128.
+            target_length: Bins to predict; ``None`` keeps all.
+
+        Returns:
+            A new model, not compiled; this one is left alone.
+        """
+        return self._rebuild(sequence_length=sequence_length, target_length=target_length)
+
+    def with_frozen_statistics(self, frozen_statistics: bool = True) -> "Enformer":
+        """Build the model with batch statistics frozen or not, and a copy of the weights.
+
+        Args:
+            frozen_statistics: See the constructor.
+
+        Returns:
+            A new model, not compiled; this one is left alone.
+        """
+        return self._rebuild(frozen_statistics=frozen_statistics)
+
+    def with_lora(self, rank: int) -> "Enformer":
+        """Build the model with low-rank updates of its attention projections, which are frozen themselves.
+
+        The updates start at zero: the new model predicts the same. They learn whatever is frozen beside them:
+        ``model.freeze(*PARTS)`` leaves them and the heads.
+
+        Args:
+            rank: Rank of the updates.
+
+        Returns:
+            A new model, not compiled; this one is left alone.
+
+        Raises:
+            ValueError: The model has such updates already; merge them first.
+
+        Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+        """
+        if self.lora_rank is not None:
+            raise ValueError(f"the model has updates of rank {self.lora_rank} already: merge_lora() first")
+        return self._rebuild(lora_rank=rank)
+
+    def merge_lora(self) -> "Enformer":
+        """Build the model with its low-rank updates added to the projections.
+
+        Returns:
+            A new model without updates that predicts the same, not compiled; this one is left alone.
+        """
+        merged = self._rebuild(lora_rank=None)
+        for block in range(self.num_transformer_layers):
+            name = f"transformer_{block}_attention"
+            for projection in ("query", "key", "value", "output"):
+                kernel = getattr(merged.get_layer(name), f"{projection}_kernel")
+                kernel.assign(keras.ops.copy(self.get_layer(name).merged_kernel(projection)))
+        return merged
+
+    def _rebuild(self, **changes: Any) -> "Enformer":
+        """A model of other arguments with a copy of all weights that fit by layer, name and shape."""
+        model = type(self).from_config({**self.get_config(), **changes})
+        ours = {layer.name: layer for layer in self.layers}
+        for layer in model.layers:
+            source = {weight.name: weight for weight in ours[layer.name].weights} if layer.name in ours else {}
+            fits = {w.name: source[w.name] for w in layer.weights if w.name in source}
+            if any(weight.shape != fits[weight.name].shape for weight in layer.weights if weight.name in fits):
+                continue  # a head of another size: none of it fits
+            for weight in layer.weights:
+                if weight.name in fits:
+                    # On JAX an assigned array is shared, and training deletes what it updates.
+                    weight.assign(keras.ops.copy(fits[weight.name]))
+        return model
 
     def get_config(self) -> dict[str, Any]:
         """Return every constructor argument."""
-        config = {
+        return {
             "channels": self.channels,
             "num_transformer_layers": self.num_transformer_layers,
             "num_heads": self.num_heads,
@@ -267,13 +419,13 @@ class Enformer(keras.Model):
             "dropout_rate": self.dropout_rate,
             "attention_dropout": self.attention_dropout,
             "position_dropout": self.position_dropout,
+            "frozen": list(self.frozen),
+            "frozen_statistics": self.frozen_statistics,
+            "lora_rank": self.lora_rank,
             "name": self.name,
             "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self._policy),
         }
-        if self._dtype_argument is not None:
-            policy = keras.dtype_policies.get(self._dtype_argument)
-            config["dtype"] = keras.dtype_policies.serialize(policy)
-        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Enformer":

@@ -9,7 +9,7 @@ from typing import Any
 from components.genome_example_gen.dataset import DatasetDescription, load_description
 from components.genome_example_gen.tracks import Track, read_track_table
 from components.trainer.training import Training
-from enformer_keras import BIN_SIZE
+from enformer_keras import BIN_SIZE, PRESETS
 
 # Trains the weights, watches the training, judges the model.
 SPLITS = ("train", "valid", "test")
@@ -122,14 +122,7 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
         name=f"enformer-{load_description(dataset).organism}",
         dataset=dataset,
         run=run,
-        model={
-            "channels": 144,
-            "num_transformer_layers": 2,
-            "num_heads": 4,
-            "key_size": 32,
-            "filters_divisible_by": 16,
-            "dropout_rate": 0.2,
-        },
+        model=PRESETS["laptop"],
         training=Training(
             steps=steps,
             batch_size=4,

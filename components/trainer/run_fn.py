@@ -18,7 +18,7 @@ from components.trainer.input_data import evaluation_batches, read_examples, tra
 from components.trainer.serving import export_model, make_decoder
 from components.trainer.strategy import make_strategy
 from components.trainer.training import Training
-from enformer_keras import Enformer, WarmUp
+from enformer_keras import R2, Enformer, PearsonR, WarmUp
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def compile_model(model: Enformer, training: Training) -> None:
             global_clipnorm=training.clip_norm,
         ),
         loss=keras.losses.Poisson(),
+        metrics={head: [PearsonR(tracks), R2(tracks)] for head, tracks in model.heads.items()},
         jit_compile=training.jit_compile,
     )
 

@@ -18,6 +18,8 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
     Args:
         momentum: Share of the old moving statistics that one training step keeps.
         epsilon: Added to the variance.
+        frozen_statistics: Normalize by the moving statistics in training too, and leave them alone; scale and
+            offset still learn. For fine-tuning on few or small batches.
         **kwargs: Further arguments of ``keras.layers.BatchNormalization``.
 
     Shapes: any, channels last; unchanged.
@@ -25,7 +27,9 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
     Source: Enformer, Methods (cross-replica batch normalization, decay 0.9); Sonnet's defaults for epsilon.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self, momentum: float = 0.9, epsilon: float = 1e-5, frozen_statistics: bool = False, **kwargs: Any
+    ) -> None:
         kwargs.pop("synchronized", None)
         super().__init__(
             momentum=momentum,
@@ -33,6 +37,13 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
             synchronized=keras.backend.backend() == "tensorflow",
             **kwargs,
         )
+        self.frozen_statistics = frozen_statistics
+
+    def call(
+        self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None
+    ) -> keras.KerasTensor:
+        """Normalize inputs of any shape, channels last."""
+        return super().call(inputs, training=training and not self.frozen_statistics, mask=mask)
 
     def _moments(
         self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None
@@ -60,4 +71,4 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
         """Return the constructor arguments, without the choice that belongs to the backend."""
         config = super().get_config()
         config.pop("synchronized", None)
-        return config
+        return {**config, "frozen_statistics": self.frozen_statistics}

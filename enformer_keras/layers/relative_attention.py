@@ -9,6 +9,9 @@ from keras import ops
 from enformer_keras.layers.dropout import Dropout
 from enformer_keras.layers.positional_features import relative_positional_features
 
+# The projections that low-rank updates are for.
+_UPDATED = ("query", "key", "value", "output")
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class RelativeMultiHeadAttention(keras.layers.Layer):
@@ -134,6 +137,17 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             projected += ops.matmul(ops.matmul(x, down), up)
         return projected
 
+    def freeze(self, frozen: bool) -> None:
+        """Freeze the layer's weights or not; low-rank updates always learn.
+
+        Args:
+            frozen: Whether the weights stay as they are. Projections that have an update stay anyway.
+        """
+        for weight in self.weights:
+            projection = weight.name.removesuffix("_kernel")
+            updated = self.lora_rank is not None and projection in _UPDATED
+            weight.trainable = "_lora_" in weight.name or not (frozen or updated)
+
     def merged_kernel(self, name: str) -> keras.KerasTensor:
         """Return a projection with its low-rank update added, float32.
 
@@ -146,7 +160,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         kernel = ops.convert_to_tensor(getattr(self, f"{name}_kernel"))
         if self.lora_rank is not None:
             down, up = getattr(self, f"{name}_lora_down"), getattr(self, f"{name}_lora_up")
-            kernel += ops.matmul(down, up)
+            kernel = kernel + ops.matmul(down, up)
         return kernel
 
     def _logits_by_distance(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from enformer_keras import augment, one_hot_encode
+from enformer_keras import Augmentation, augment, one_hot_encode
 
 FLANKED = "NNACGTACCATTGGCCRA"  # 12 bp of window, 3 bp of flank on each side
 WINDOW = 12
@@ -51,3 +51,33 @@ def test_flanks_must_be_even():
             strand_pairs=[0],
             window_length=11,
         )
+
+
+def test_layer_draws_every_shift_and_both_strands_in_training_only():
+    target = np.arange(8, dtype="float32").reshape(2, 4)
+    pairs, count = [0, 1, 3, 2], 64
+    layer = Augmentation(WINDOW, pairs, max_shift=2, seed=0)
+    batch = one_hot_encode([FLANKED] * count), np.stack([target] * count)
+    sequences, targets = (ops.convert_to_numpy(tensor) for tensor in layer(*batch))
+    np.testing.assert_array_equal(sequences, one_hot_encode([FLANKED[3:-3]] * count))
+    np.testing.assert_array_equal(targets, batch[1])
+
+    every = {
+        (shift, reverse): run([shift], [reverse], target, pairs) for shift in range(-2, 3) for reverse in (0, 1)
+    }
+    drawn = set()
+    for sequence, augmented in zip(*layer(*batch, training=True), strict=True):
+        drawn |= {
+            key
+            for key, (expected, turned) in every.items()
+            if np.array_equal(ops.convert_to_numpy(sequence), expected[0])
+            and np.array_equal(ops.convert_to_numpy(augmented), turned[0])
+        }
+    assert drawn == set(every)
+    again = Augmentation.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+
+
+def test_layer_refuses_flanks_shorter_than_its_shift():
+    with pytest.raises(ValueError, match="flanks of 3 bp are shorter than max_shift=4"):
+        Augmentation(WINDOW, [0], max_shift=4)(one_hot_encode([FLANKED]), np.zeros((1, 2, 1), "float32"))

@@ -166,10 +166,16 @@ def test_one_hot_batches():
         one_hot_encode(["ACG", "AC"])
 
 
-def test_import_pulls_in_no_framework_of_its_own():
+def test_import_is_quick_and_pulls_in_no_framework_of_its_own():
     code = (
-        "import sys, keras; before = set(sys.modules); import enformer_keras; "
-        "print(*{name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+        "import sys, time, keras; before = set(sys.modules); start = time.perf_counter(); "
+        "import enformer_keras; print(time.perf_counter() - start, "
+        "*{name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["enformer_keras"]
+    for _ in range(3):  # the best of three, for a busy machine
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, *packages = done.stdout.split()
+        assert packages == ["enformer_keras"]
+        if float(seconds) < 0.3:
+            return
+    pytest.fail(f"import enformer_keras takes {seconds} s beyond keras")

@@ -1,0 +1,59 @@
+"""An optimizer with a learning rate for each part of the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class AdamByPart(keras.optimizers.Adam):
+    """Adam whose learning rate is multiplied by a factor of each weight's layer.
+
+    For fine-tuning: a pretrained trunk moves slowly while a new head learns fast.
+
+    Args:
+        learning_rate: Rate or schedule of weights that no factor is for.
+        factors: Factor by the beginning of a layer's name, such as ``{"stem": 0.1, "tower": 0.1,
+            "transformer": 0.1}``. Where several fit, the longest counts.
+        **kwargs: Further arguments of ``keras.optimizers.Adam``.
+
+    Raises:
+        ValueError: A factor is negative, or fits no weight (when the optimizer first sees the weights).
+
+    Example:
+        >>> model.compile(AdamByPart(1e-3, {"stem": 0.1, "tower": 0.1, "transformer": 0.1}), loss="poisson")
+    """
+
+    def __init__(
+        self, learning_rate: Any = 1e-3, factors: Mapping[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.factors = dict(factors or {})
+        for prefix, factor in self.factors.items():
+            if factor < 0:
+                raise ValueError(f"factors: {prefix!r} must have a factor of at least 0, got {factor}")
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make Adam's moments and find the factor of each weight."""
+        super().build(variables)
+        fitting = [
+            [prefix for prefix in self.factors if variable.path.split("/")[-2].startswith(prefix)]
+            for variable in variables
+        ]
+        left_over = self.factors.keys() - {prefix for prefixes in fitting for prefix in prefixes}
+        if left_over:
+            raise ValueError(f"factors: {sorted(left_over)} fit the beginning of no trainable layer's name")
+        self._factor_by_index = [
+            self.factors[max(prefixes, key=len)] if prefixes else 1.0 for prefixes in fitting
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one weight at the rate of its part."""
+        factor = self._factor_by_index[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, ops.multiply(learning_rate, factor))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {**super().get_config(), "factors": self.factors}

@@ -1,0 +1,85 @@
+"""Several organisms on one trunk."""
+
+import keras
+import numpy as np
+import pytest
+
+from enformer_keras import AlternatingHeads, Enformer, PearsonR
+from tests import fixture_genomes
+
+# Elsewhere, compiling with XLA takes longer than the few steps of these tests.
+ON_JAX = keras.backend.backend() == "jax"
+NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout": 0.0, "position_dropout": 0.0}
+
+
+def to_numpy(model):
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+@pytest.fixture
+def windows():
+    """Windows of two genomes, and their coding sequence by strand."""
+    return fixture_genomes.windows(4)
+
+
+def build(**changes):
+    keras.utils.set_random_seed(0)
+    heads = {"ecoli": 2, "yeast": 2}
+    return Enformer.from_preset("tiny", heads=heads, **fixture_genomes.LENGTHS, **changes)
+
+
+def test_a_step_moves_the_trunk_and_its_own_head_only(windows):
+    x, y = windows
+    model = build()
+    before = to_numpy(model)
+    head = model.head_model("ecoli")
+    head.compile("sgd", loss="poisson", jit_compile=ON_JAX)
+    head.train_on_batch(x["ecoli"], y["ecoli"])
+    moved = {path for path, value in to_numpy(model).items() if not np.array_equal(value, before[path])}
+    assert {"head_ecoli/kernel", "stem_conv/kernel"} <= moved
+    assert not any(path.startswith("head_yeast") for path in moved)
+
+
+def test_alternating_is_one_update_for_each_head_in_turn(windows):
+    """The same numbers as one model for each head, trained in turn by hand with SGD."""
+    x, y = windows
+    both = AlternatingHeads(build(**NO_DROPOUT))
+    both.compile(keras.optimizers.SGD(1e-2), loss="poisson", metrics=lambda: [PearsonR()])
+    both.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    assert int(both.optimizer.iterations) == 4
+
+    by_hand = build(**NO_DROPOUT)
+    heads = {head: by_hand.head_model(head) for head in by_hand.heads}
+    for head in heads.values():
+        head.compile(keras.optimizers.SGD(1e-2), loss="poisson", jit_compile=ON_JAX)
+    for _ in range(2):
+        for name, head in heads.items():
+            head.fit(x[name], y[name], batch_size=4, verbose=0)
+    expected = to_numpy(by_hand)
+    for path, value in to_numpy(both.model).items():
+        np.testing.assert_allclose(value, expected[path], rtol=1e-4, atol=1e-5, err_msg=path)
+
+
+def test_it_logs_evaluates_and_predicts_each_head_and_all(windows):
+    x, y = windows
+    both = AlternatingHeads(build())
+    both.compile("adam", loss={"ecoli": "poisson", "yeast": "mse"}, metrics=lambda: [PearsonR(name="r")])
+    logs = both.fit(x, y, validation_data=(x, y), batch_size=2, epochs=2, verbose=0).history
+    for key in ("loss", "ecoli_loss", "yeast_loss", "ecoli_r", "yeast_r"):
+        assert len(logs[key]) == len(logs[f"val_{key}"]) == 2
+    np.testing.assert_allclose(logs["loss"][1], logs["ecoli_loss"][1] + logs["yeast_loss"][1], rtol=1e-5)
+    predicted = both.predict(x, verbose=0)
+    for head in x:
+        np.testing.assert_allclose(
+            predicted[head], both.model.predict(x[head], verbose=0)[head], rtol=1e-4, atol=1e-5
+        )
+    # The losses of the last epoch's validation are those of the weights as they are now.
+    mse = np.mean((predicted["yeast"] - y["yeast"]) ** 2)
+    np.testing.assert_allclose(logs["val_yeast_loss"][1], mse, rtol=1e-3)
+
+
+def test_windows_of_heads_that_are_not_there(windows):
+    x, _ = windows
+    both = AlternatingHeads(build())
+    with pytest.raises(ValueError, match=r"\['ecoli', 'yeast'\], got \['ecoli'\]"):
+        both({"ecoli": x["ecoli"]})
