@@ -32,13 +32,16 @@ lint: setup ## format, lint and docstring rules
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 	@.venv/bin/ruff check --quiet .
 
-lock: setup ## compiles requirements.lock and setup/uv.lock anew from pyproject.toml and setup/uv.in
+lock: setup ## compiles requirements.lock, setup/core.lock and setup/uv.lock anew
 	@.setup/uv/bin/uv pip compile --quiet --upgrade pyproject.toml $(EXTRAS) --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-emit-index-url --generate-hashes \
 	    --custom-compile-command "make lock" --output-file requirements.lock
+	@.setup/uv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra jax --extra dev --python-version 3.12 \
+	    --universal --no-emit-index-url --generate-hashes --custom-compile-command "make lock" \
+	    --output-file setup/core.lock
 	@.setup/uv/bin/uv pip compile --quiet setup/uv.in --python-version 3.11 --no-emit-index-url \
 	    --generate-hashes --custom-compile-command "make lock" --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included
-	rm -rf .venv .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info
+	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

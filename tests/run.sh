@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests: the chain on TensorFlow, the library on each backend that is installed.
+# All tests: the chain on TensorFlow, the library on each backend that is installed, its core on later Pythons.
 set -eu
 cd "$(dirname "$0")/.."
 export TF_CPP_MIN_LOG_LEVEL=2
@@ -14,5 +14,19 @@ for backend in jax torch; do
         KERAS_BACKEND=$backend .venv/bin/python -m pytest --quiet $PARALLEL tests/enformer_keras
     else
         echo "== $backend is not installed: its tests did not run"
+    fi
+done
+# TFX holds .venv at Python 3.11; the library runs on later ones. Its core is enough to tell, and what XLA makes
+# of it is tested above.
+library=tests/enformer_keras
+core="$library/test_augmentation.py $library/test_enformer.py $library/test_layers.py $library/test_schedules.py"
+for version in 3.12 3.13; do
+    sh setup/core_environment.sh "$version"
+    if [ -x ".venv-$version/bin/python" ]; then
+        echo "== Python $version, jax: the library's core"
+        KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+            ".venv-$version/bin/python" -m pytest --quiet $PARALLEL --dist load $core
+    else
+        echo "== no CPython $version was found: its tests did not run"
     fi
 done

@@ -1,19 +1,20 @@
-"""Runs batch normalization on two replicas and on one; prints what differs. A process of its own, because
-TensorFlow splits a CPU into logical devices only before it does anything else.
+"""Runs batch normalization, or a whole model, on two replicas and on one; prints what differs. A process of its
+own, because TensorFlow splits a CPU into logical devices only before it does anything else.
 """
 
 import json
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from enformer_keras import Enformer
 from enformer_keras.layers import SynchronizedBatchNormalization
 
 
-def step(devices, batch, sizes):
+def step(strategy, batch, sizes):
     """One training step with ``sizes[i]`` examples on replica i; outputs, input gradient and statistics."""
-    strategy = tf.distribute.MirroredStrategy(devices)
     with strategy.scope():
         layer = SynchronizedBatchNormalization()
         layer.build(batch.shape)
@@ -37,19 +38,72 @@ def step(devices, batch, sizes):
     return y, gradient, layer.moving_mean.numpy(), layer.moving_variance.numpy()
 
 
+def normalization(one, two):
+    """Largest differences by the numbers of examples on each replica."""
+    batch = np.random.default_rng(0).normal(30.0, 2.0, size=(4, 5, 3)).astype("float32")
+    whole = step(one, batch, [4])
+    return {
+        f"{sizes}": [float(np.abs(a - b).max()) for a, b in zip(step(two, batch, sizes), whole, strict=True)]
+        for sizes in ([2, 2], [1, 3])
+    }
+
+
+def fit(strategy, x, y):
+    """What one step of `fit` reports and changes: with a rate of 1, that is minus the gradient of the loss.
+
+    In float64, where rounding does not hide a difference.
+    """
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = Enformer(
+            channels=48,
+            num_transformer_layers=1,
+            num_heads=2,
+            heads={"ecoli": 3},
+            sequence_length=1024,
+            target_length=4,
+            key_size=8,
+            filters_divisible_by=8,
+            dropout_rate=0.0,
+            attention_dropout=0.0,
+            position_dropout=0.0,
+            dtype="float64",
+        )
+        model.compile(keras.optimizers.SGD(1.0), keras.losses.Poisson(dtype="float64"))
+    # At first the attention's output is zero, and with it the gradients of what comes before.
+    rng = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign_add(0.5 * rng.normal(size=weight.shape) / np.sqrt(max(np.prod(weight.shape[:-1]), 4)))
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    loss = model.fit(x, {"ecoli": y}, batch_size=len(x), verbose=0).history["loss"]
+    trainable, rest = (
+        {weight.path: weight.numpy() - before[weight.path] for weight in weights}
+        for weights in (model.trainable_weights, model.non_trainable_weights)
+    )
+    return {"loss": {"loss": np.array(loss)}, "gradients": trainable, "statistics": rest}
+
+
+def whole_model(one, two):
+    """By kind and variable: norm of the difference, norm on one replica."""
+    rng = np.random.default_rng(0)
+    x = np.eye(4)[rng.integers(0, 4, size=(4, 1024))]
+    y = rng.poisson(3.0, size=(4, 4, 3)).astype("float64")
+    whole, shared = (fit(strategy, x, y) for strategy in (one, two))
+    return {
+        kind: {
+            name: [float(np.linalg.norm(shared[kind][name] - value)), float(np.linalg.norm(value))]
+            for name, value in values.items()
+        }
+        for kind, values in whole.items()
+    }
+
+
 def main():
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    batch = np.random.default_rng(0).normal(30.0, 2.0, size=(4, 5, 3)).astype("float32")
-    one = step(["/cpu:0"], batch, [4])
-    differences = {
-        f"{sizes}": [
-            float(np.abs(a - b).max())
-            for a, b in zip(step(["/cpu:0", "/cpu:1"], batch, sizes), one, strict=True)
-        ]
-        for sizes in ([2, 2], [1, 3])
-    }
-    json.dump(differences, sys.stdout)
+    # One strategy for each set of devices: a second one's all-reduces would be taken for the first one's.
+    one, two = (tf.distribute.MirroredStrategy(devices) for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]))
+    json.dump({"normalization": normalization, "model": whole_model}[sys.argv[1]](one, two), sys.stdout)
 
 
 if __name__ == "__main__":

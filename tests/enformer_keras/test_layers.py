@@ -1,9 +1,6 @@
 """Each layer against a plain statement of the same thing."""
 
-import json
 import math
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -153,14 +150,3 @@ def test_batch_normalization_follows_the_reference_and_travels_between_backends(
     np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_variance), 0.9 + 0.1 * variance, rtol=1e-5)
     assert layer.synchronized == (keras.backend.backend() == "tensorflow")
     assert "synchronized" not in layer.get_config()
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="replicas are TensorFlow's")
-def test_batch_normalization_on_two_replicas_is_that_of_the_whole_batch():
-    """Outputs, input gradients and moving statistics; with the examples shared 2 and 2, and 1 and 3."""
-    command = [sys.executable, "-m", "tests.enformer_keras.replicas"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout)
-    assert differences.keys() == {"[2, 2]", "[1, 3]"}
-    assert max(map(max, differences.values())) < 1e-4
