@@ -1,0 +1,176 @@
+"""One contender of `benchmarks/model.py`, in a process of its own.
+
+Reads one word per line from standard input (``forward``, ``train`` or ``matmul``), does it once and answers
+with the seconds that it took. ``memory`` answers with the process's resident set size and its peak so far, in
+MiB; ``trim`` hands freed memory back and counts the peak from there. The first answer, before any word is read,
+says that the model is built.
+"""
+
+import ctypes
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+CHANNELS = 384
+LAYERS = 11
+HEADS = 8
+LENGTH = 32_768
+BIN_SIZE = 128
+TRACKS = {"human": 5313, "mouse": 1643}
+MATMUL_SIZE = 2048
+
+Step = Callable[[], object]
+
+
+def batch() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One random window and its targets: one-hot ``[1, LENGTH, 4]`` and ``{head: [1, bins, tracks]}``."""
+    rng = np.random.default_rng(0)
+    sequence = np.eye(4, dtype="float32")[rng.integers(0, 4, size=(1, LENGTH))]
+    bins = LENGTH // BIN_SIZE
+    return sequence, {
+        head: rng.poisson(1.0, size=(1, bins, tracks)).astype("float32") for head, tracks in TRACKS.items()
+    }
+
+
+def ours() -> dict[str, Step]:
+    """This project's model on the backend of KERAS_BACKEND."""
+    from enformer_keras import Enformer
+
+    model = Enformer(
+        channels=CHANNELS,
+        num_transformer_layers=LAYERS,
+        num_heads=HEADS,
+        heads=TRACKS,
+        sequence_length=LENGTH,
+        target_length=None,
+    )
+    return _keras_steps(model, *batch())
+
+
+def crested() -> dict[str, Step]:
+    """CREsted's port on the backend of KERAS_BACKEND."""
+    from crested.tl.zoo import enformer
+
+    model = enformer(
+        seq_len=LENGTH,
+        num_classes=list(TRACKS.values()),
+        num_transformer_blocks=LAYERS,
+        num_transformer_heads=HEADS,
+        target_length=LENGTH // BIN_SIZE,
+        start_filters=CHANNELS // 2,
+        filters=CHANNELS,
+        pointwise_filters=2 * CHANNELS,
+    )
+    sequence, targets = batch()
+    return _keras_steps(model, sequence, list(targets.values()))
+
+
+def _keras_steps(model: object, sequence: np.ndarray, targets: object) -> dict[str, Step]:
+    """Keras's own steps, as `fit` and `predict` run them: what a user gets without asking for more."""
+    import keras
+
+    options = {}
+    if "JIT_COMPILE" in os.environ:
+        options["jit_compile"] = os.environ["JIT_COMPILE"] == "1"
+    model.compile(keras.optimizers.Adam(1e-4, global_clipnorm=0.2), loss=keras.losses.Poisson(), **options)
+    matrix = keras.ops.convert_to_tensor(_matrix())
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        multiply = tf.function(lambda: tf.matmul(matrix, matrix))
+        matmul = lambda: multiply().numpy()  # noqa: E731
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        multiply = jax.jit(lambda x: x @ x)
+        matmul = lambda: multiply(matrix).block_until_ready()  # noqa: E731
+    else:
+        matmul = lambda: matrix @ matrix  # noqa: E731
+    return {
+        "forward": lambda: model.predict_on_batch(sequence),
+        "train": lambda: model.train_on_batch(sequence, targets),
+        "matmul": matmul,
+    }
+
+
+def enformer_pytorch() -> dict[str, Step]:
+    """enformer-pytorch, with the same loss, optimizer and clipping."""
+    import torch
+    from enformer_pytorch import Enformer
+
+    model = Enformer.from_hparams(
+        dim=CHANNELS,
+        depth=LAYERS,
+        heads=HEADS,
+        output_heads=TRACKS,
+        target_length=-1,
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    poisson = torch.nn.PoissonNLLLoss(log_input=False)
+    sequence, targets = batch()
+    x = torch.from_numpy(sequence)
+    y = {head: torch.from_numpy(target) for head, target in targets.items()}
+    matrix = torch.from_numpy(_matrix())
+
+    def forward() -> object:
+        model.eval()
+        with torch.inference_mode():
+            return {head: output.numpy() for head, output in model(x).items()}
+
+    def train() -> float:
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        outputs = model(x)
+        loss = sum(poisson(outputs[head], y[head]) for head in y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.2)
+        optimizer.step()
+        return loss.item()
+
+    return {"forward": forward, "train": train, "matmul": lambda: matrix @ matrix}
+
+
+def _matrix() -> np.ndarray:
+    return np.random.default_rng(0).random((MATMUL_SIZE, MATMUL_SIZE), dtype="float32")
+
+
+def _memory() -> dict[str, float]:
+    """Resident set and its peak since the last `_trim`, in MiB, as Linux counts them."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        name: int(fields[key].split()[0]) / 2**10 for name, key in (("resident", "VmRSS"), ("peak", "VmHWM"))
+    }
+
+
+def _trim() -> None:
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def main() -> None:
+    """Answer standard input until it ends."""
+    # What libraries print goes to stderr; the answers have stdout to themselves.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    steps = {"ours": ours, "crested": crested, "enformer-pytorch": enformer_pytorch}[sys.argv[1]]()
+    print(json.dumps("built"), file=answers, flush=True)
+    for line in sys.stdin:
+        word = line.strip()
+        if word == "memory":
+            answer = _memory()
+        elif word == "trim":
+            answer = _trim()
+        else:
+            start = time.perf_counter()
+            steps[word]()
+            answer = time.perf_counter() - start
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
