@@ -1,5 +1,6 @@
 """The Enformer model as a functional Keras graph."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -255,6 +256,19 @@ class Enformer(keras.Model):
         Input ``[batch, sequence_length, 4]``, output embeddings ``[batch, target_length, 2 * channels]``.
         """
         return keras.Model(self.input, self.get_layer("embeddings").output, name=f"{self.name}_trunk")
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure training, as ``keras.Model.compile`` does."""
+        super().compile(*args, **kwargs)
+        if self.optimizer is not None:
+            on_tensorflow = keras.backend.backend() == "tensorflow"
+            with self.distribute_strategy.scope() if on_tensorflow else contextlib.nullcontext():
+                # Where the first step makes the optimizer's variables, TensorFlow traces that step twice.
+                self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Configure training as the model was that has been saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def head_model(self, head: str) -> keras.Model:
         """The model with one head; shares the weights.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from enformer_keras import Enformer, WarmUp, one_hot_encode
+from enformer_keras.layers import SoftmaxPooling1D
 
 TINY = {
     "channels": 48,
@@ -79,6 +80,18 @@ def test_saved_model_gives_the_same_numbers(tmp_path):
     code = f"import enformer_keras, keras; keras.saving.load_model({str(tmp_path / 'model.keras')!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others do not trace twice")
+def test_the_first_step_of_one_head_is_traced_once(monkeypatch):
+    traces = []
+    call = SoftmaxPooling1D.call
+    monkeypatch.setattr(SoftmaxPooling1D, "call", lambda self, x: traces.append(self.name) or call(self, x))
+    model = Enformer(**{**TINY, "heads": {"ecoli": 4}})
+    traces.clear()
+    model.compile("adam", loss="poisson", jit_compile=False)
+    model.fit(random_one_hot(), {"ecoli": np.ones((2, 4, 4))}, verbose=0)
+    assert traces.count("stem_pool") == 1
 
 
 def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
