@@ -54,7 +54,17 @@ class AlternatingHeads(keras.Model):
             metrics: Configurations do not hold state, metrics do: a function without arguments that returns a
                 list of fresh metrics for a head, or ``None``.
             **kwargs: Further arguments of ``keras.Model.compile``.
+
+        Raises:
+            ValueError: The losses are not for the model's heads, or ``metrics`` is not a function.
         """
+        if isinstance(loss, Mapping):
+            self._named(loss)
+        if metrics is not None and not callable(metrics):
+            raise ValueError(
+                f"metrics must be a function that makes a head's metrics, such as lambda: [PearsonR()], got "
+                f"{metrics}"
+            )
         super().compile(optimizer=optimizer, loss=None, **kwargs)
         self.optimizer.build(self.trainable_variables)
         on_jax = keras.backend.backend() == "jax"

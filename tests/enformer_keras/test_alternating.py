@@ -83,3 +83,7 @@ def test_windows_of_heads_that_are_not_there(windows):
     both = AlternatingHeads(build())
     with pytest.raises(ValueError, match=r"\['ecoli', 'yeast'\], got \['ecoli'\]"):
         both({"ecoli": x["ecoli"]})
+    with pytest.raises(ValueError, match=r"\['ecoli', 'yeast'\], got \['ecoli'\]"):
+        both.compile("sgd", loss={"ecoli": "poisson"})
+    with pytest.raises(ValueError, match="metrics must be a function"):
+        both.compile("sgd", metrics=[PearsonR()])
