@@ -48,6 +48,7 @@ def ours() -> dict[str, Step]:
         heads=TRACKS,
         sequence_length=LENGTH,
         target_length=None,
+        rematerialized=os.environ.get("REMATERIALIZED", "").split(),
     )
     return _keras_steps(model, *batch())
 

@@ -17,6 +17,7 @@ from enformer_keras.layers import (
     gelu,
 )
 from enformer_keras.presets import PRESETS
+from enformer_keras.rematerialization import RematerializedModel
 
 # The stem and six tower blocks each halve the sequence.
 BIN_SIZE = 128
@@ -25,6 +26,8 @@ HUMAN_TRACKS = 5313
 MOUSE_TRACKS = 1643
 # What `freeze` takes, beside heads: the prefixes of the layers' names.
 PARTS = ("stem", "tower", "transformer", "final_pointwise")
+# What `rematerialize` takes.
+BLOCKS = ("stem", "tower", "transformer")
 POOLING_TYPES = ("attention", "max")
 
 # Sonnet's linear and convolution weights: truncated normal of stddev 1 / sqrt(fan_in) before the truncation.
@@ -56,7 +59,7 @@ def tower_filters(channels: int, divisible_by: int) -> list[int]:
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
-class Enformer(keras.Model):
+class Enformer(RematerializedModel):
     """Enformer: tracks along the genome from DNA sequence.
 
     Args:
@@ -78,6 +81,8 @@ class Enformer(keras.Model):
             and ``"head_<name>"``. Their batch statistics stay too; low-rank updates learn all the same.
         frozen_statistics: Normalize by the moving statistics everywhere, in training too, and leave them alone.
         lora_rank: Rank of low-rank updates of the attention projections, which are then frozen themselves.
+        rematerialized: Parts of which training keeps each block's input alone and computes the rest again in
+            the backward pass, of ``"stem"``, ``"tower"`` and ``"transformer"``: less memory for more time.
         **kwargs: Arguments of ``keras.Model`` (``name``, ``dtype``).
 
     Input: one-hot DNA ``[batch, sequence_length, 4]`` in the order A, C, G, T. Output: a dict from each head's
@@ -113,6 +118,7 @@ class Enformer(keras.Model):
         frozen: Sequence[str] = (),
         frozen_statistics: bool = False,
         lora_rank: int | None = None,
+        rematerialized: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else dict(heads)
@@ -248,6 +254,8 @@ class Enformer(keras.Model):
         self._policy = policy
         self.frozen = ()
         self.freeze(*frozen)
+        self.rematerialized = ()
+        self.rematerialize(*rematerialized)
 
     @functools.cached_property
     def trunk(self) -> keras.Model:
@@ -255,7 +263,7 @@ class Enformer(keras.Model):
 
         Input ``[batch, sequence_length, 4]``, output embeddings ``[batch, target_length, 2 * channels]``.
         """
-        return keras.Model(self.input, self.get_layer("embeddings").output, name=f"{self.name}_trunk")
+        return self._ending_in("embeddings", f"{self.name}_trunk")
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, as ``keras.Model.compile`` does."""
@@ -284,7 +292,12 @@ class Enformer(keras.Model):
         """
         if head not in self.heads:
             raise ValueError(f"head={head!r} is not among the model's heads {sorted(self.heads)}")
-        return keras.Model(self.input, self.get_layer(f"head_{head}").output, name=f"{self.name}_{head}")
+        return self._ending_in(f"head_{head}", f"{self.name}_{head}")
+
+    def _ending_in(self, layer: str, name: str) -> RematerializedModel:
+        model = RematerializedModel(self.input, self.get_layer(layer).output, name=name)
+        model.stretches = self.stretches
+        return model
 
     @classmethod
     def from_preset(cls, preset: str, /, **changes: Any) -> "Enformer":
@@ -303,6 +316,35 @@ class Enformer(keras.Model):
         if preset not in PRESETS:
             raise ValueError(f"preset {preset!r} is not among {sorted(PRESETS)}")
         return cls(**{**PRESETS[preset], **changes})
+
+    # === Memory ===
+
+    def rematerialize(self, *parts: str) -> None:
+        """Keep in training only the inputs of the blocks of the named parts; call it before `compile`.
+
+        Takes effect on this model and on those that `head_model` makes from now on.
+
+        Args:
+            *parts: See the constructor's ``rematerialized``. None at all keeps everything again.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        for part in parts:
+            if part not in BLOCKS:
+                raise ValueError(f"rematerialized: {part!r} is not among {BLOCKS}")
+        tower = [f"tower_{block}_pool" for block in range(NUM_TOWER_BLOCKS)]
+        transformer = [f"transformer_{block}_mlp_residual" for block in range(self.num_transformer_layers)]
+        ends = {"stem": ["stem_pool"], "tower": tower, "transformer": transformer}
+        stretches, first = [], "sequence"
+        for part, lasts in ends.items():
+            for last in lasts:
+                if part in parts:
+                    stretches.append((first, last))
+                first = last
+        self.stretches = tuple(stretches)
+        self.rematerialized = tuple(part for part in BLOCKS if part in parts)
+        self.__dict__.pop("trunk", None)
 
     # === Fine-tuning ===
 
@@ -436,6 +478,7 @@ class Enformer(keras.Model):
             "frozen": list(self.frozen),
             "frozen_statistics": self.frozen_statistics,
             "lora_rank": self.lora_rank,
+            "rematerialized": list(self.rematerialized),
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),

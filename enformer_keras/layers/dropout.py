@@ -36,13 +36,13 @@ class Dropout(keras.layers.Layer):
         self.rate = rate
         self.seed = seed
         if rate > 0.0:
-            self._seed_generator = keras.random.SeedGenerator(seed)
+            self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
         """Drop elements in training; pass everything otherwise."""
         if not training or self.rate == 0.0:
             return inputs
-        first, second = ops.unstack(ops.cast(self._seed_generator.next(), "int32"), 2)
+        first, second = ops.unstack(ops.cast(self.seed_generator.next(), "int32"), 2)
         position = ops.reshape(ops.arange(ops.size(inputs), dtype="int32"), ops.shape(inputs))
         # Two keys from the seed: one alone would give some pairs of layers or steps each other's mask, moved by
         # a few positions.
