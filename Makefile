@@ -7,7 +7,7 @@ SEED ?=
 DATASET ?=
 
 PYTHON_IN_VENV := .venv/bin/python
-EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra dev
+EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
@@ -19,7 +19,7 @@ demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=
 	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
 	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) -m pipeline.report
 
-test: setup lint ## all tests, the library's on every backend that is installed
+test: setup data lint ## all tests, the library's on every backend that is installed
 	@sh tests/run.sh
 
 setup: ## builds .venv from requirements.lock
@@ -33,14 +33,14 @@ lint: setup ## format, lint and docstring rules
 	@.venv/bin/ruff check --quiet .
 
 lock: setup ## compiles requirements.lock, setup/core.lock and setup/uv.lock anew
-	@.setup/uv/bin/uv pip compile --quiet --upgrade pyproject.toml $(EXTRAS) --python-version 3.11 \
-	    --python-platform x86_64-manylinux_2_28 --no-emit-index-url --generate-hashes \
-	    --custom-compile-command "make lock" --output-file requirements.lock
-	@.setup/uv/bin/uv pip compile --quiet --upgrade pyproject.toml --extra jax --extra dev --python-version 3.12 \
-	    --universal --no-emit-index-url --generate-hashes --custom-compile-command "make lock" \
-	    --output-file setup/core.lock
-	@.setup/uv/bin/uv pip compile --quiet setup/uv.in --python-version 3.11 --no-emit-index-url \
-	    --generate-hashes --custom-compile-command "make lock" --output-file setup/uv.lock
+	@task="make lock" && . setup/uv.sh && prepare_uv .venv/bin/python && unset UV_NO_CONFIG && \
+	compile="$$uv pip compile --quiet --upgrade --no-emit-index-url --generate-hashes" && \
+	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
+	$$compile pyproject.toml $(EXTRAS) --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --output-file requirements.lock && \
+	$$compile pyproject.toml --extra jax --extra dev --python-version 3.12 --universal \
+	    --output-file setup/core.lock && \
+	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included
 	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info

@@ -28,12 +28,13 @@ Step = Callable[[], object]
 
 
 def batch() -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """One random window and its targets: one-hot ``[1, LENGTH, 4]`` and ``{head: [1, bins, tracks]}``."""
+    """Random windows and their targets: one-hot ``[B, LENGTH, 4]`` and ``{head: [B, bins, tracks]}``."""
     rng = np.random.default_rng(0)
-    sequence = np.eye(4, dtype="float32")[rng.integers(0, 4, size=(1, LENGTH))]
+    size = int(os.environ.get("BATCH_SIZE", "1"))
+    sequence = np.eye(4, dtype="float32")[rng.integers(0, 4, size=(size, LENGTH))]
     bins = LENGTH // BIN_SIZE
     return sequence, {
-        head: rng.poisson(1.0, size=(1, bins, tracks)).astype("float32") for head, tracks in TRACKS.items()
+        head: rng.poisson(1.0, size=(size, bins, tracks)).astype("float32") for head, tracks in TRACKS.items()
     }
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.genome_example_gen.dataset import DatasetDescription, load_description
-from components.genome_example_gen.tracks import Track, read_track_table
 from components.trainer.training import Training
 from enformer_keras import BIN_SIZE, PRESETS
+from enformer_keras.genome.dataset import DatasetDescription, load_description
+from enformer_keras.genome.tracks import Track, read_track_table
 
 # Trains the weights, watches the training, judges the model.
 SPLITS = ("train", "valid", "test")

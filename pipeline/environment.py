@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.genome_example_gen.dataset import DatasetError, load_dataset
+from enformer_keras.genome.dataset import DatasetError, load_dataset
 from pipeline.configs import Settings, small
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from components.genome_example_gen.dataset import Dataset, load_dataset
-from components.genome_example_gen.intervals import Window, plan_windows
 from components.trainer.training import TRAINABLE_MODEL
+from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.intervals import Window, plan_windows
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.outcome import read_outcome
@@ -68,7 +68,7 @@ def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
     step = description.target_length * description.bin_size
     tiled = description.model_copy(update={"stride": step})
     genome, tracks = dataset.open_genome(), dataset.open_tracks()
-    scales = {t.index: 1 / tracks.genome_mean(t) for t in dataset.tracks if t.scale == "mean"}
+    scales = dataset.mean_scales()
     windows = plan_windows(tiled, dataset.contig_lengths)
     splits = {}
     for split in description.splits.names:

@@ -8,8 +8,9 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2
 
 from components.fingerprint import code_fingerprint
-from components.genome_example_gen.dataset import load_description
 from components.genome_example_gen.executor import Executor
+from enformer_keras import genome
+from enformer_keras.genome.dataset import load_description
 
 
 class GenomeExampleGen(FileBasedExampleGen):
@@ -39,7 +40,7 @@ class GenomeExampleGen(FileBasedExampleGen):
             {
                 "description": path.name,
                 "data_fingerprint": data_fingerprint,
-                "code_fingerprint": code_fingerprint(Path(__file__).parent),
+                "code_fingerprint": code_fingerprint(Path(__file__).parent, Path(genome.__file__).parent),
             }
         )
         custom_config = example_gen_pb2.CustomConfig()

@@ -1,6 +1,5 @@
 """Executor of GenomeExampleGen: windows of a genome to serialized `tf.train.Example`s, on Beam."""
 
-import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,10 +14,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
-from components.genome_example_gen.dataset import Dataset, load_dataset
-from components.genome_example_gen.errors import DatasetError
-from components.genome_example_gen.intervals import Window, check_no_leak, plan_windows
-from components.genome_example_gen.tracks import TrackReader
+from enformer_keras.genome.batches import WindowReader
+from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Window, check_no_leak, plan_windows
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"
@@ -86,45 +85,38 @@ class _ReadWindow(beam.DoFn):
         self._missing = beam.metrics.Metrics.counter(_METRICS, "bp_without_value")
 
     def setup(self) -> None:
-        self._genome = self._dataset.open_genome()
-        self._tracks = self._dataset.open_tracks()
+        self._reader = WindowReader(self._dataset)
 
     # Any: Beam takes annotations for the type of every output, and the tagged ones carry bytes.
     def process(self, window: Window, scales: Mapping[int, float]) -> Iterator[Any]:
         description = self._dataset.description
-        bases = self._genome.sequence(window.interval)
-        if bases.count(b"N") > description.max_n_fraction * len(bases):
+        if not self._reader.keeps(window):
             self._dropped.inc()
             yield window.split, (0, 1, np.zeros(len(self._dataset.tracks), dtype=np.int64))
             return
-        target, missing = self._tracks.read(window.target, scales)
+        read = self._reader.read(window, scales)
         example = make_example(
             organism=description.organism,
             window=window,
-            sequence=self._genome.sequence(window.interval.extend(description.flank_length)),
+            sequence=read.sequence,
             flank_length=description.flank_length,
-            target=target,
+            target=read.target,
         )
         self._written.inc()
-        self._missing.inc(int(missing.sum()))
-        yield window.split, (1, 0, missing)
+        self._missing.inc(int(read.missing.sum()))
+        yield window.split, (1, 0, read.missing)
         yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
 
     def teardown(self) -> None:
-        self._genome.close()
-        self._tracks.close()
+        self._reader.close()
 
 
 def _scale_by_mean(index: int, dataset: Dataset) -> tuple[int, float]:
     """Returns a track's index and the factor that makes its genome mean 1."""
     track = dataset.tracks[index]
-    description = dataset.description
-    with contextlib.closing(
-        TrackReader([track], dataset.contig_lengths, description.contig_aliases, description.bin_size)
-    ) as reader:
-        mean = reader.genome_mean(track)
-    _logger.info("track %s: genome mean %g, scale %g", track.identifier, mean, 1 / mean)
-    return index, 1 / mean
+    scale = dataset.scale_by_mean(track)
+    _logger.info("track %s: genome mean %g, scale %g", track.identifier, 1 / scale, scale)
+    return index, scale
 
 
 def _add_reports(reports: Iterable[_Report]) -> _Report:

@@ -1,8 +1,3 @@
-import pytest
+from tests.genome.conftest import tiny
 
-from tests.genome_example_gen.tiny_genome import build_tiny_genome
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    return build_tiny_genome(tmp_path)
+__all__ = ["tiny"]

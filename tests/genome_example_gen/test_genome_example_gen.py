@@ -9,9 +9,9 @@ from tfx.types import standard_artifacts
 
 from components.genome_example_gen import component as component_module
 from components.genome_example_gen.component import GenomeExampleGen
-from components.genome_example_gen.dataset import load_dataset
 from components.genome_example_gen.executor import Executor
-from components.genome_example_gen.intervals import Window, plan_windows
+from enformer_keras.genome.dataset import load_dataset
+from enformer_keras.genome.intervals import Window, plan_windows
 
 
 def decode(record):

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from tfx import v1 as tfx
 
-from components.genome_example_gen.dataset import load_dataset
 from components.trainer.training import Training
+from enformer_keras.genome.dataset import load_dataset
 from pipeline.configs import Settings
 from pipeline.outcome import read_outcome
 from pipeline.pipeline import create_pipeline
-from tests.genome_example_gen.tiny_genome import write_bigwig
+from tests.genome.tiny_genome import write_bigwig
 
 LENGTH = 40_000
 GFF3 = """##gff-version 3

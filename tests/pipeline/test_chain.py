@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from components.evaluator.figures import load_figures
-from components.genome_example_gen.dataset import load_dataset
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras import one_hot_encode
+from enformer_keras.genome.dataset import load_dataset
 from pipeline import pipeline as pipeline_module
 from pipeline import report
 

@@ -14,9 +14,9 @@ from typing import Annotated
 import pydantic
 import yaml
 
-from components.genome_example_gen.errors import DatasetError, describe_validation_error
-from components.genome_example_gen.intervals import Interval
-from components.genome_example_gen.tracks import Genome, Track, TrackReader, read_track_table
+from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.tracks import Genome, Track, TrackReader, read_track_table
 
 __all__ = ["Dataset", "DatasetDescription", "DatasetError", "Splits", "load_dataset", "load_description"]
 
@@ -201,6 +201,28 @@ class Dataset:
         return TrackReader(
             self.tracks, self.contig_lengths, self.description.contig_aliases, self.description.bin_size
         )
+
+    def scale_by_mean(self, track: Track) -> float:
+        """Returns the factor that makes a track's mean over all used contigs 1.
+
+        Args:
+            track: one of the tracks.
+
+        Returns:
+            The factor.
+
+        Raises:
+            DatasetError: the mean is not above 0.
+        """
+        description = self.description
+        with contextlib.closing(
+            TrackReader([track], self.contig_lengths, description.contig_aliases, description.bin_size)
+        ) as reader:
+            return 1 / reader.genome_mean(track)
+
+    def mean_scales(self) -> dict[int, float]:
+        """Returns track index -> factor for every track whose scale is `mean`."""
+        return {track.index: self.scale_by_mean(track) for track in self.tracks if track.scale == "mean"}
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 over the content of the YAML file, the track table and every data file.

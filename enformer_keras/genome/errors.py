@@ -1,4 +1,4 @@
-"""The one error of this component, and pydantic's errors in the same words."""
+"""The one error of genome data, and pydantic's errors in the same words."""
 
 from collections.abc import Iterable
 

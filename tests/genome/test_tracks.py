@@ -6,10 +6,10 @@ import numpy as np
 import pyBigWig
 import pytest
 
-from components.genome_example_gen.dataset import DatasetError, load_dataset
-from components.genome_example_gen.intervals import Interval
-from components.genome_example_gen.tracks import Track, summarize
-from tests.genome_example_gen.tiny_genome import write_bigwig
+from enformer_keras.genome.dataset import DatasetError, load_dataset
+from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.tracks import Track, summarize
+from tests.genome.tiny_genome import write_bigwig
 
 BIN = 16
 

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from components.genome_example_gen.dataset import DatasetError, load_dataset, load_description
+from enformer_keras.genome.dataset import DatasetError, load_dataset, load_description
 
 
 def problems_of(tiny):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.genome_example_gen.errors import DatasetError
+from enformer_keras.genome.errors import DatasetError
 
 if TYPE_CHECKING:
-    from components.genome_example_gen.dataset import DatasetDescription
+    from enformer_keras.genome.dataset import DatasetDescription
 
 _logger = logging.getLogger(__name__)
 

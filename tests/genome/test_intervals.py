@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
-from components.genome_example_gen.dataset import DatasetDescription
-from components.genome_example_gen.errors import DatasetError
-from components.genome_example_gen.intervals import Interval, Window, check_no_leak, plan_windows
+from enformer_keras.genome.dataset import DatasetDescription
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Interval, Window, check_no_leak, plan_windows
 
 BLOCKS = {"blocks": {"train": [0.0, 0.8], "valid": [0.8, 0.9], "test": [0.9, 1.0]}}
 LENGTHS = {"a": 10_007, "b": 6_144}

@@ -15,8 +15,8 @@ import pyBigWig
 import pydantic
 import pysam
 
-from components.genome_example_gen.errors import DatasetError, describe_validation_error
-from components.genome_example_gen.intervals import Interval
+from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.intervals import Interval
 from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)

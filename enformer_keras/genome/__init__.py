@@ -1,0 +1,20 @@
+"""Genomes and their tracks from FASTA, bigWig and GFF3 files: for notebooks and for the pipeline alike.
+
+Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer_keras` alone does not.
+"""
+
+from enformer_keras.genome.batches import WindowBatches, WindowReader
+from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Interval, Window, plan_windows
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Interval",
+    "Window",
+    "WindowBatches",
+    "WindowReader",
+    "load_dataset",
+    "plan_windows",
+]

@@ -1,0 +1,188 @@
+"""Windows of a dataset, read from its files: one by one for the pipeline, in batches for `model.fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from enformer_keras.augmentation import augment
+from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Window, check_no_leak, plan_windows
+from enformer_keras.sequence import one_hot_encode
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadWindow:
+    """What the files hold of a window.
+
+    Attributes:
+        sequence: bases of the window and its flanks, ASCII [window_length + 2 * flank_length].
+        target: float16 [target_length, tracks].
+        missing: int64 [tracks], the target's bp without a value, counted as 0.
+    """
+
+    sequence: bytes
+    target: np.ndarray
+    missing: np.ndarray
+
+
+class WindowReader:
+    """Sequence and targets of windows; holds the dataset's files open.
+
+    Args:
+        dataset: a checked dataset.
+
+    Raises:
+        DatasetError: a file is gone or has changed.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._description = dataset.description
+        self._genome = dataset.open_genome()
+        self._tracks = dataset.open_tracks()
+
+    def keeps(self, window: Window) -> bool:
+        """Says whether few enough of a window's bases are N (`max_n_fraction`)."""
+        bases = self._genome.sequence(window.interval)
+        return bases.count(b"N") <= self._description.max_n_fraction * len(bases)
+
+    def read(self, window: Window, scales: Mapping[int, float]) -> ReadWindow:
+        """Reads a window.
+
+        Args:
+            window: where.
+            scales: track index -> factor, for the tracks whose scale is `mean` (`Dataset.mean_scales`).
+
+        Returns:
+            Its sequence and targets.
+
+        Raises:
+            DatasetError: a value that float16 cannot hold.
+        """
+        target, missing = self._tracks.read(window.target, scales)
+        flanked = window.interval.extend(self._description.flank_length)
+        return ReadWindow(self._genome.sequence(flanked), target, missing)
+
+    def close(self) -> None:
+        """Closes all files."""
+        self._genome.close()
+        self._tracks.close()
+
+
+class WindowBatches(keras.utils.PyDataset):
+    """Batches of one split for `model.fit`, `evaluate` and `predict`, on every backend.
+
+    Nothing is kept in memory or on disk: each batch is read from the FASTA and track files when its turn comes.
+    The order and the augmentation are functions of the seed and the epoch.
+
+    Args:
+        dataset: a checked dataset, or the path of its description.
+        split: name of a split.
+        batch_size: windows of a batch; the last one may be smaller.
+        shuffle: whether each epoch has an order of its own.
+        max_shift: augmentation: largest shift to either side in bp, up to the dataset's `flank_length`.
+        reverse_complement: augmentation: whether half of the windows show the other strand.
+        seed: of order and augmentation.
+        **kwargs: arguments of ``keras.utils.PyDataset``.
+
+    Attributes:
+        dataset: the dataset.
+        windows: the split's windows in the order of the genome, without those that hold too many N.
+
+    Items: one-hot ``[batch, window_length, 4]`` and targets ``[batch, target_length, tracks]``, float32.
+
+    Raises:
+        DatasetError: the dataset cannot be used, its splits leak, or no window of the split is left.
+        ValueError: there is no such split, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | Path,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        max_shift: int = 0,
+        reverse_complement: bool = False,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+        description = self.dataset.description
+        if split not in description.splits.names:
+            raise ValueError(f"split={split!r} is not among {list(description.splits.names)}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not 0 <= max_shift <= description.flank_length:
+            raise ValueError(
+                f"max_shift={max_shift} must be from 0 to the dataset's flank_length {description.flank_length}"
+            )
+        planned = plan_windows(description, self.dataset.contig_lengths)
+        check_no_leak(planned, description.flank_length)
+        self._reader = WindowReader(self.dataset)
+        self._scales = self.dataset.mean_scales()
+        own = [window for window in planned if window.split == split]
+        self.windows = [window for window in own if self._reader.keeps(window)]
+        _logger.info(
+            "split %s: %d windows, %d dropped for N", split, len(self.windows), len(own) - len(self.windows)
+        )
+        if not self.windows:
+            raise DatasetError(
+                f"{self.dataset.path}: split {split}: all {len(own)} windows have a larger share of N than "
+                f"{description.max_n_fraction:g}; raise max_n_fraction or give the split more of the genome"
+            )
+        self.split = split
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.max_shift = max_shift
+        self.reverse_complement = reverse_complement
+        self.seed = seed
+        self._epoch = 0
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.windows) // self.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Take the next epoch's order and draws."""
+        self._epoch += 1
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[index] for index in range(self.num_batches))
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Reads batch `index` of the epoch; an IndexError past its end."""
+        if not 0 <= index < self.num_batches:
+            raise IndexError(f"batch {index} is not among the {self.num_batches} of split {self.split}")
+        order = np.arange(len(self.windows))
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        read = [self._reader.read(self.windows[window], self._scales) for window in chosen]
+        draws = np.random.default_rng([self.seed, self._epoch, index])
+        shift = draws.integers(-self.max_shift, self.max_shift, size=len(read), endpoint=True)
+        other_strand = (draws.random(len(read)) < 0.5) & self.reverse_complement
+        sequence, target = augment(
+            one_hot_encode([window.sequence for window in read]),
+            np.stack([window.target for window in read]).astype("float32"),
+            shift=shift,
+            reverse_complement=other_strand,
+            strand_pairs=[track.strand_pair for track in self.dataset.tracks],
+            window_length=self.dataset.description.window_length,
+        )
+        return keras.ops.convert_to_numpy(sequence), keras.ops.convert_to_numpy(target)

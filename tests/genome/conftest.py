@@ -1,0 +1,8 @@
+import pytest
+
+from tests.genome.tiny_genome import build_tiny_genome
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return build_tiny_genome(tmp_path)

@@ -1,0 +1,105 @@
+import keras
+import numpy as np
+import pytest
+
+from enformer_keras import one_hot_encode
+from enformer_keras.genome import DatasetError, WindowBatches, load_dataset
+
+
+def expected_sequence(tiny, window, shift=0):
+    chrom, start, end = window.interval.chrom, window.interval.start + shift, window.interval.end + shift
+    bases = tiny.bases[chrom]
+    return one_hot_encode("N" * -min(start, 0) + bases[max(start, 0) : end] + "N" * max(end - len(bases), 0))
+
+
+def test_batches_are_the_windows_of_the_split_in_order(tiny):
+    batches = WindowBatches(tiny.path, "valid", batch_size=4)
+    windows = iter(batches.windows)
+    scale = batches.dataset.mean_scales()[0]
+    sizes = []
+    for sequence, target in batches:
+        sizes.append(len(sequence))
+        assert sequence.dtype == target.dtype == np.float32
+        for one_hot, values in zip(sequence, target, strict=True):
+            window = next(windows)
+            np.testing.assert_array_equal(one_hot, expected_sequence(tiny, window))
+            dense = tiny.dense[window.target.chrom][window.target.start : window.target.end]
+            np.testing.assert_allclose(values[:, 0], dense.reshape(4, 16).mean(axis=1) * scale, rtol=1e-3)
+    assert next(windows, None) is None
+    assert sum(sizes) == len(batches.windows) > 4
+    assert len(sizes) == len(batches) == batches.num_batches
+    assert set(sizes[:-1]) == {4}
+
+
+def test_order_and_augmentation_come_from_seed_and_epoch(tiny):
+    def epochs(seed):
+        batches = WindowBatches(
+            tiny.path, "train", 8, shuffle=True, max_shift=3, reverse_complement=True, seed=seed
+        )
+        first = [sequence for sequence, _ in batches]
+        batches.on_epoch_end()
+        return np.concatenate(first), np.concatenate([sequence for sequence, _ in batches])
+
+    first, second = epochs(0)
+    again_first, again_second = epochs(0)
+    np.testing.assert_array_equal(again_first, first)
+    np.testing.assert_array_equal(again_second, second)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, epochs(1)[0])
+
+
+def test_augmented_windows_are_shifted_or_of_the_other_strand(tiny):
+    plain = WindowBatches(tiny.path, "train", 1)
+    moved = WindowBatches(tiny.path, "train", 1, max_shift=3, reverse_complement=True)
+    seen = set()
+    for window, (_, target), (sequence, other) in zip(plain.windows, plain, moved, strict=True):
+        possible = {shift: expected_sequence(tiny, window, shift) for shift in range(-3, 4)}
+        forward = {shift for shift, one_hot in possible.items() if np.array_equal(one_hot, sequence[0])}
+        reverse = {
+            shift for shift, one_hot in possible.items() if np.array_equal(one_hot[::-1, ::-1], sequence[0])
+        }
+        assert len(forward | reverse) == 1
+        seen |= {(shift, False) for shift in forward} | {(shift, True) for shift in reverse}
+        # The tiny genome's tracks 2 and 3 are a strand pair.
+        np.testing.assert_array_equal(other, target[:, ::-1][..., [0, 1, 3, 2]] if reverse else target)
+    assert len(seen) == 14
+
+
+def test_fit_reads_batches(tiny):
+    batches = WindowBatches(tiny.path, "train", 8, shuffle=True)
+    model = keras.Sequential(
+        [keras.Input((128, 4)), keras.layers.Conv1D(4, 16, strides=16), keras.layers.Cropping1D(2)]
+    )
+    model.compile("adam", "mse", jit_compile=False)
+    losses = model.fit(batches, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert model.predict(WindowBatches(tiny.path, "test", 8), verbose=0).shape[1:] == (4, 4)
+
+
+def test_windows_of_too_many_n_are_counted_and_left_out(tiny, caplog):
+    tiny.edit(splits={"contigs": {"train": ["c1"], "test": ["c2"]}}, stride=32, max_n_fraction=0.1)
+    caplog.set_level("INFO")
+    batches = WindowBatches(tiny.path, "test", 8)
+    assert all(tiny.bases["c2"][w.interval.start : w.interval.end].count("N") <= 12 for w in batches.windows)
+    assert f"split test: {len(batches.windows)} windows, 6 dropped for N" in caplog.text
+
+
+def test_what_cannot_work_is_refused(tiny):
+    dataset = load_dataset(tiny.path)
+    with pytest.raises(ValueError, match=r"split='dev' is not among \['train', 'valid', 'test'\]"):
+        WindowBatches(dataset, "dev", 4)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        WindowBatches(dataset, "train", 0)
+    with pytest.raises(ValueError, match="max_shift=4 must be from 0 to the dataset's flank_length 3"):
+        WindowBatches(dataset, "train", 4, max_shift=4)
+    with pytest.raises(IndexError, match="of split test"):
+        WindowBatches(dataset, "test", 4)[99]
+    tiny.edit(
+        splits={"contigs": {"train": ["c1"], "test": ["c2"]}},
+        stride=32,
+        max_n_fraction=0.0,
+        window_length=768,
+        target_length=40,
+    )
+    with pytest.raises(DatasetError, match="have a larger share of N than 0; raise max_n_fraction"):
+        WindowBatches(tiny.path, "test", 4)
