@@ -54,7 +54,13 @@ def gene_starts(folder: Path) -> Dataset:
 def pretrained(steps: int) -> Enformer:
     """The laptop's model, trained on the demo's four tracks."""
     batches = WindowBatches(
-        load_dataset(ECOLI / "dataset.yaml"), "train", 4, shuffle=True, max_shift=3, reverse_complement=True
+        load_dataset(ECOLI / "dataset.yaml"),
+        "train",
+        4,
+        shuffle=True,
+        max_shift=3,
+        reverse_complement=True,
+        repeat=True,
     )
     model = Enformer.from_preset("laptop", heads={"ecoli": 4})
     head = model.head_model("ecoli")
@@ -105,7 +111,9 @@ def main() -> None:
         results = {}
         print("| recipe | step | Pearson r | spread |\n|---|---|---|---|")
         for recipe, (frozen_statistics, optimizer) in recipes.items():
-            batches = WindowBatches(dataset, "train", 1, shuffle=True, max_shift=3, reverse_complement=True)
+            batches = WindowBatches(
+                dataset, "train", 1, shuffle=True, max_shift=3, reverse_complement=True, repeat=True
+            )
             tuned = model.with_heads({"starts": 2}).with_frozen_statistics(frozen_statistics)
             head = tuned.head_model("starts")
             head.compile(optimizer, loss="poisson")

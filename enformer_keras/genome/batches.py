@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -82,7 +83,7 @@ class WindowBatches(keras.utils.PyDataset):
     """Batches of one split for `model.fit`, `evaluate` and `predict`, on every backend.
 
     Nothing is kept in memory or on disk: each batch is read from the FASTA and track files when its turn comes.
-    The order and the augmentation are functions of the seed and the epoch.
+    The order and the augmentation of an epoch are functions of its number and the seed.
 
     Args:
         dataset: a checked dataset, or the path of its description.
@@ -91,6 +92,8 @@ class WindowBatches(keras.utils.PyDataset):
         shuffle: whether each epoch has an order of its own.
         max_shift: augmentation: largest shift to either side in bp, up to the dataset's `flank_length`.
         reverse_complement: augmentation: whether half of the windows show the other strand.
+        repeat: whether epochs follow each other without end, for `model.fit(..., steps_per_epoch=...)`, which
+            stops at the end of a dataset that does not repeat.
         seed: of order and augmentation.
         **kwargs: arguments of ``keras.utils.PyDataset``.
 
@@ -114,6 +117,7 @@ class WindowBatches(keras.utils.PyDataset):
         shuffle: bool = False,
         max_shift: int = 0,
         reverse_complement: bool = False,
+        repeat: bool = False,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -147,34 +151,41 @@ class WindowBatches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.max_shift = max_shift
         self.reverse_complement = reverse_complement
+        self.repeat = repeat
         self.seed = seed
         self._epoch = 0
 
     @property
-    def num_batches(self) -> int:
-        """Batches of an epoch."""
+    def num_batches(self) -> int | None:
+        """Batches of an epoch; None if they repeat without end (Keras's convention)."""
+        return None if self.repeat else self._batches_per_epoch
+
+    @property
+    def _batches_per_epoch(self) -> int:
         return -(-len(self.windows) // self.batch_size)
 
     def on_epoch_end(self) -> None:
         """Take the next epoch's order and draws."""
         self._epoch += 1
 
-    def __len__(self) -> int:
-        return self.num_batches
-
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (self[index] for index in range(self.num_batches))
+        """Yields the batches of an epoch, or of all epochs to come."""
+        indices = itertools.count() if self.repeat else range(self._batches_per_epoch)
+        return (self[index] for index in indices)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads batch `index` of the epoch; an IndexError past its end."""
-        if not 0 <= index < self.num_batches:
-            raise IndexError(f"batch {index} is not among the {self.num_batches} of split {self.split}")
+        """Reads batch `index` of the epoch, or of all epochs if they repeat; an IndexError past the end."""
+        epoch = self._epoch
+        if self.repeat:
+            epoch, index = divmod(index, self._batches_per_epoch)
+        elif not 0 <= index < self._batches_per_epoch:
+            raise IndexError(f"batch {index} is not among the {self._batches_per_epoch} of split {self.split}")
         order = np.arange(len(self.windows))
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
+            order = np.random.default_rng([self.seed, epoch]).permutation(order)
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         read = [self._reader.read(self.windows[window], self._scales) for window in chosen]
-        draws = np.random.default_rng([self.seed, self._epoch, index])
+        draws = np.random.default_rng([self.seed, epoch, index])
         shift = draws.integers(-self.max_shift, self.max_shift, size=len(read), endpoint=True)
         other_strand = (draws.random(len(read)) < 0.5) & self.reverse_complement
         sequence, target = augment(

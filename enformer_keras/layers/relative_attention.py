@@ -1,5 +1,6 @@
 """Multi-head self-attention with relative positions."""
 
+import math
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ from keras import ops
 from enformer_keras.layers.dropout import Dropout
 from enformer_keras.layers.positional_features import relative_positional_features
 
+# Into how many blocks the queries go, at most; a power of two.
+MAX_BLOCKS = 8
 # The projections that low-rank updates are for.
 _UPDATED = ("query", "key", "value", "output")
 
@@ -123,7 +126,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         value = self._split_heads(self._project(inputs, "value"), length)
 
         logits = ops.matmul(query + self.content_bias, ops.transpose(key, (0, 1, 3, 2)))
-        logits += relative_shift(self._logits_by_distance(query + self.position_bias, length, training))
+        logits += self._position_logits(query + self.position_bias, length, training)
         weights = ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), self.compute_dtype)
         weights = self._drop_attention(weights, training=training)
         heads = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
@@ -163,25 +166,37 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             kernel = kernel + ops.matmul(down, up)
         return kernel
 
-    def _logits_by_distance(
+    def _position_logits(
         self, query: keras.KerasTensor, length: int, training: bool | None
     ) -> keras.KerasTensor:
-        """``query . (features @ position_kernel)``, ``[batch, heads, length, 2 * length]``.
+        """``query[i] . (features @ position_kernel)[j - i]``, ``[batch, heads, length, length]``.
 
-        Column ``length + d`` is for distance ``d``. Column 0 stands for the one distance that does not exist;
-        `relative_shift` needs it, and a row of zeros among the features costs less than padding the logits.
+        All queries together meet ``2 * length`` distances, each of them half. So queries go in blocks of
+        ``rows``, and a block meets the ``length + rows`` distances from it to the keys.
         """
+        blocks = math.gcd(length, MAX_BLOCKS)
+        rows = length // blocks
+        # A first row of zeros stands for the one distance that does not exist; `relative_shift` needs it.
         features = np.pad(relative_positional_features(length, self.num_position_features), ((1, 0), (0, 0)))
         features = ops.convert_to_tensor(features, dtype="float32")
         features = self._drop_position(features, training=training)
         kernel = ops.reshape(self.position_kernel, (-1, self.num_heads, self.key_size))
+        starts = range(length - rows, -1, -rows)
+        # Blocks first: one product for each.
+        query = ops.reshape(query, (-1, self.num_heads, blocks, rows, self.key_size))
+        query = ops.transpose(query, (2, 1, 0, 3, 4))
         if self.num_position_features <= self.key_size and self.compute_dtype == "float32":
             # The three factors from the left: one product for all heads, and none of its gradients is by
             # distance and head.
-            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0)))
-            return ops.matmul(query, ops.transpose(features))
-        position = ops.matmul(ops.transpose(kernel, (1, 2, 0)), ops.transpose(features))
-        return ops.matmul(query, ops.cast(position, self.compute_dtype))
+            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0))[:, None])
+            windows = ops.stack([features[start : start + length + rows] for start in starts])
+            logits = ops.einsum("nhbrf,nwf->nhbrw", query, windows)
+        else:
+            position = ops.cast(ops.einsum("wf,fhk->hwk", features, kernel), self.compute_dtype)
+            windows = ops.stack([position[:, start : start + length + rows] for start in starts])
+            logits = ops.einsum("nhbrk,nhwk->nhbrw", query, windows)
+        logits = ops.transpose(relative_shift(logits), (2, 1, 0, 3, 4))
+        return ops.reshape(logits, (-1, self.num_heads, length, length))
 
     def _split_heads(self, x: keras.KerasTensor, length: int) -> keras.KerasTensor:
         """``[batch, length, heads * width]`` to ``[batch, heads, length, width]``."""
@@ -210,14 +225,15 @@ def relative_shift(logits: keras.KerasTensor) -> keras.KerasTensor:
     """Turn logits by distance into logits by key position.
 
     Args:
-        logits: ``[batch, heads, length, 2 * length]``; column ``length + d`` of a query's row is for the key at
-            distance ``d`` from it, column 0 is unused.
+        logits: ``[..., rows, length + rows]``, at most one axis of unknown size; column ``rows + d`` of query
+            ``i`` is for the key at position ``i + d``, counted from the first query; column 0 is unused.
 
     Returns:
-        ``[batch, heads, length, length]`` with ``out[..., i, j] = logits[..., i, length + j - i]``.
+        ``[..., rows, length]`` with ``out[..., i, j] = logits[..., i, rows + j - i]``.
     """
-    heads, length = logits.shape[1:3]
-    # Row i starts one element earlier in each row of 2 * length: with the first `length` elements dropped, rows
-    # of 2 * length - 1 line the keys up.
-    flat = ops.reshape(logits, (-1, heads, 2 * length * length))[:, :, length:]
-    return ops.reshape(flat, (-1, heads, length, 2 * length - 1))[..., :length]
+    *others, rows, width = logits.shape
+    others = [-1 if size is None else size for size in others]
+    # Row i starts one element earlier in each row of `width`: with the first `rows` elements dropped, rows of
+    # width - 1 line the keys up.
+    flat = ops.reshape(logits, (*others, rows * width))[..., rows:]
+    return ops.reshape(flat, (*others, rows, width - 1))[..., : width - rows]

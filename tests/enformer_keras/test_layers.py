@@ -44,18 +44,19 @@ def test_softmax_pooling_refuses_a_remainder():
         SoftmaxPooling1D(2)(np.zeros((1, 7, 3), "float32"))
 
 
-def test_relative_shift_picks_each_distance():
-    length = 5
-    logits = rng.normal(size=(2, 3, length, 2 * length)).astype("float32")
+@pytest.mark.parametrize(("rows", "length"), [(5, 5), (2, 6), (1, 4)])
+def test_relative_shift_picks_each_distance(rows, length):
+    logits = rng.normal(size=(2, 3, rows, length + rows)).astype("float32")
     shifted = ops.convert_to_numpy(relative_shift(ops.convert_to_tensor(logits)))
-    for i in range(length):
+    for i in range(rows):
         for j in range(length):
-            np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, length + j - i])
+            np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, rows + j - i])
 
 
+@pytest.mark.parametrize("length", [5, 6, 16], ids=["one_block", "two_blocks", "eight_blocks"])
 @pytest.mark.parametrize("features", [12, 6], ids=["projected_features", "projected_queries"])
-def test_attention_is_the_sum_over_heads_written_out(features):
-    batch, length, channels, heads, keys, values = 2, 6, 5, 2, 8, 4
+def test_attention_is_the_sum_over_heads_written_out(features, length):
+    batch, channels, heads, keys, values = 2, 5, 2, 8, 4
     layer = RelativeMultiHeadAttention(heads, keys, values, features)
     layer.build((None, length, channels))
     for weight in layer.weights:
