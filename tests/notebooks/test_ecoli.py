@@ -8,6 +8,8 @@ import nbformat
 import numpy as np
 import pytest
 
+from enformer_keras import Enformer
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "ecoli.ipynb"
 SMALL = 'PRESET = "tiny"\nEPOCHS, STEPS = 2, 3\nFINE_TUNING_STEPS = 2'
@@ -42,6 +44,7 @@ def test_it_runs_and_leaves_its_models(folder):
     client.execute()
     assert pictures(notebook) == 2
     tuned = keras.saving.load_model(folder / "coding.keras")
+    assert isinstance(tuned, Enformer)
     assert tuned.heads == {"coding": 1}
     sequence = np.eye(4, dtype="float32")[np.zeros((1, 16_384), int)]
     assert tuned.predict(sequence, verbose=0)["coding"].shape == (1, 112, 1)
