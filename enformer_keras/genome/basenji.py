@@ -514,17 +514,15 @@ def _read_raw(file: Path) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Yields the bytes of sequence and target, uint8 arrays, and the number of bytes of umap."""
     import tensorflow as tf
 
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # A feature that is missing has no bytes, which the checks of sizes then refuse.
-        feature = tf.io.FixedLenFeature([], tf.string, default_value="")
-        names = ("sequence", "target", "umap")
-        parsed = tf.io.parse_single_example(serialized, dict.fromkeys(names, feature))
-        return (
-            tf.io.decode_raw(parsed["sequence"], tf.uint8),
-            tf.io.decode_raw(parsed["target"], tf.uint8),
-            tf.strings.length(parsed["umap"]),
-        )
+    # A feature that is missing has no bytes, which the checks of sizes then refuse.
+    feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+    features = dict.fromkeys(("sequence", "target", "umap"), feature)
 
-    # Prefetching inflates the next records while Python checks this one.
-    records = tf.data.TFRecordDataset(str(file), compression_type="ZLIB").map(parse).prefetch(2)
-    yield from _guard(records.as_numpy_iterator(), file)
+    def parse() -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        # Prefetching inflates the next records while Python checks this one.
+        for serialized in tf.data.TFRecordDataset(str(file), compression_type="ZLIB").prefetch(2):
+            parsed = tf.io.parse_single_example(serialized, features)
+            sequence, target = (tf.io.decode_raw(parsed[name], tf.uint8) for name in ("sequence", "target"))
+            yield sequence.numpy(), target.numpy(), len(parsed["umap"].numpy())
+
+    yield from _guard(parse(), file)
