@@ -1,7 +1,7 @@
 """Genomes and their tracks from FASTA, bigWig and GFF3 files: for notebooks and for the pipeline alike.
 
-Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer_keras` alone does not. Records of
-Basenji's folders need TensorFlow too.
+Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer_keras` alone does not.
+Basenji's records need TensorFlow too.
 """
 
 from enformer_keras.genome.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset

@@ -204,16 +204,18 @@ class BasenjiFolder:
 
     def _read(self, reader: BasenjiReader, split: str, fasta: str | Path | None) -> Iterator[BasenjiRecord]:
         try:
-            padded = []
+            padded: list[int] = []
             first = 0
             for file in self.files(split):
                 number = 0
-                for number, record in enumerate(records := reader.read_file(file, first), start=1):
+                records = reader.read_file(file, first)
+                for number, record in enumerate(records, start=1):
                     if record.disagreement is not None:
-                        others = [other for other in records if other.disagreement is not None]
+                        # Whether it is one window or all tells a variant from another assembly.
+                        count = 1 + sum(other.disagreement is not None for other in records)
                         raise DatasetError(
-                            f"{file}: record {number - 1}: {describe_disagreement(record)}; {1 + len(others)} "
-                            f"windows of this file disagree with {fasta}: give the FASTA of the data's assembly"
+                            f"{file}: record {number - 1}: {describe_disagreement(record)}; {count} windows "
+                            f"of this file disagree with {fasta}: give the FASTA of the data's assembly"
                         )
                     padded += [record.padded] if record.padded else []
                     yield record
