@@ -89,11 +89,7 @@ def _target_table(targets: Sequence[Target]) -> str:
     lines = ["\t".join(["", *columns])]
     for target in targets:
         cells = [getattr(target, name) for name in ["index", *columns]]
-        lines.append(
-            "\t".join(
-                "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells
-            )
-        )
+        lines.append("\t".join("" if cell is None else str(cell) for cell in cells))
     return "\n".join(lines) + "\n"
 
 

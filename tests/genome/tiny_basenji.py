@@ -12,7 +12,7 @@ CONTIGS = {"c1": 2000, "c2": 700}
 # 12 files of one training record: train-10 must come after train-9, not after train-1.
 RECORDS = {"train": 12, "valid": 3, "test": 2}
 TARGETS = """\tgenome\tidentifier\tfile\tclip\tclip_soft\tscale\tsum_stat\tstrand_pair\tdescription
-5313\t1\tENCFF1\t/data/a.w5\t32\t\t2.0\tmean\t5313\tDNASE:5' "end
+5313\t1\tENCFF1\t/data/a.w5\t32\t	0.1234567891	mean\t5313\tDNASE:5' "end
 5314\t1\tCNhs1+\t/data/b.w5\t384\t\t1\tsum\t5315\tCAGE:liver
 5315\t1\tCNhs1-\t/data/c.w5\t384\t\t1\tsum\t5314\tCAGE:liver
 """
