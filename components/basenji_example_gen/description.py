@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import pydantic
 
 from enformer_keras.genome.basenji import BasenjiFolder
-from enformer_keras.genome.dataset import load_yaml
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.yaml_mapping import read_yaml_mapping
 
 _Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 _Split = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -88,7 +88,11 @@ def load_basenji_description(path: str | Path) -> BasenjiDescription:
     Raises:
         DatasetError: every field that is wrong.
     """
-    return load_yaml(path, BasenjiDescription)
+    fields = read_yaml_mapping(Path(path))
+    try:
+        return BasenjiDescription.model_validate(fields)
+    except pydantic.ValidationError as error:
+        raise DatasetError(describe_validation_error(str(path), error)) from error
 
 
 def open_folders(path: Path, description: BasenjiDescription) -> dict[str, BasenjiFolder]:

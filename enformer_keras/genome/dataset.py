@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import pydantic
 import yaml
@@ -21,7 +21,6 @@ from enformer_keras.genome.tracks import Genome, Track, TrackReader, read_track_
 __all__ = ["Dataset", "DatasetDescription", "DatasetError", "Splits", "load_dataset", "load_description"]
 
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_Model = TypeVar("_Model", bound=pydantic.BaseModel)
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
@@ -251,22 +250,6 @@ def load_description(path: str | Path) -> DatasetDescription:
     Raises:
         DatasetError: every field that is wrong.
     """
-    return load_yaml(path, DatasetDescription)
-
-
-def load_yaml(path: str | Path, model: type[_Model]) -> _Model:
-    """Reads a YAML file into a model of its fields.
-
-    Args:
-        path: the YAML file.
-        model: class of the fields.
-
-    Returns:
-        Its content.
-
-    Raises:
-        DatasetError: every field that is wrong.
-    """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -279,7 +262,7 @@ def load_yaml(path: str | Path, model: type[_Model]) -> _Model:
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: must be a YAML mapping with fields such as organism and fasta")
     try:
-        return model.model_validate(content)
+        return DatasetDescription.model_validate(content)
     except pydantic.ValidationError as error:
         raise DatasetError(describe_validation_error(str(path), error)) from error
 
