@@ -17,7 +17,7 @@ class GenomeExampleGen(FileBasedExampleGen):
     """Ingests a genome and its tracks, as described by a YAML file (`dataset.DatasetDescription`).
 
     Output `examples`: one split for each of the description's, gzipped TFRecords of the features that
-    `executor.make_example` documents.
+    `example.make_example` documents.
 
     TFX's own fingerprint of the input sees size and time of the YAML file alone. So the data's and the
     code's are part of `custom_config`, and with it of the cache key: changed data or code run anew.

@@ -7,13 +7,13 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 from google.protobuf import struct_pb2
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from components.genome_example_gen.example import make_example
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
@@ -25,54 +25,6 @@ _REPORT = "_report"  # no split's name starts with an underscore
 
 # Windows written, windows dropped, and bp without a value for each track.
 _Report = tuple[int, int, np.ndarray]
-
-
-def make_example(
-    *, organism: str, window: Window, sequence: bytes, flank_length: int, target: np.ndarray
-) -> tf.train.Example:
-    """Builds the example of a window.
-
-    Args:
-        organism: name of the head.
-        window: where it lies.
-        sequence: ASCII bases of the window and its flanks, [window_length + 2 * flank_length].
-        flank_length: bp of each flank.
-        target: float16 [target_length, tracks].
-
-    Returns:
-        Features: `sequence`, bytes as given; `target`, bytes of the array (little-endian float16, C order);
-        `organism` and `chrom`, bytes; `start` and `end`, the window without flanks, 0-based half-open;
-        and for checks of the data, each a float: `gc_fraction` (of the window's A, C, G and T),
-        `n_fraction` (of the window) and `mean_signal` (of the target).
-    """
-    bases = sequence[flank_length : len(sequence) - flank_length]
-    gc = bases.count(b"G") + bases.count(b"C")
-    at = bases.count(b"A") + bases.count(b"T")
-
-    def of_bytes(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def of_int(value: int) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    def of_float(value: float) -> tf.train.Feature:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                "sequence": of_bytes(sequence),
-                "target": of_bytes(target.astype("<f2").tobytes()),
-                "organism": of_bytes(organism.encode()),
-                "chrom": of_bytes(window.interval.chrom.encode()),
-                "start": of_int(window.interval.start),
-                "end": of_int(window.interval.end),
-                "gc_fraction": of_float(gc / max(gc + at, 1)),
-                "n_fraction": of_float(bases.count(b"N") / len(bases)),
-                "mean_signal": of_float(float(target.mean(dtype=np.float64))),
-            }
-        )
-    )
 
 
 class _ReadWindow(beam.DoFn):

@@ -1,20 +1,27 @@
 """Genomes and their tracks from FASTA, bigWig and GFF3 files: for notebooks and for the pipeline alike.
 
 Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer_keras` alone does not.
+Basenji's records need TensorFlow too.
 """
 
+from enformer_keras.genome.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset
+from enformer_keras.genome.basenji_writer import write_basenji
 from enformer_keras.genome.batches import WindowBatches, WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval, Window, plan_windows
 
 __all__ = [
+    "BasenjiFolder",
+    "BasenjiRecord",
     "Dataset",
     "DatasetError",
     "Interval",
     "Window",
     "WindowBatches",
     "WindowReader",
+    "basenji_dataset",
     "load_dataset",
     "plan_windows",
+    "write_basenji",
 ]

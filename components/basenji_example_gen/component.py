@@ -1,0 +1,64 @@
+"""BasenjiExampleGen: the TFX component that turns Basenji folders into split examples."""
+
+from pathlib import Path
+
+from google.protobuf import struct_pb2
+from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import example_gen_pb2
+
+from components import genome_example_gen
+from components.basenji_example_gen.description import load_basenji_description
+from components.basenji_example_gen.executor import Executor
+from components.fingerprint import code_fingerprint
+from enformer_keras import genome
+
+
+class BasenjiExampleGen(FileBasedExampleGen):
+    """Ingests the Basenji folders of one organism or several, as described by a YAML file.
+
+    Output `examples`: the splits of the description (`description.BasenjiDescription`), gzipped TFRecords of
+    the features of GenomeExampleGen (`genome_example_gen.example.make_example`): what follows is the same.
+    Examples of several organisms lie in the same splits and differ in `organism` and in the width of `target`;
+    today's Trainer has one head, so a pipeline that trains takes a description of one organism.
+
+    TFX's own fingerprint of the input sees size and time of the YAML file alone. So the data's and the code's
+    are part of `custom_config`, and with it of the cache key: changed data or code run anew.
+
+    Args:
+        description: path of the YAML file. Only the file itself is read here, so that a pipeline can be
+            compiled where the data is not.
+        data_fingerprint: `description.basenji_fingerprint` of the same file.
+
+    Raises:
+        DatasetError: the YAML file cannot be used.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, description: str | Path, data_fingerprint: str) -> None:
+        path = Path(description)
+        code = (Path(module.__file__).parent for module in (genome_example_gen, genome))
+        options = struct_pb2.Struct()
+        options.update(
+            {
+                "description": path.name,
+                "data_fingerprint": data_fingerprint,
+                "code_fingerprint": code_fingerprint(Path(__file__).parent, *code),
+            }
+        )
+        custom_config = example_gen_pb2.CustomConfig()
+        custom_config.custom_config.Pack(options)
+        # The executor makes the splits; TFX takes their names from here and wants a bucket count above 0.
+        splits = [
+            example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
+            for name in load_basenji_description(path).splits
+        ]
+        super().__init__(
+            input_base=str(path.parent),
+            input_config=example_gen_pb2.Input(
+                splits=[example_gen_pb2.Input.Split(name="description", pattern=path.name)]
+            ),
+            output_config=example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits)),
+            custom_config=custom_config,
+        )

@@ -1,0 +1,259 @@
+"""What a Basenji folder says of its records: `statistics.json`, `targets.txt`, `sequences.bed`, file names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.intervals import Interval, Window
+
+_RECORD_FILE = re.compile(r"(?P<split>.+)-(?P<number>\d+)\.tfr")
+
+
+class Statistics(pydantic.BaseModel):
+    """`statistics.json`; its other fields are not read.
+
+    Attributes:
+        num_targets: tracks of a record.
+        seq_length: bp of a stored sequence.
+        pool_width: bp of a bin.
+        crop_bp: bp at each end of the sequence that have no target.
+        target_length: bins of a record.
+        seq_1hot: whether sequences are stored as one index a bp (basenji's own name for it), else one-hot.
+        seq_depth: columns of the one-hot encoding; only 4 is DNA alone.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
+
+    num_targets: pydantic.PositiveInt
+    seq_length: pydantic.PositiveInt
+    pool_width: pydantic.PositiveInt
+    crop_bp: pydantic.NonNegativeInt
+    target_length: pydantic.PositiveInt
+    seq_1hot: bool = False
+    seq_depth: int = 4
+
+    @property
+    def target_width(self) -> int:
+        """Length of the target in bp."""
+        return self.target_length * self.pool_width
+
+    def records_of(self, split: str) -> int | None:
+        """Returns the records that a split is said to have, None where nothing is said."""
+        count = (self.model_extra or {}).get(f"{split}_seqs")
+        return int(count) if isinstance(count, int | float) else None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Statistics:
+        problems = []
+        if self.target_width + 2 * self.crop_bp != self.seq_length:
+            problems.append(
+                f"target_length {self.target_length} x pool_width {self.pool_width} + 2 x crop_bp "
+                f"{self.crop_bp} is {self.target_width + 2 * self.crop_bp}, seq_length is {self.seq_length}; "
+                "correct the one that is wrong"
+            )
+        if self.seq_depth != 4:
+            problems.append(
+                f"seq_depth is {self.seq_depth}, but only A, C, G and T are read; write the data without "
+                "other columns"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Target(pydantic.BaseModel):
+    """One row of `targets.txt`: a track that the records hold. Other columns are not read.
+
+    Attributes:
+        index: number of the track; a second organism's need not start at 0.
+        genome: number or name of the genome, as basenji has it; not interpreted.
+        identifier: short name.
+        file: where the values came from; not opened.
+        clip: as it was applied when the data was made; so with clip_soft, scale and sum_stat.
+        clip_soft: see clip.
+        scale: see clip.
+        sum_stat: see clip.
+        strand_pair: index of the track that this one becomes on the other strand.
+        description: free text.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    index: pydantic.NonNegativeInt
+    genome: str = ""
+    identifier: Annotated[str, pydantic.Field(min_length=1)]
+    file: str = ""
+    clip: float | None = None
+    clip_soft: float | None = None
+    scale: float | None = None
+    sum_stat: str | None = None
+    strand_pair: pydantic.NonNegativeInt | None = None
+    description: str = ""
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; fetch it, it belongs to the folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); fetch it again") from error
+
+
+def read_statistics(path: Path) -> Statistics:
+    """Reads `statistics.json`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DatasetError: every field that is wrong.
+    """
+    try:
+        return Statistics.model_validate(json.loads(_read_text(path)))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); fetch it again") from error
+    except pydantic.ValidationError as error:
+        raise DatasetError(describe_validation_error(str(path), error)) from error
+
+
+def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
+    """Reads `targets.txt`: tab separated, with a header.
+
+    Args:
+        path: the file.
+        num_targets: rows that it must have.
+
+    Returns:
+        The rows in their order, that of the target's columns.
+
+    Raises:
+        DatasetError: every row that is wrong, by line number.
+    """
+    # Quotes have no meaning: descriptions hold 5' and 3'.
+    lines = list(csv.reader(_read_text(path).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not lines:
+        raise DatasetError(f"{path}: is empty; give a header and one row for each track")
+    header = [lines[0][0] or "index", *lines[0][1:]]
+    missing = [name for name in ("index", "identifier") if name not in header]
+    if missing:
+        raise DatasetError(f"{path}: column {' and '.join(missing)} is missing; add it to the header")
+    targets: list[Target] = []
+    problems: list[str] = []
+    line_of: dict[int, int] = {}
+    for number, cells in enumerate(lines[1:], start=2):
+        where = f"{path}: line {number}"
+        if len(cells) != len(header):
+            problems.append(
+                f"{where}: has {len(cells)} fields, the header {len(header)}; separate them by tabs"
+            )
+            continue
+        row = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        try:
+            target = Target.model_validate(row)
+        except pydantic.ValidationError as error:
+            problems += describe_validation_error(where, error)
+            continue
+        if line_of.setdefault(target.index, number) != number:
+            problems.append(
+                f"{where}: index {target.index} is also on line {line_of[target.index]}; make it unique"
+            )
+        targets.append(target)
+    if not problems and len(targets) != num_targets:
+        problems.append(
+            f"{path}: has {len(targets)} tracks, statistics.json says num_targets {num_targets}; take both "
+            "from the same data"
+        )
+    partners = {target.index: target.strand_pair for target in targets}
+    if not problems:
+        problems += [
+            f"{path}: line {line_of[target.index]}: strand_pair {target.strand_pair} is no track's index, or "
+            "names another partner; let partners name each other"
+            for target in targets
+            if target.strand_pair is not None and partners.get(target.strand_pair) != target.index
+        ]
+    if problems:
+        raise DatasetError(problems)
+    return tuple(targets)
+
+
+def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:
+    """Reads `sequences.bed`, whose rows span the sequences or, with a crop, the targets; the centre is one.
+
+    Args:
+        path: the file.
+        statistics: of the same folder.
+
+    Returns:
+        Split -> stored windows in the order of the rows.
+
+    Raises:
+        DatasetError: the first rows that are wrong, by line number.
+    """
+    windows: dict[str, list[Window]] = {}
+    problems: list[str] = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        where = f"{path}: line {number}"
+        fields = line.split("\t")
+        if len(fields) < 4 or not (fields[1].isdigit() and fields[2].isdigit() and fields[0] and fields[3]):
+            problems.append(f"{where}: {line[:80]!r} is not contig, start, end and split by tabs; correct it")
+        elif int(fields[2]) - int(fields[1]) not in (statistics.seq_length, statistics.target_width):
+            problems.append(
+                f"{where}: spans {int(fields[2]) - int(fields[1])} bp, by statistics.json targets span "
+                f"{statistics.target_width} and sequences {statistics.seq_length}; take both from the same data"
+            )
+        else:
+            row = Interval(fields[0], int(fields[1]), int(fields[2]))
+            window = Window(row.resize(statistics.seq_length), row.resize(statistics.target_width), fields[3])
+            windows.setdefault(window.split, []).append(window)
+        if len(problems) == 10:
+            break
+    if not windows and not problems:
+        problems.append(f"{path}: is empty; it has one row for each record")
+    if problems:
+        raise DatasetError(problems)
+    return {split: tuple(rows) for split, rows in windows.items()}
+
+
+def find_record_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Finds the record files of each split.
+
+    Args:
+        folder: `tfrecords/`.
+
+    Returns:
+        Split -> files in the order of their numbers, from 0 on.
+
+    Raises:
+        DatasetError: a file is missing between others, or has no such name.
+    """
+    numbered: dict[str, dict[int, Path]] = {}
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.tfr")):
+        match = _RECORD_FILE.fullmatch(path.name)
+        if match is None:
+            problems.append(f"{path}: is not named <split>-<number>.tfr; rename or remove it")
+            continue
+        files = numbered.setdefault(match["split"], {})
+        if files.setdefault(int(match["number"]), path) != path:
+            problems.append(f"{path}: has the number of {files[int(match['number'])].name}; remove one")
+    for split, files in numbered.items():
+        missing = sorted(set(range(max(files) + 1)) - set(files))
+        if missing:
+            names = ", ".join(f"{split}-{number}.tfr" for number in missing[:8])
+            problems.append(f"{folder}: {names} ({len(missing)} files of split {split}) missing; fetch them")
+    if not numbered and not problems:
+        problems.append(f"{folder}: holds no .tfr file; fetch <split>-<number>.tfr into it")
+    if problems:
+        raise DatasetError(problems)
+    return {split: tuple(files[number] for number in sorted(files)) for split, files in numbered.items()}
