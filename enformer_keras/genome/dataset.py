@@ -84,7 +84,7 @@ class DatasetDescription(pydantic.BaseModel):
 
     Attributes:
         organism: name of the head that learns this dataset.
-        fasta: genome sequence, FASTA, not compressed.
+        fasta: genome sequence, FASTA, plain or compressed by bgzip.
         tracks: track table, see `tracks.read_track_table`.
         contig_aliases: contig of the FASTA file -> other names it has in track files.
         window_length: bp the model reads.
