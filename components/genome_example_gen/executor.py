@@ -17,7 +17,7 @@ from tfx.utils import proto_utils
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak, plan_windows
+from enformer_keras.genome.intervals import Window, check_no_leak
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"
@@ -172,7 +172,7 @@ class GenomeToExamples(beam.PTransform):
         """
         dataset = self._dataset
         splits = dataset.description.splits.names
-        windows = plan_windows(dataset.description, dataset.contig_lengths)
+        windows = dataset.plan().windows
         check_no_leak(windows, dataset.description.flank_length)
         # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
         # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.

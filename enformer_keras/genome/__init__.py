@@ -6,12 +6,14 @@ Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer
 from enformer_keras.genome.batches import WindowBatches, WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval, Window, plan_windows
+from enformer_keras.genome.intervals import Interval, Window
+from enformer_keras.genome.planning import Plan, plan_windows
 
 __all__ = [
     "Dataset",
     "DatasetError",
     "Interval",
+    "Plan",
     "Window",
     "WindowBatches",
     "WindowReader",

@@ -5,78 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import itertools
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 
+from enformer_keras.genome.bed import read_bed
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.masks import Blacklist, HomologyGroups, Masks, Ranges
+from enformer_keras.genome.planning import Plan, make_plan
+from enformer_keras.genome.splits import Splits
 from enformer_keras.genome.tracks import Genome, Track, TrackReader, read_track_table
 
 __all__ = ["Dataset", "DatasetDescription", "DatasetError", "Splits", "load_dataset", "load_description"]
 
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-
-
-class Splits(pydantic.BaseModel):
-    """How the genome is divided: exactly one of the two fields.
-
-    Attributes:
-        blocks: split -> [from, to), fractions of every contig of the FASTA file.
-        contigs: split -> whole contigs; contigs named in no split are not used.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    blocks: dict[str, tuple[_Fraction, _Fraction]] | None = None
-    contigs: dict[str, tuple[str, ...]] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the splits, in the order of the file."""
-        return tuple(self.blocks or self.contigs or ())
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> Splits:
-        if (self.blocks is None) == (self.contigs is None):
-            raise ValueError("give exactly one of blocks and contigs")
-        problems = [
-            f"split name {name!r} must be lower-case letters, digits and _"
-            for name in self.names
-            if not _SPLIT_NAME.fullmatch(name)
-        ]
-        if not self.names:
-            problems.append("name at least one split")
-        ordered = sorted((self.blocks or {}).items(), key=lambda item: item[1])
-        problems += [
-            f"block {name} [{start}, {end}) is empty; its second number must be the larger"
-            for name, (start, end) in ordered
-            if start >= end
-        ]
-        problems += [
-            f"blocks {before} and {after} overlap; let {after} start at {end} or later"
-            for (before, (_, end)), (after, (start, _)) in itertools.pairwise(ordered)
-            if start < end
-        ]
-        owner: dict[str, str] = {}
-        for split, contigs in (self.contigs or {}).items():
-            if not contigs:
-                problems.append(f"split {split} names no contig")
-            for contig in contigs:
-                if contig in owner:
-                    problems.append(
-                        f"contig {contig} is in {owner[contig]} and again in {split}; keep it in one"
-                    )
-                owner.setdefault(contig, split)
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+# Fields that name a BED file of the genome.
+_MASK_FIELDS = ("regions", "gaps", "blacklist", "unmappable", "homology_groups")
 
 
 class DatasetDescription(pydantic.BaseModel):
@@ -92,8 +38,22 @@ class DatasetDescription(pydantic.BaseModel):
         target_length: bins the model predicts, centred in the window.
         flank_length: bp read beyond each side of the window, for shift augmentation.
         stride: bp from one window to the next, for all splits or for each.
+        snap: window starts are multiples of it, in bp.
         splits: which part of the genome belongs to which split.
         max_n_fraction: windows with a larger share of N are dropped.
+        regions: BED; windows whose target does not lie wholly inside (neighbours are joined) are dropped.
+        gaps: BED of assembly gaps.
+        min_gap_length: runs of N of at least so many bp in the FASTA file are gaps too.
+        min_gap_distance: windows that overlap a gap, or lie fewer bp from one, are dropped.
+        blacklist: BED of stretches whose signal is an artefact.
+        blacklist_rule: `drop` drops windows whose target overlaps the blacklist. `clip` limits the bins that
+            overlap it to [-q, q], where q is the absolute value of the `blacklist_quantile` of the track over
+            all bins of the same window's target, after scale and sum_stat and before clip_soft and clip.
+        blacklist_quantile: from 0 to 1, for `clip` (0.5 if not given).
+        unmappable: BED of stretches where reads cannot be placed.
+        max_unmappable_fraction: windows are dropped whose target has a larger share of unmappable bp.
+        homology_groups: BED with a group in column 4: windows that read bp of one group stay in one split,
+            the one with the most of them; those of all other splits are dropped.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -107,8 +67,19 @@ class DatasetDescription(pydantic.BaseModel):
     target_length: pydantic.PositiveInt
     flank_length: pydantic.NonNegativeInt = 3
     stride: pydantic.PositiveInt | dict[str, pydantic.PositiveInt]
+    snap: pydantic.PositiveInt = 1
     splits: Splits
     max_n_fraction: _Fraction = 1.0
+    regions: Path | None = None
+    gaps: Path | None = None
+    min_gap_length: pydantic.PositiveInt | None = None
+    min_gap_distance: pydantic.NonNegativeInt = 0
+    blacklist: Path | None = None
+    blacklist_rule: Literal["drop", "clip"] = "drop"
+    blacklist_quantile: _Fraction | None = None
+    unmappable: Path | None = None
+    max_unmappable_fraction: _Fraction | None = None
+    homology_groups: Path | None = None
 
     @property
     def strides(self) -> dict[str, int]:
@@ -117,28 +88,11 @@ class DatasetDescription(pydantic.BaseModel):
             return dict.fromkeys(self.splits.names, self.stride)
         return self.stride
 
-    def used_contigs(self, contigs: Mapping[str, int]) -> dict[str, int]:
-        """Returns those of the FASTA file's contigs (name -> bp) that the splits use."""
-        if self.splits.contigs is None:
-            return dict(contigs)
-        named = {name for names in self.splits.contigs.values() for name in names}
-        return {name: length for name, length in contigs.items() if name in named}
-
-    def blocks_by_split(self, contig_lengths: Mapping[str, int]) -> dict[str, list[Interval]]:
-        """Returns the stretches of the genome that each split owns."""
-        if self.splits.contigs is not None:
-            return {
-                split: [Interval(name, 0, contig_lengths[name]) for name in names]
-                for split, names in self.splits.contigs.items()
-            }
-        # Neighbours round the same fraction to the same bp, so that blocks cannot overlap.
-        return {
-            split: [
-                Interval(name, round(start * length), round(end * length))
-                for name, length in contig_lengths.items()
-            ]
-            for split, (start, end) in (self.splits.blocks or {}).items()
-        }
+    @property
+    def mask_files(self) -> dict[str, Path]:
+        """Field -> BED file, as written, of all that the description names."""
+        files = {name: getattr(self, name) for name in _MASK_FIELDS if getattr(self, name) is not None}
+        return files | ({"splits.bed.file": self.splits.bed.file} if self.splits.bed else {})
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> DatasetDescription:
@@ -159,6 +113,22 @@ class DatasetDescription(pydantic.BaseModel):
                 f"stride names the splits {sorted(self.stride)}, but splits are "
                 f"{sorted(self.splits.names)}; name the same ones"
             )
+        problems += [
+            f"stride {stride} of split {split} is not a multiple of snap {self.snap}, so that window starts "
+            "could not all be; change one"
+            for split, stride in self.strides.items()
+            if stride % self.snap
+        ]
+        if self.min_gap_distance and self.gaps is None and self.min_gap_length is None:
+            problems.append(
+                "min_gap_distance needs gaps; name a BED file, or give min_gap_length for runs of N"
+            )
+        if (self.unmappable is None) != (self.max_unmappable_fraction is None):
+            problems.append("give unmappable and max_unmappable_fraction together, or neither")
+        if self.blacklist is None and self.blacklist_rule == "clip":
+            problems.append("blacklist_rule needs blacklist; name a BED file")
+        if self.blacklist_quantile is not None and self.blacklist_rule == "drop":
+            problems.append("blacklist_quantile has no meaning unless blacklist_rule is clip")
         owner: dict[str, str] = {}
         for contig, names in self.contig_aliases.items():
             problems += [
@@ -198,9 +168,71 @@ class Dataset:
 
     def open_tracks(self) -> TrackReader:
         """Opens the files of all tracks."""
+        description = self.description
+        blacklist = None
+        if description.blacklist is not None and description.blacklist_rule == "clip":
+            quantile = description.blacklist_quantile
+            blacklist = Blacklist(
+                Ranges.of_bed(read_bed(self._resolve(description.blacklist), *self._names())),
+                0.5 if quantile is None else quantile,
+            )
         return TrackReader(
-            self.tracks, self.contig_lengths, self.description.contig_aliases, self.description.bin_size
+            self.tracks, self.contig_lengths, description.contig_aliases, description.bin_size, blacklist
         )
+
+    def read_masks(self) -> Masks:
+        """Reads the BED files of the description; finds no runs of N.
+
+        Raises:
+            DatasetError: every file that cannot be used.
+        """
+        description = self.description
+        problems: list[str] = []
+
+        def read(field: str, **options: Any) -> Any:
+            try:
+                return read_bed(self._resolve(description.mask_files[field]), *self._names(), **options)
+            except DatasetError as error:
+                problems.extend(error.problems)
+
+        lines = {
+            field: read(field, columns=(4,) if field == "homology_groups" else ())
+            for field in _MASK_FIELDS
+            if field in description.mask_files
+        }
+        splits = None
+        if description.splits.bed is not None:
+            try:
+                splits = description.splits.bed.read(self._resolve(description.splits.bed.file), *self._names())
+            except DatasetError as error:
+                problems += error.problems
+        if problems:
+            raise DatasetError(problems)
+        ranges = {name: Ranges.of_bed(rows) for name, rows in lines.items() if name != "homology_groups"}
+        groups = lines.get("homology_groups")
+        return Masks(splits=splits, homology=HomologyGroups(groups) if groups else None, **ranges)
+
+    def plan(self) -> Plan:
+        """Cuts the genome into windows; where `min_gap_length` is set, the whole FASTA file is read.
+
+        Raises:
+            DatasetError: a file cannot be used, or a split has no window.
+        """
+        masks = self.read_masks()
+        shortest = self.description.min_gap_length
+        if shortest is not None:
+            with contextlib.closing(self.open_genome()) as genome:
+                runs = Ranges({contig: genome.runs_of_n(contig, shortest) for contig in self.contig_lengths})
+            masks = dataclasses.replace(masks, gaps=runs.joined(masks.gaps) if masks.gaps else runs)
+        return make_plan(self.description, self.contig_lengths, masks)
+
+    def _resolve(self, path: Path) -> Path:
+        return self.path.parent / path
+
+    def _names(self) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
+        """Returns all contigs of the FASTA file, used or not, and their aliases."""
+        with contextlib.closing(self.open_genome()) as genome:
+            return genome.contig_lengths, self.description.contig_aliases
 
     def scale_by_mean(self, track: Track) -> float:
         """Returns the factor that makes a track's mean over all used contigs 1.
@@ -231,8 +263,9 @@ class Dataset:
         stream: seconds for a bacterium, hours for thousands of bigWigs.
         """
         table = self.path.parent / self.description.tracks
+        masks = [self._resolve(path) for path in self.description.mask_files.values()]
         total = hashlib.sha256()
-        for path in dict.fromkeys([self.path, table, self.fasta, *(track.file for track in self.tracks)]):
+        for path in dict.fromkeys([self.path, table, self.fasta, *(t.file for t in self.tracks), *masks]):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
@@ -307,8 +340,24 @@ def load_dataset(path: str | Path) -> Dataset:
             for contig in names
             if contig not in contigs
         ]
+        problems += [
+            f"{path}: splits.folds.contigs: {contig} is not a contig of {description.fasta}; it has {known}"
+            for contig in (description.splits.folds and description.splits.folds.contigs) or ()
+            if contig not in contigs
+        ]
     if problems:
         raise DatasetError(problems)
-    dataset = Dataset(path, description, tracks, description.used_contigs(contigs))
+    masks = Dataset(path, description, tracks, contigs).read_masks()
+    stretches = masks.splits
+    if stretches is None:
+        named = description.splits.named_contigs or tuple(contigs)
+    else:
+        named = tuple(stretch.chrom for stretches_of in stretches.values() for stretch in stretches_of)
+    used = {name: length for name, length in contigs.items() if name in set(named)}
+    try:
+        description.splits.stretches(used, stretches)
+    except DatasetError as error:
+        raise DatasetError([f"{path}: {problem}" for problem in error.problems]) from None
+    dataset = Dataset(path, description, tracks, used)
     with contextlib.closing(dataset.open_tracks()):
         return dataset

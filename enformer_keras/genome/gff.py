@@ -121,8 +121,8 @@ def read_features(
             if wrong.size:
                 at = wrong[0]
                 problems.append(
-                    f"{path}: line {lines[at]}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} ({length} bp"
-                    f"{', circular' if contig in circular else ''}); use files of the same assembly"
+                    f"{path}: line {lines[at]}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} "
+                    f"({length} bp{', circular' if contig in circular else ''}); use files of the same assembly"
                 )
                 continue
             starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])

@@ -1,21 +1,13 @@
-"""Genomic intervals, and the plan of windows that a dataset is cut into."""
+"""Genomic intervals and windows."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 
 from enformer_keras.genome.errors import DatasetError
-
-if TYPE_CHECKING:
-    from enformer_keras.genome.dataset import DatasetDescription
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -74,48 +66,6 @@ class Window:
     interval: Interval
     target: Interval
     split: str
-
-
-def plan_windows(description: DatasetDescription, contig_lengths: Mapping[str, int]) -> list[Window]:
-    """Cuts the contigs into windows.
-
-    Every window lies wholly inside its block (or contig) and `flank_length` bp away from a border inside
-    a contig, so that no input, flanks included, reaches a bp that another split may hold.
-
-    Args:
-        description: window, stride and splits.
-        contig_lengths: bp of each contig that is used.
-
-    Returns:
-        Windows in the order split, contig, start.
-
-    Raises:
-        DatasetError: a split has no window (the message says why).
-    """
-    windows: list[Window] = []
-    problems: list[str] = []
-    target_width = description.target_length * description.bin_size
-    for split, blocks in description.blocks_by_split(contig_lengths).items():
-        planned: list[Window] = []
-        for block in blocks:
-            first = block.start + (description.flank_length if block.start > 0 else 0)
-            inner_end = block.end < contig_lengths[block.chrom]
-            end = block.end - (description.flank_length if inner_end else 0)
-            for start in range(first, end - description.window_length + 1, description.strides[split]):
-                interval = Interval(block.chrom, start, start + description.window_length)
-                planned.append(Window(interval, interval.resize(target_width), split))
-        if not planned:
-            longest = max(blocks, key=lambda block: block.width)
-            problems.append(
-                f"split {split}: no window fits; its longest block {longest} has {longest.width} bp, a "
-                f"window needs {description.window_length} bp and {description.flank_length} bp to each "
-                "border inside a contig: give the split more of the genome, or shorten window_length"
-            )
-        windows += planned
-    if problems:
-        raise DatasetError(problems)
-    _logger.info("windows planned: %s", dict(Counter(window.split for window in windows)))
-    return windows
 
 
 def check_no_leak(windows: Iterable[Window], flank_length: int) -> None:

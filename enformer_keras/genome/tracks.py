@@ -18,7 +18,8 @@ from enformer_keras.genome.bed import read_bed
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
 from enformer_keras.genome.gff import read_features
 from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.segments import Segments, Stretches, largest, presence
+from enformer_keras.genome.masks import Blacklist
+from enformer_keras.genome.segments import Segments, Stretches, largest, merge, presence
 from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
@@ -282,6 +283,25 @@ class Genome:
         left = max(0, min(-interval.start, interval.width))
         return b"N" * left + bases + b"N" * (interval.width - left - len(bases))
 
+    def runs_of_n(self, contig: str, min_length: int) -> np.ndarray:
+        """Finds runs of N (or n), chunk by chunk.
+
+        Args:
+            contig: where.
+            min_length: of the shortest run wanted, in bp.
+
+        Returns:
+            int64 [2, runs], starts and ends.
+        """
+        runs = [np.zeros((2, 0), dtype=np.int64)]
+        for start in range(0, self.contig_lengths[contig], _CHUNK_BP):
+            bases = self._fasta.fetch(contig, start, start + _CHUNK_BP).encode()
+            is_n = (np.frombuffer(bases, dtype=np.uint8) | 0x20) == ord("n")
+            borders = np.flatnonzero(np.diff(is_n, prepend=False, append=False))
+            runs.append(borders.reshape(-1, 2).T + start)
+        starts, ends = merge(*np.concatenate(runs, axis=1))  # of runs that cross a chunk's end
+        return np.stack([starts, ends])[:, ends - starts >= min_length]
+
     def close(self) -> None:
         """Closes the file."""
         self._fasta.close()
@@ -401,8 +421,17 @@ def _allow_open_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> np.ndarray:
-    """Makes bins of bp as basenji does: scale, pool by sum_stat, clip_soft, clip.
+def summarize(
+    values: np.ndarray,
+    track: Track,
+    scale: float,
+    bin_size: int,
+    listed: np.ndarray | None = None,
+    quantile: float = 0.5,
+) -> np.ndarray:
+    """Makes bins of bp as basenji does: scale, pool by sum_stat, blacklist, clip_soft, clip.
+
+    Blacklisted bins are limited to [-q, q], q being the absolute value of a quantile of all bins given.
 
     `sum_sqrt` is sqrt(1 + sum) - 1, `mean_sqrt` the same of the mean. Everything is float64: a float16 or
     float32 sum of a bin loses counts.
@@ -412,6 +441,8 @@ def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> 
         track: sum_stat, clip_soft and clip.
         scale: the factor (`mean` resolved).
         bin_size: bp per bin.
+        listed: bool [bins], which bins are blacklisted; `None`: none.
+        quantile: of the bins, from 0 to 1.
 
     Returns:
         float64 [bins].
@@ -430,6 +461,9 @@ def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> 
             pooled = per_bin.max(axis=1)
         case "median":
             pooled = np.median(per_bin, axis=1)
+    if listed is not None and listed.any():
+        limit = abs(np.quantile(pooled, quantile))
+        pooled[listed] = np.clip(pooled[listed], -limit, limit)
     if track.clip_soft is not None:
         over = pooled > track.clip_soft
         pooled[over] = track.clip_soft - 1 + np.sqrt(pooled[over] - track.clip_soft + 1)
@@ -446,6 +480,7 @@ class TrackReader:
         contig_lengths: contig of the FASTA file -> bp.
         aliases: contig of the FASTA file -> other names in track files.
         bin_size: bp per value.
+        blacklist: where bins are limited to a quantile; `None`: nowhere.
 
     Raises:
         DatasetError: every file that is missing, cannot be opened or does not fit the FASTA file.
@@ -457,8 +492,10 @@ class TrackReader:
         contig_lengths: Mapping[str, int],
         aliases: Mapping[str, Sequence[str]],
         bin_size: int,
+        blacklist: Blacklist | None = None,
     ) -> None:
         self._tracks = tuple(tracks)
+        self._blacklist = blacklist
         self._contig_lengths = contig_lengths
         self._bin_size = bin_size
         by_file: dict[Path, list[Track]] = {}
@@ -501,6 +538,9 @@ class TrackReader:
         """
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
+        listed, quantile = None, 0.5
+        if self._blacklist is not None:
+            listed, quantile = self._blacklist.bins(interval, self._bin_size), self._blacklist.quantile
         for column, track in enumerate(self._tracks):
             values = self._sources[track.index].values(interval)
             absent = np.isnan(values)
@@ -508,7 +548,7 @@ class TrackReader:
             values[absent] = 0
             scale = scales[track.index] if track.scale == "mean" else track.scale
             with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
-                bins = summarize(values, track, scale, self._bin_size)
+                bins = summarize(values, track, scale, self._bin_size, listed, quantile)
                 target[:, column] = bins
             wrong = np.flatnonzero(~np.isfinite(target[:, column]))
             if wrong.size:

@@ -11,7 +11,8 @@ from components.genome_example_gen import component as component_module
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
 from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.intervals import Window, plan_windows
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.planning import plan_windows
 
 
 def decode(record):
