@@ -29,6 +29,7 @@ class Settings:
         training: how to train.
         thresholds: least value of each metric of the Evaluator for a model to be pushed.
         max_drop: how far `change_metric` may fall below the last blessed model's.
+        leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
         schema: what examples must look like.
         beam_arguments: where and how Beam runs.
@@ -41,6 +42,7 @@ class Settings:
     training: Training
     thresholds: Mapping[str, float]
     max_drop: float = 0.02
+    leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
     # In this process: Beam's default would fetch a runner binary first.

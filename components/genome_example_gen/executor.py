@@ -17,7 +17,8 @@ from tfx.utils import proto_utils
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.leaks import check_no_leak
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"

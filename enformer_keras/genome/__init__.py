@@ -7,16 +7,19 @@ from enformer_keras.genome.batches import WindowBatches, WindowReader
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval, Window
+from enformer_keras.genome.leaks import Leak, audit_leaks
 from enformer_keras.genome.planning import Plan, plan_windows
 
 __all__ = [
     "Dataset",
     "DatasetError",
     "Interval",
+    "Leak",
     "Plan",
     "Window",
     "WindowBatches",
     "WindowReader",
+    "audit_leaks",
     "load_dataset",
     "plan_windows",
 ]

@@ -14,7 +14,8 @@ import numpy as np
 from enformer_keras.augmentation import augment
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.leaks import check_no_leak
 from enformer_keras.sequence import one_hot_encode
 
 _logger = logging.getLogger(__name__)

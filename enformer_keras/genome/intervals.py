@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-
-import numpy as np
-
-from enformer_keras.genome.errors import DatasetError
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -61,49 +56,16 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """One example to be: what the model reads, what it predicts, and the split that owns it."""
+    """One example to be: what the model reads, what it predicts, and the split that owns it.
+
+    Attributes:
+        interval: what the model reads.
+        target: what it predicts.
+        split: the owner.
+        organism: whose genome, where windows of several are together.
+    """
 
     interval: Interval
     target: Interval
     split: str
-
-
-def check_no_leak(windows: Iterable[Window], flank_length: int) -> None:
-    """Verifies that no input, flanks included, overlaps a target of another split.
-
-    A model that reads a bp in training has seen what it is later tested on; this looks at the windows
-    themselves and so does not depend on how they were planned.
-
-    Args:
-        windows: windows of all splits.
-        flank_length: bp read on each side of a window.
-
-    Raises:
-        DatasetError: names the first leaking window of each pair of splits.
-    """
-    by_chrom: dict[str, dict[str, list[Window]]] = {}
-    for window in windows:
-        by_chrom.setdefault(window.interval.chrom, {}).setdefault(window.split, []).append(window)
-    problems = []
-    for splits in by_chrom.values():
-        for reader, reading in splits.items():
-            inputs = [window.interval.extend(flank_length) for window in reading]
-            input_starts = np.array([interval.start for interval in inputs])
-            input_ends = np.array([interval.end for interval in inputs])
-            for owner, owned in splits.items():
-                if owner == reader:
-                    continue
-                target_starts = np.sort([window.target.start for window in owned])
-                target_ends = np.sort([window.target.end for window in owned])
-                # Targets begun before an input's end, less those that ended before its start.
-                overlapping = np.searchsorted(target_starts, input_ends, "left") - np.searchsorted(
-                    target_ends, input_starts, "right"
-                )
-                leaking = np.flatnonzero(overlapping)
-                if leaking.size:
-                    problems.append(
-                        f"split {reader}: {leaking.size} inputs overlap targets of split {owner}, the "
-                        f"first is {inputs[leaking[0]]} (flanks included): move the blocks apart"
-                    )
-    if problems:
-        raise DatasetError(problems)
+    organism: str = ""

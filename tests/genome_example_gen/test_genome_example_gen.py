@@ -112,6 +112,6 @@ def test_component_carries_both_fingerprints_in_what_tfx_hashes(tiny, monkeypatc
     other = GenomeExampleGen(tiny.path, data_fingerprint="two").exec_properties
     assert first == again
     assert {key for key in first if first[key] != other[key]} == {"custom_config"}
-    monkeypatch.setattr(component_module, "code_fingerprint", lambda folder: "edited")
+    monkeypatch.setattr(component_module, "code_fingerprint", lambda *folders: "edited")
     edited = GenomeExampleGen(tiny.path, data_fingerprint="one").exec_properties
     assert {key for key in first if first[key] != edited[key]} == {"custom_config"}
