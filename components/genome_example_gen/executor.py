@@ -1,7 +1,7 @@
 """Executor of GenomeExampleGen: windows of a genome to serialized `tf.train.Example`s, on Beam."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
 from enformer_keras.genome.batches import WindowReader
-from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
 from enformer_keras.genome.leaks import check_no_leak
@@ -137,8 +137,9 @@ def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
     worst = int(np.argmax(missing))
     target_bp = written * description.target_length * description.bin_size
     _logger.info(
-        "split %s: %d windows written, %d dropped for N; bp without a value, counted as 0: %d in all "
+        "%s, split %s: %d windows written, %d dropped for N; bp without a value, counted as 0: %d in all "
         "tracks, most in %s (%.2f%% of its bp)",
+        description.organism,
         split,
         written,
         dropped,
@@ -148,8 +149,40 @@ def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
     )
 
 
+class GenomesToExamples(beam.PTransform):
+    """Pipeline -> {split: serialized examples} of all organisms together.
+
+    Args:
+        datasets: checked datasets with the same splits.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        super().__init__()
+        self._datasets = datasets
+
+    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
+        """Adds the steps of each organism and puts their examples together, split by split.
+
+        Args:
+            pipeline: where the steps go.
+
+        Returns:
+            Split -> serialized `tf.train.Example`s.
+
+        Raises:
+            DatasetError: a split without windows, or a leak.
+        """
+        parts = [
+            pipeline | dataset.description.organism >> GenomeToExamples(dataset) for dataset in self._datasets
+        ]
+        return {
+            split: [part[split] for part in parts] | f"AllOrganisms {split}" >> beam.Flatten()
+            for split in self._datasets[0].description.splits.names
+        }
+
+
 class GenomeToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples}; every window is read once.
+    """Pipeline -> {split: serialized examples} of one organism; every window is read once.
 
     Args:
         dataset: a checked dataset.
@@ -199,11 +232,11 @@ class GenomeToExamples(beam.PTransform):
 
 
 class Executor(BaseExampleGenExecutor):
-    """Runs `GenomeToExamples` on the dataset description named in `custom_config`."""
+    """Runs `GenomesToExamples` on the dataset description named in `custom_config`."""
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
         """Returns the transform that this executor applies (TFX asks for it)."""
-        return GenomeToExamples
+        return GenomesToExamples
 
     def GenerateExamplesByBeam(  # noqa: N802, TFX's name
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
@@ -225,5 +258,5 @@ class Executor(BaseExampleGenExecutor):
         options = struct_pb2.Struct()
         custom_config.custom_config.Unpack(options)
         folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
-        dataset = load_dataset(folder / options["description"])
-        return pipeline | "GenomeToExamples" >> self.GetInputSourceToExamplePTransform()(dataset)
+        datasets = load_datasets(folder / options["description"])
+        return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(datasets)

@@ -4,7 +4,7 @@ Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer
 """
 
 from enformer_keras.genome.batches import WindowBatches, WindowReader
-from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.dataset import Dataset, load_dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval, Window
 from enformer_keras.genome.leaks import Leak, audit_leaks
@@ -21,5 +21,6 @@ __all__ = [
     "WindowReader",
     "audit_leaks",
     "load_dataset",
+    "load_datasets",
     "plan_windows",
 ]

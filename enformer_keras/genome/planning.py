@@ -15,7 +15,7 @@ from enformer_keras.genome.intervals import Interval, Window
 from enformer_keras.genome.masks import HomologyGroups, Masks
 
 if TYPE_CHECKING:
-    from enformer_keras.genome.dataset import DatasetDescription
+    from enformer_keras.genome.description import DatasetDescription
 
 _logger = logging.getLogger(__name__)
 
@@ -187,5 +187,6 @@ def _windows(description: DatasetDescription, starts: _Starts) -> list[Window]:
         for contig, own in by_contig.items():
             for start in own.tolist():
                 interval = Interval(contig, start, start + description.window_length)
-                windows.append(Window(interval, interval.resize(target_width), split))
+                target = interval.resize(target_width)
+                windows.append(Window(interval, target, split, description.organism))
     return windows
