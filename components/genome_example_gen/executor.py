@@ -125,8 +125,16 @@ def _add_reports(reports: Iterable[_Report]) -> _Report:
     return sum(written), sum(dropped), np.sum(missing, axis=0)
 
 
-def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
-    """Logs what became of a split's windows; a split that lost all of them fails the pipeline."""
+def _judge_report(
+    report: tuple[str, _Report], dataset: Dataset, dropped_before: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Logs what became of a split's windows; a split that lost all of them fails the pipeline.
+
+    Args:
+        report: split, and the sum of its reports.
+        dataset: whose windows they are.
+        dropped_before: split -> reason -> windows that the plan left out.
+    """
     split, (written, dropped, missing) = report
     description = dataset.description
     if not written:
@@ -137,12 +145,13 @@ def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
     worst = int(np.argmax(missing))
     target_bp = written * description.target_length * description.bin_size
     _logger.info(
-        "%s, split %s: %d windows written, %d dropped for N; bp without a value, counted as 0: %d in all "
-        "tracks, most in %s (%.2f%% of its bp)",
+        "%s, split %s: %d windows written, %d dropped for N, before that %s; bp without a value, "
+        "counted as 0: %d in all tracks, most in %s (%.2f%% of its bp)",
         description.organism,
         split,
         written,
         dropped,
+        dict(dropped_before[split]) or "none",
         missing.sum(),
         dataset.tracks[worst].identifier,
         100 * missing[worst] / target_bp,
@@ -206,7 +215,8 @@ class GenomeToExamples(beam.PTransform):
         """
         dataset = self._dataset
         splits = dataset.description.splits.names
-        windows = dataset.plan().windows
+        plan = dataset.plan()
+        windows = plan.windows
         check_no_leak(windows, dataset.description.flank_length)
         # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
         # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.
@@ -226,7 +236,7 @@ class GenomeToExamples(beam.PTransform):
         _ = (
             outputs[_REPORT]
             | "AddReports" >> beam.CombinePerKey(_add_reports)
-            | "JudgeReports" >> beam.Map(_judge_report, dataset)
+            | "JudgeReports" >> beam.Map(_judge_report, dataset, plan.dropped)
         )
         return {split: outputs[split] for split in splits}
 

@@ -36,7 +36,7 @@ class Folds(pydantic.BaseModel):
     count: Annotated[int, pydantic.Field(ge=2)]
     valid: tuple[pydantic.NonNegativeInt, ...] = ()
     test: tuple[pydantic.NonNegativeInt, ...] = ()
-    contigs: tuple[str, ...] | None = None
+    contigs: Annotated[tuple[str, ...], pydantic.Field(min_length=1)] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

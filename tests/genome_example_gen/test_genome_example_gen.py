@@ -12,7 +12,6 @@ from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
 from enformer_keras.genome.dataset import load_dataset, load_datasets
 from enformer_keras.genome.intervals import Window
-from enformer_keras.genome.planning import plan_windows
 from tests.genome.tiny_genome import describe_two_organisms
 
 
@@ -46,7 +45,8 @@ def run_executor(path, folder):
 
 def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    tiny.edit(max_n_fraction=0.5)  # the 100 N of c2 drop some windows
+    (tiny.path.parent / "gaps.bed").write_text("one\t200\t210\n")
+    tiny.edit(max_n_fraction=0.5, gaps="gaps.bed")  # the 100 N of c2 drop some windows
     splits, artifact = run_executor(tiny.path, tmp_path)
     assert artifact.split_names == '["train", "valid", "test"]'
 
@@ -55,7 +55,8 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     scales = {0: 1 / np.concatenate(list(tiny.dense.values())).mean(dtype=np.float64)}
     expected = {split: {} for split in splits}
     dropped = 0
-    for window in plan_windows(dataset.description, dataset.contig_lengths):
+    plan = dataset.plan()
+    for window in plan.windows:
         key = (window.interval.chrom, window.interval.start, window.interval.end)
         bases = tiny.bases[window.interval.chrom][window.interval.start : window.interval.end]
         if bases.count("N") > 64:
@@ -91,6 +92,8 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     )
     assert missing > 0
     assert f"{len(splits['train'])} windows written" in train
+    assert plan.dropped["train"]["gap"] > 0
+    assert f"before that {plan.dropped['train']}" in train
     assert f"counted as 0: {missing} in all tracks, most in holes" in train
 
 
