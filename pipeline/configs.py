@@ -8,7 +8,7 @@ from typing import Any
 
 from components.trainer.training import Training
 from enformer_keras import BIN_SIZE, PRESETS
-from enformer_keras.genome.dataset import DatasetDescription, load_description
+from enformer_keras.genome.description import DatasetDescription, load_descriptions
 from enformer_keras.genome.tracks import Track, read_track_table
 
 # Trains the weights, watches the training, judges the model.
@@ -29,6 +29,7 @@ class Settings:
         training: how to train.
         thresholds: least value of each metric of the Evaluator for a model to be pushed.
         max_drop: how far `change_metric` may fall below the last blessed model's.
+        leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
         schema: what examples must look like.
         beam_arguments: where and how Beam runs.
@@ -41,6 +42,7 @@ class Settings:
     training: Training
     thresholds: Mapping[str, float]
     max_drop: float = 0.02
+    leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
     # In this process: Beam's default would fetch a runner binary first.
@@ -64,7 +66,7 @@ class Settings:
     @functools.cached_property
     def description(self) -> DatasetDescription:
         """The dataset's description, read from its file."""
-        return load_description(self.dataset)
+        return _describe(self.dataset)
 
     @functools.cached_property
     def tracks(self) -> tuple[Track, ...]:
@@ -102,6 +104,18 @@ class Settings:
         return self.run / "checkpoints"
 
 
+def _describe(dataset: Path) -> DatasetDescription:
+    """Reads a description; the Trainer takes one organism, so that several are a ValueError."""
+    descriptions = load_descriptions(dataset)
+    if len(descriptions) > 1:
+        names = ", ".join(description.organism for description in descriptions)
+        raise ValueError(
+            f"{dataset}: describes {names}, but the pipeline trains one organism so far; "
+            "give it a description of one"
+        )
+    return descriptions[0]
+
+
 ECOLI = PROJECT / "datasets" / "ecoli" / "dataset.yaml"
 RUN = PROJECT / "runs" / "demo"
 
@@ -119,7 +133,7 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
         The settings.
     """
     return Settings(
-        name=f"enformer-{load_description(dataset).organism}",
+        name=f"enformer-{_describe(dataset).organism}",
         dataset=dataset,
         run=run,
         model=PRESETS["laptop"],

@@ -92,7 +92,7 @@ def _is_progress(record: logging.LogRecord) -> bool:
     """Lets through what a user follows: this project's messages, components' starts and ends, errors."""
     return (
         record.levelno >= logging.ERROR
-        or record.name.startswith(("components", "pipeline"))
+        or record.name.startswith(("components", "enformer_keras", "pipeline"))
         or record.getMessage().startswith(("Component ", "node "))
     )
 

@@ -16,6 +16,7 @@ from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
 from components.last_blessed_model.strategy import LastBlessedModelStrategy
+from components.leak_audit.component import LeakAudit
 from pipeline.configs import SPLITS, Settings
 
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
@@ -62,6 +63,15 @@ def create_pipeline(
     )
     anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
 
+    # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
+    leak_audit = LeakAudit(
+        examples=examples,
+        target_width=window.target_length * window.bin_size,
+        max_shift=settings.training.max_shift,
+        tolerance=settings.leak_tolerance,
+        code_fingerprint=code_fingerprint(parts / "leak_audit", library / "genome"),
+    )
+
     # The decode as a graph, the same for training and serving. Without analyzers and materialized output
     # nothing reads the data here.
     transform = tfx.components.Transform(
@@ -95,6 +105,7 @@ def create_pipeline(
             "code_fingerprint": code_fingerprint(parts / "trainer", parts / "transform", library),
         },
     )
+    trainer.add_upstream_node(leak_audit)
     model = trainer.outputs["model"]
 
     # The last model that was good enough: a new one may not fall behind it.
@@ -144,6 +155,7 @@ def create_pipeline(
             schema_importer,
             example_validator,
             anomaly_gate,
+            leak_audit,
             transform,
             trainer,
             last_blessed,

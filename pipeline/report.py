@@ -14,7 +14,7 @@ import numpy as np
 
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras.genome.dataset import Dataset, load_dataset
-from enformer_keras.genome.intervals import Window, plan_windows
+from enformer_keras.genome.intervals import Window
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.outcome import read_outcome
@@ -69,7 +69,7 @@ def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
     tiled = description.model_copy(update={"stride": step})
     genome, tracks = dataset.open_genome(), dataset.open_tracks()
     scales = dataset.mean_scales()
-    windows = plan_windows(tiled, dataset.contig_lengths)
+    windows = dataclasses.replace(dataset, description=tiled).plan().windows
     splits = {}
     for split in description.splits.names:
         own = [window for window in windows if window.split == split]

@@ -42,7 +42,7 @@ class BasenjiDescription(pydantic.BaseModel):
         flank_length: bp read beyond each side of the window, for shift augmentation.
         splits: split of the examples -> those of the folders that it is made of, such as folds.
         leaks: what to do where an input, flanks included, overlaps a target of another split: `report` them in
-            the log (the authors' extended windows do overlap), or `refuse` the data.
+            the log, or `refuse` the data. In a pipeline the leak audit decides.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")

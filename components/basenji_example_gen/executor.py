@@ -22,7 +22,8 @@ from components.basenji_example_gen.description import (
 from components.genome_example_gen.example import make_example
 from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.leaks import check_no_leak
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"

@@ -10,11 +10,13 @@ from tfx.proto import example_gen_pb2
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.executor import Executor
 from enformer_keras import genome
-from enformer_keras.genome.dataset import load_description
+from enformer_keras.genome.description import load_descriptions
 
 
 class GenomeExampleGen(FileBasedExampleGen):
-    """Ingests a genome and its tracks, as described by a YAML file (`dataset.DatasetDescription`).
+    """Ingests a genome and its tracks, as described by a YAML file (`description.DatasetDescription`).
+
+    A file of several organisms gives examples of all of them, told apart by the feature `organism`.
 
     Output `examples`: one split for each of the description's, gzipped TFRecords of the features that
     `example.make_example` documents.
@@ -25,7 +27,7 @@ class GenomeExampleGen(FileBasedExampleGen):
     Args:
         description: path of the YAML file. Only the file itself is read here, so that a pipeline can be
             compiled where the data is not.
-        data_fingerprint: `Dataset.fingerprint()` of the same dataset.
+        data_fingerprint: `Dataset.fingerprint()` of the same dataset, or `dataset.fingerprint_of` several.
 
     Raises:
         DatasetError: the YAML file cannot be used.
@@ -48,7 +50,7 @@ class GenomeExampleGen(FileBasedExampleGen):
         # The executor makes the splits; TFX takes their names from here and wants a bucket count above 0.
         splits = [
             example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
-            for name in load_description(path).splits.names
+            for name in load_descriptions(path)[0].splits.names
         ]
         super().__init__(
             input_base=str(path.parent),

@@ -1,7 +1,7 @@
 """Executor of GenomeExampleGen: windows of a genome to serialized `tf.train.Example`s, on Beam."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from tfx.utils import proto_utils
 
 from components.genome_example_gen.example import make_example
 from enformer_keras.genome.batches import WindowReader
-from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak, plan_windows
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.leaks import check_no_leak
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"
@@ -76,8 +77,16 @@ def _add_reports(reports: Iterable[_Report]) -> _Report:
     return sum(written), sum(dropped), np.sum(missing, axis=0)
 
 
-def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
-    """Logs what became of a split's windows; a split that lost all of them fails the pipeline."""
+def _judge_report(
+    report: tuple[str, _Report], dataset: Dataset, dropped_before: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Logs what became of a split's windows; a split that lost all of them fails the pipeline.
+
+    Args:
+        report: split, and the sum of its reports.
+        dataset: whose windows they are.
+        dropped_before: split -> reason -> windows that the plan left out.
+    """
     split, (written, dropped, missing) = report
     description = dataset.description
     if not written:
@@ -88,19 +97,53 @@ def _judge_report(report: tuple[str, _Report], dataset: Dataset) -> None:
     worst = int(np.argmax(missing))
     target_bp = written * description.target_length * description.bin_size
     _logger.info(
-        "split %s: %d windows written, %d dropped for N; bp without a value, counted as 0: %d in all "
-        "tracks, most in %s (%.2f%% of its bp)",
+        "%s, split %s: %d windows written, %d dropped for N, before that %s; bp without a value, "
+        "counted as 0: %d in all tracks, most in %s (%.2f%% of its bp)",
+        description.organism,
         split,
         written,
         dropped,
+        dict(dropped_before[split]) or "none",
         missing.sum(),
         dataset.tracks[worst].identifier,
         100 * missing[worst] / target_bp,
     )
 
 
+class GenomesToExamples(beam.PTransform):
+    """Pipeline -> {split: serialized examples} of all organisms together.
+
+    Args:
+        datasets: checked datasets with the same splits.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        super().__init__()
+        self._datasets = datasets
+
+    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
+        """Adds the steps of each organism and puts their examples together, split by split.
+
+        Args:
+            pipeline: where the steps go.
+
+        Returns:
+            Split -> serialized `tf.train.Example`s.
+
+        Raises:
+            DatasetError: a split without windows, or a leak.
+        """
+        parts = [
+            pipeline | dataset.description.organism >> GenomeToExamples(dataset) for dataset in self._datasets
+        ]
+        return {
+            split: [part[split] for part in parts] | f"AllOrganisms {split}" >> beam.Flatten()
+            for split in self._datasets[0].description.splits.names
+        }
+
+
 class GenomeToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples}; every window is read once.
+    """Pipeline -> {split: serialized examples} of one organism; every window is read once.
 
     Args:
         dataset: a checked dataset.
@@ -124,7 +167,8 @@ class GenomeToExamples(beam.PTransform):
         """
         dataset = self._dataset
         splits = dataset.description.splits.names
-        windows = plan_windows(dataset.description, dataset.contig_lengths)
+        plan = dataset.plan()
+        windows = plan.windows
         check_no_leak(windows, dataset.description.flank_length)
         # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
         # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.
@@ -144,17 +188,17 @@ class GenomeToExamples(beam.PTransform):
         _ = (
             outputs[_REPORT]
             | "AddReports" >> beam.CombinePerKey(_add_reports)
-            | "JudgeReports" >> beam.Map(_judge_report, dataset)
+            | "JudgeReports" >> beam.Map(_judge_report, dataset, plan.dropped)
         )
         return {split: outputs[split] for split in splits}
 
 
 class Executor(BaseExampleGenExecutor):
-    """Runs `GenomeToExamples` on the dataset description named in `custom_config`."""
+    """Runs `GenomesToExamples` on the dataset description named in `custom_config`."""
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
         """Returns the transform that this executor applies (TFX asks for it)."""
-        return GenomeToExamples
+        return GenomesToExamples
 
     def GenerateExamplesByBeam(  # noqa: N802, TFX's name
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
@@ -176,5 +220,5 @@ class Executor(BaseExampleGenExecutor):
         options = struct_pb2.Struct()
         custom_config.custom_config.Unpack(options)
         folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
-        dataset = load_dataset(folder / options["description"])
-        return pipeline | "GenomeToExamples" >> self.GetInputSourceToExamplePTransform()(dataset)
+        datasets = load_datasets(folder / options["description"])
+        return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(datasets)

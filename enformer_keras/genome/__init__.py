@@ -7,9 +7,11 @@ Basenji's records need TensorFlow too.
 from enformer_keras.genome.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset
 from enformer_keras.genome.basenji_writer import write_basenji
 from enformer_keras.genome.batches import WindowBatches, WindowReader
-from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.dataset import Dataset, load_dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval, Window, plan_windows
+from enformer_keras.genome.intervals import Interval, Window
+from enformer_keras.genome.leaks import Leak, audit_leaks
+from enformer_keras.genome.planning import Plan, plan_windows
 
 __all__ = [
     "BasenjiFolder",
@@ -17,11 +19,15 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Interval",
+    "Leak",
+    "Plan",
     "Window",
     "WindowBatches",
     "WindowReader",
+    "audit_leaks",
     "basenji_dataset",
     "load_dataset",
+    "load_datasets",
     "plan_windows",
     "write_basenji",
 ]

@@ -15,7 +15,8 @@ import numpy as np
 from enformer_keras.augmentation import augment
 from enformer_keras.genome.dataset import Dataset, load_dataset
 from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window, check_no_leak, plan_windows
+from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.leaks import check_no_leak
 from enformer_keras.sequence import one_hot_encode
 
 _logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class WindowBatches(keras.utils.PyDataset):
             raise ValueError(
                 f"max_shift={max_shift} must be from 0 to the dataset's flank_length {description.flank_length}"
             )
-        planned = plan_windows(description, self.dataset.contig_lengths)
+        planned = self.dataset.plan().windows
         check_no_leak(planned, description.flank_length)
         self._reader = WindowReader(self.dataset)
         self._scales = self.dataset.mean_scales()

@@ -1,174 +1,36 @@
-"""The description of a genome dataset: a YAML file, checked with everything it names."""
+"""Genome datasets: a description, checked with everything it names."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
-import itertools
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import pydantic
-import yaml
-
-from enformer_keras.genome.errors import DatasetError, describe_validation_error
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.bed import read_bed
+from enformer_keras.genome.description import (
+    MASK_FIELDS,
+    DatasetDescription,
+    load_description,
+    load_descriptions,
+)
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.masks import Blacklist, HomologyGroups, Masks, Ranges
+from enformer_keras.genome.planning import Plan, make_plan
+from enformer_keras.genome.splits import Splits
 from enformer_keras.genome.tracks import Genome, Track, TrackReader, read_track_table
 
-__all__ = ["Dataset", "DatasetDescription", "DatasetError", "Splits", "load_dataset", "load_description"]
-
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-
-
-class Splits(pydantic.BaseModel):
-    """How the genome is divided: exactly one of the two fields.
-
-    Attributes:
-        blocks: split -> [from, to), fractions of every contig of the FASTA file.
-        contigs: split -> whole contigs; contigs named in no split are not used.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    blocks: dict[str, tuple[_Fraction, _Fraction]] | None = None
-    contigs: dict[str, tuple[str, ...]] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the splits, in the order of the file."""
-        return tuple(self.blocks or self.contigs or ())
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> Splits:
-        if (self.blocks is None) == (self.contigs is None):
-            raise ValueError("give exactly one of blocks and contigs")
-        problems = [
-            f"split name {name!r} must be lower-case letters, digits and _"
-            for name in self.names
-            if not _SPLIT_NAME.fullmatch(name)
-        ]
-        if not self.names:
-            problems.append("name at least one split")
-        ordered = sorted((self.blocks or {}).items(), key=lambda item: item[1])
-        problems += [
-            f"block {name} [{start}, {end}) is empty; its second number must be the larger"
-            for name, (start, end) in ordered
-            if start >= end
-        ]
-        problems += [
-            f"blocks {before} and {after} overlap; let {after} start at {end} or later"
-            for (before, (_, end)), (after, (start, _)) in itertools.pairwise(ordered)
-            if start < end
-        ]
-        owner: dict[str, str] = {}
-        for split, contigs in (self.contigs or {}).items():
-            if not contigs:
-                problems.append(f"split {split} names no contig")
-            for contig in contigs:
-                if contig in owner:
-                    problems.append(
-                        f"contig {contig} is in {owner[contig]} and again in {split}; keep it in one"
-                    )
-                owner.setdefault(contig, split)
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-
-class DatasetDescription(pydantic.BaseModel):
-    """The YAML file as it stands; relative paths are relative to it.
-
-    Attributes:
-        organism: name of the head that learns this dataset.
-        fasta: genome sequence, FASTA, not compressed.
-        tracks: track table, see `tracks.read_track_table`.
-        contig_aliases: contig of the FASTA file -> other names it has in track files.
-        window_length: bp the model reads.
-        bin_size: bp per value of a track.
-        target_length: bins the model predicts, centred in the window.
-        flank_length: bp read beyond each side of the window, for shift augmentation.
-        stride: bp from one window to the next, for all splits or for each.
-        splits: which part of the genome belongs to which split.
-        max_n_fraction: windows with a larger share of N are dropped.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    organism: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-    fasta: Path
-    tracks: Path
-    contig_aliases: dict[str, tuple[str, ...]] = {}
-    window_length: pydantic.PositiveInt
-    bin_size: pydantic.PositiveInt = 128
-    target_length: pydantic.PositiveInt
-    flank_length: pydantic.NonNegativeInt = 3
-    stride: pydantic.PositiveInt | dict[str, pydantic.PositiveInt]
-    splits: Splits
-    max_n_fraction: _Fraction = 1.0
-
-    @property
-    def strides(self) -> dict[str, int]:
-        """Stride of each split in bp."""
-        if isinstance(self.stride, int):
-            return dict.fromkeys(self.splits.names, self.stride)
-        return self.stride
-
-    def used_contigs(self, contigs: Mapping[str, int]) -> dict[str, int]:
-        """Returns those of the FASTA file's contigs (name -> bp) that the splits use."""
-        if self.splits.contigs is None:
-            return dict(contigs)
-        named = {name for names in self.splits.contigs.values() for name in names}
-        return {name: length for name, length in contigs.items() if name in named}
-
-    def blocks_by_split(self, contig_lengths: Mapping[str, int]) -> dict[str, list[Interval]]:
-        """Returns the stretches of the genome that each split owns."""
-        if self.splits.contigs is not None:
-            return {
-                split: [Interval(name, 0, contig_lengths[name]) for name in names]
-                for split, names in self.splits.contigs.items()
-            }
-        # Neighbours round the same fraction to the same bp, so that blocks cannot overlap.
-        return {
-            split: [
-                Interval(name, round(start * length), round(end * length))
-                for name, length in contig_lengths.items()
-            ]
-            for split, (start, end) in (self.splits.blocks or {}).items()
-        }
-
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> DatasetDescription:
-        problems = []
-        bins, rest = divmod(self.window_length, self.bin_size)
-        if rest:
-            problems.append(
-                f"window_length {self.window_length} is not a multiple of bin_size {self.bin_size}; "
-                f"use {bins * self.bin_size} or {(bins + 1) * self.bin_size}"
-            )
-        elif self.target_length > bins or (bins - self.target_length) % 2:
-            problems.append(
-                f"target_length {self.target_length} does not lie centred in the window's {bins} bins; "
-                f"the difference must be even and not negative"
-            )
-        if isinstance(self.stride, dict) and set(self.stride) != set(self.splits.names):
-            problems.append(
-                f"stride names the splits {sorted(self.stride)}, but splits are "
-                f"{sorted(self.splits.names)}; name the same ones"
-            )
-        owner: dict[str, str] = {}
-        for contig, names in self.contig_aliases.items():
-            problems += [
-                f"contig_aliases: {name} stands for {owner[name]} and {contig}; keep one"
-                for name in names
-                if owner.setdefault(name, contig) != contig
-            ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+__all__ = [
+    "Dataset",
+    "DatasetDescription",
+    "DatasetError",
+    "Splits",
+    "load_dataset",
+    "load_datasets",
+    "load_description",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +60,71 @@ class Dataset:
 
     def open_tracks(self) -> TrackReader:
         """Opens the files of all tracks."""
+        description = self.description
+        blacklist = None
+        if description.blacklist is not None and description.blacklist_rule == "clip":
+            quantile = description.blacklist_quantile
+            blacklist = Blacklist(
+                Ranges.of_bed(read_bed(self._resolve(description.blacklist), *self._names())),
+                0.5 if quantile is None else quantile,
+            )
         return TrackReader(
-            self.tracks, self.contig_lengths, self.description.contig_aliases, self.description.bin_size
+            self.tracks, self.contig_lengths, description.contig_aliases, description.bin_size, blacklist
         )
+
+    def read_masks(self) -> Masks:
+        """Reads the BED files of the description; finds no runs of N.
+
+        Raises:
+            DatasetError: every file that cannot be used.
+        """
+        description = self.description
+        problems: list[str] = []
+
+        def read(field: str, **options: Any) -> Any:
+            try:
+                return read_bed(self._resolve(description.mask_files[field]), *self._names(), **options)
+            except DatasetError as error:
+                problems.extend(error.problems)
+
+        lines = {
+            field: read(field, columns=(4,) if field == "homology_groups" else ())
+            for field in MASK_FIELDS
+            if field in description.mask_files
+        }
+        splits = None
+        if description.splits.bed is not None:
+            try:
+                splits = description.splits.bed.read(self._resolve(description.splits.bed.file), *self._names())
+            except DatasetError as error:
+                problems += error.problems
+        if problems:
+            raise DatasetError(problems)
+        ranges = {name: Ranges.of_bed(rows) for name, rows in lines.items() if name != "homology_groups"}
+        groups = lines.get("homology_groups")
+        return Masks(splits=splits, homology=HomologyGroups(groups) if groups else None, **ranges)
+
+    def plan(self) -> Plan:
+        """Cuts the genome into windows; where `min_gap_length` is set, the whole FASTA file is read.
+
+        Raises:
+            DatasetError: a file cannot be used, or a split has no window.
+        """
+        masks = self.read_masks()
+        shortest = self.description.min_gap_length
+        if shortest is not None:
+            with contextlib.closing(self.open_genome()) as genome:
+                runs = Ranges({contig: genome.runs_of_n(contig, shortest) for contig in self.contig_lengths})
+            masks = dataclasses.replace(masks, gaps=runs.joined(masks.gaps) if masks.gaps else runs)
+        return make_plan(self.description, self.contig_lengths, masks)
+
+    def _resolve(self, path: Path) -> Path:
+        return self.path.parent / path
+
+    def _names(self) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
+        """Returns all contigs of the FASTA file, used or not, and their aliases."""
+        with contextlib.closing(self.open_genome()) as genome:
+            return genome.contig_lengths, self.description.contig_aliases
 
     def scale_by_mean(self, track: Track) -> float:
         """Returns the factor that makes a track's mean over all used contigs 1.
@@ -231,57 +155,60 @@ class Dataset:
         stream: seconds for a bacterium, hours for thousands of bigWigs.
         """
         table = self.path.parent / self.description.tracks
+        masks = [self._resolve(path) for path in self.description.mask_files.values()]
         total = hashlib.sha256()
-        for path in dict.fromkeys([self.path, table, self.fasta, *(track.file for track in self.tracks)]):
+        for path in dict.fromkeys([self.path, table, self.fasta, *(t.file for t in self.tracks), *masks]):
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
 
-def load_description(path: str | Path) -> DatasetDescription:
-    """Reads and validates a YAML file alone, for places that have no data (compiling a pipeline).
+def fingerprint_of(datasets: Sequence[Dataset]) -> str:
+    """Returns one fingerprint for the datasets of several organisms; of one dataset it is its own."""
+    if len(datasets) == 1:
+        return datasets[0].fingerprint()
+    return hashlib.sha256("".join(dataset.fingerprint() for dataset in datasets).encode()).hexdigest()
+
+
+def load_datasets(path: str | Path) -> tuple[Dataset, ...]:
+    """Reads a description of one organism or several and opens every file it names.
 
     Args:
         path: the YAML file.
 
     Returns:
-        Its content.
+        A checked dataset for each organism, in the order of the file.
 
     Raises:
-        DatasetError: every field that is wrong.
+        DatasetError: as `load_dataset`, for all organisms together.
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; give the path of a dataset description") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); give a readable YAML file") from error
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: is not YAML; correct this: {error}") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: must be a YAML mapping with fields such as organism and fasta")
-    try:
-        return DatasetDescription.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise DatasetError(describe_validation_error(str(path), error)) from error
+    datasets, problems = [], []
+    for description in load_descriptions(path):
+        try:
+            datasets.append(load_dataset(path, description.organism))
+        except DatasetError as error:
+            problems += error.problems
+    if problems:
+        raise DatasetError(dict.fromkeys(problems))
+    return tuple(datasets)
 
 
-def load_dataset(path: str | Path) -> Dataset:
+def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
     """Reads a dataset description and opens every file it names, before any hours are spent.
 
     Args:
         path: the YAML file.
+        organism: which one of the file; `None`: the only one.
 
     Returns:
         The checked dataset.
 
     Raises:
         DatasetError: lists everything found wrong in the description, else in the track table and the
-            FASTA file together, else in the track files.
+            FASTA file together, else in the BED files, else in the track files.
     """
     path = Path(path).resolve()
-    description = load_description(path)
+    description = load_description(path, organism)
     problems: list[str] = []
     contigs: dict[str, int] = {}
     tracks: tuple[Track, ...] = ()
@@ -307,8 +234,24 @@ def load_dataset(path: str | Path) -> Dataset:
             for contig in names
             if contig not in contigs
         ]
+        problems += [
+            f"{path}: splits.folds.contigs: {contig} is not a contig of {description.fasta}; it has {known}"
+            for contig in (description.splits.folds and description.splits.folds.contigs) or ()
+            if contig not in contigs
+        ]
     if problems:
         raise DatasetError(problems)
-    dataset = Dataset(path, description, tracks, description.used_contigs(contigs))
+    masks = Dataset(path, description, tracks, contigs).read_masks()
+    stretches = masks.splits
+    if stretches is None:
+        named = set(description.splits.named_contigs or contigs)
+    else:
+        named = {stretch.chrom for owned in stretches.values() for stretch in owned}
+    used = {name: length for name, length in contigs.items() if name in named}
+    try:
+        description.splits.stretches(used, stretches)
+    except DatasetError as error:
+        raise DatasetError([f"{path}: {problem}" for problem in error.problems]) from None
+    dataset = Dataset(path, description, tracks, used)
     with contextlib.closing(dataset.open_tracks()):
         return dataset

@@ -1,12 +1,11 @@
-"""Reading: genome sequence (FASTA), the track table, and tracks (bigWig, GFF3) pooled to bins."""
+"""Reading: genome sequence (FASTA), the track table, and tracks of all kinds of file, pooled to bins."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import logging
 import resource
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,16 +14,40 @@ import pyBigWig
 import pydantic
 import pysam
 
+from enformer_keras.genome.bed import read_bed
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.gff import read_features
 from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.masks import Blacklist
+from enformer_keras.genome.segments import Segments, Stretches, largest, merge, presence
 from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
 
 _IUPAC = np.zeros(256, dtype=bool)
 _IUPAC[np.frombuffer((ALPHABET + AMBIGUOUS).encode(), dtype=np.uint8)] = True
-_BIGWIG_SUFFIXES = (".bw", ".bigwig")
-_GFF3_SUFFIXES = (".gff3", ".gff", ".gff3.gz", ".gff.gz")
+# Suffix -> kind of file; all but bigWig may be compressed (.gz, .bgz).
+_KINDS = {
+    ".bw": "bigWig",
+    ".bigwig": "bigWig",
+    ".gff3": "GFF3",
+    ".gff": "GFF3",
+    ".gtf": "GTF",
+    ".bed": "BED",
+    ".narrowpeak": "narrowPeak",
+    ".broadpeak": "broadPeak",
+    ".bedgraph": "bedGraph",
+}
+# Kind -> name of a column with numbers -> where it stands, from 1 (UCSC's descriptions of the formats).
+_PEAK_COLUMNS = {"score": 5, "signalValue": 7, "pValue": 8, "qValue": 9}
+_VALUE_COLUMNS = {
+    "BED": {"score": 5},
+    "narrowPeak": _PEAK_COLUMNS,
+    "broadPeak": _PEAK_COLUMNS,
+    "bedGraph": {"dataValue": 4},
+}
+_FIELDS = {"BED": None, "narrowPeak": 10, "broadPeak": 9, "bedGraph": 4}
+_STRAND_COLUMN = 6
 # Stretch read at once where a whole genome is summed: 4 MB of float32.
 _CHUNK_BP = 1 << 20
 
@@ -38,15 +61,18 @@ class Track(pydantic.BaseModel):
         index: position in the table, from 0.
         genome: genome or organism, as basenji has it; not interpreted.
         identifier: short name, unique.
-        file: bigWig or GFF3 file, resolved.
+        file: bigWig, BED, narrowPeak, broadPeak, bedGraph, GFF3 or GTF file, resolved; its suffix says which.
         clip: values are limited to [-clip, clip].
         scale: factor on every bp, or `mean`: 1 / (mean over all used contigs).
         sum_stat: how the bp of a bin become one value.
         description: free text.
         clip_soft: values x above it become clip_soft - 1 + sqrt(x - clip_soft + 1).
         strand_pair: index of the track that this one becomes on the other strand; itself if unstranded.
-        feature: GFF3 only: feature type (third column); the value is 1 where one lies, 0 elsewhere.
-        strand: GFF3 only: strand of the feature; `.` takes all.
+        feature: GFF3 and GTF only: feature type (third column); the value is 1 where one lies, 0 elsewhere.
+        strand: of the features or intervals that count; `.` takes all. Not for bigWig and bedGraph.
+        value: BED and its kin only: column that holds an interval's value, by name (`score`, `signalValue`,
+            `pValue`, `qValue`, `dataValue`) or by number from 1; where intervals overlap the largest value
+            holds. Empty: 1 where at least one lies; for bedGraph `dataValue`. Elsewhere the value is 0.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,29 +83,58 @@ class Track(pydantic.BaseModel):
     file: Path
     clip: pydantic.PositiveFloat | None
     scale: pydantic.PositiveFloat | Literal["mean"]
-    sum_stat: Literal["sum", "mean", "max", "median", "sum_sqrt"]
+    sum_stat: Literal["sum", "mean", "max", "median", "sum_sqrt", "mean_sqrt"]
     description: str
     clip_soft: pydantic.PositiveFloat | None = None
     strand_pair: pydantic.NonNegativeInt
     feature: str | None = None
     strand: Literal["+", "-", "."] = "."
+    value: str | None = None
 
     @property
-    def is_annotation(self) -> bool:
-        """Whether the file is GFF3 (else bigWig)."""
-        return self.file.name.lower().endswith(_GFF3_SUFFIXES)
+    def kind(self) -> str | None:
+        """Format of the file by its suffix; `None` if unknown."""
+        name = self.file.name.lower()
+        packed = name.endswith((".gz", ".bgz"))
+        kind = _KINDS.get(Path(name.rsplit(".", 1)[0] if packed else name).suffix)
+        return None if packed and kind == "bigWig" else kind
+
+    @property
+    def value_column(self) -> int | None:
+        """Column of the intervals' values, from 1; `None` where presence counts."""
+        names = _VALUE_COLUMNS.get(self.kind or "", {})
+        if self.kind == "bedGraph" and self.value is None:
+            return names["dataValue"]
+        if self.value is None or self.value in names:
+            return names.get(self.value or "")
+        return int(self.value)
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Track:
-        if self.is_annotation:
-            if self.feature is None:
-                raise ValueError(f"{self.file.name} is GFF3: name the feature type (for example CDS)")
-        elif not self.file.name.lower().endswith(_BIGWIG_SUFFIXES):
+        name = self.file.name
+        if self.kind is None:
             raise ValueError(
-                f"{self.file.name}: unknown kind of file; use one of {_BIGWIG_SUFFIXES + _GFF3_SUFFIXES}"
+                f"{name}: unknown kind of file; use one of {tuple(_KINDS)}, all but bigWig also "
+                "with .gz or .bgz"
             )
-        elif self.feature is not None or self.strand != ".":
-            raise ValueError(f"{self.file.name} is a bigWig: leave feature and strand empty")
+        if self.kind in ("GFF3", "GTF"):
+            if self.feature is None:
+                raise ValueError(f"{name} is {self.kind}: name the feature type (for example CDS)")
+        elif self.feature is not None:
+            raise ValueError(f"{name} is a {self.kind} file, without feature types: leave feature empty")
+        if self.kind in ("bigWig", "bedGraph") and self.strand != ".":
+            raise ValueError(f"{name} is a {self.kind} file, without strands: leave strand empty")
+        if self.value is not None:
+            names = _VALUE_COLUMNS.get(self.kind)
+            if names is None:
+                raise ValueError(f"{name} is a {self.kind} file: leave value empty")
+            if self.value not in names and not (self.value.isdecimal() and int(self.value) > 3):
+                raise ValueError(
+                    f"value {self.value} is no column of {self.kind}; use {', '.join(names)} or a number"
+                )
+            fields = _FIELDS[self.kind]
+            if fields is not None and self.value_column > fields:
+                raise ValueError(f"value {self.value} is no column of {self.kind}, which has {fields}")
         return self
 
 
@@ -87,8 +142,8 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
     """Reads a track table: tab separated, with a header, the columns of basenji's `targets.txt`.
 
     Required columns: index (its header may be empty, as pandas writes it), genome, identifier, file,
-    clip, scale, sum_stat, description; optional: clip_soft, strand_pair, feature, strand. An empty cell
-    is a value not given.
+    clip, scale, sum_stat, description; optional: clip_soft, strand_pair, feature, strand, value. An empty
+    cell is a value not given.
 
     Args:
         path: the table.
@@ -110,7 +165,7 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
         raise DatasetError(f"{path}: holds no track; write a header and one row for each track")
     header = [lines[0][0] or "index", *lines[0][1:]]
     allowed = set(Track.model_fields)
-    required = allowed - {"clip_soft", "strand_pair", "feature", "strand"}
+    required = allowed - {"clip_soft", "strand_pair", "feature", "strand", "value"}
     problems = [
         f"{path}: column {name} is missing; add it to the header" for name in sorted(required - set(header))
     ]
@@ -170,6 +225,8 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
 class Genome:
     """A FASTA file, read by interval through its `.fai` index (written beside it at first use).
 
+    A file compressed by bgzip has a `.gzi` index too.
+
     htslib reads it: unlike pyfaidx it takes the files that archives hand out (line ends of DOS, blank lines
     at the end).
 
@@ -184,16 +241,18 @@ class Genome:
         self.path = path
         if not path.is_file():
             raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
-        index = path.with_name(path.name + ".fai")
+        packed = path.suffix.lower() in (".gz", ".bgz")
+        indices = [path.with_name(path.name + suffix) for suffix in ([".fai", ".gzi"] if packed else [".fai"])]
         try:
             # htslib would silently use the index of a file that has since been replaced.
-            if not index.is_file() or index.stat().st_mtime < path.stat().st_mtime:
+            if any(not i.is_file() or i.stat().st_mtime < path.stat().st_mtime for i in indices):
                 pysam.faidx(str(path))
             self._fasta = pysam.FastaFile(str(path))
         except (OSError, ValueError, pysam.SamtoolsError) as error:
             raise DatasetError(
                 f"{path}: cannot be indexed and opened as FASTA ({str(error).strip()}); run `samtools "
                 "faidx` on it, in a folder that you may write"
+                + (" (compressed by bgzip, not by gzip)" if packed else "")
             ) from error
         self.contig_lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
         if not self.contig_lengths:
@@ -223,6 +282,25 @@ class Genome:
             )
         left = max(0, min(-interval.start, interval.width))
         return b"N" * left + bases + b"N" * (interval.width - left - len(bases))
+
+    def runs_of_n(self, contig: str, min_length: int) -> np.ndarray:
+        """Finds runs of N (or n), chunk by chunk.
+
+        Args:
+            contig: where.
+            min_length: of the shortest run wanted, in bp.
+
+        Returns:
+            int64 [2, runs], starts and ends.
+        """
+        runs = [np.zeros((2, 0), dtype=np.int64)]
+        for start in range(0, self.contig_lengths[contig], _CHUNK_BP):
+            bases = self._fasta.fetch(contig, start, start + _CHUNK_BP).encode()
+            is_n = (np.frombuffer(bases, dtype=np.uint8) | 0x20) == ord("n")
+            borders = np.flatnonzero(np.diff(is_n, prepend=False, append=False))
+            runs.append(borders.reshape(-1, 2).T + start)
+        starts, ends = merge(*np.concatenate(runs, axis=1))  # of runs that cross a chunk's end
+        return np.stack([starts, ends])[:, ends - starts >= min_length]
 
     def close(self) -> None:
         """Closes the file."""
@@ -268,135 +346,66 @@ class _BigWig:
         self._file.close()
 
 
-class _Features:
-    """Presence of one feature type on a strand: 1 on bp covered by at least one feature, else 0."""
-
-    def __init__(self, covered: Mapping[str, np.ndarray]) -> None:
-        self._covered = covered
-
-    def values(self, interval: Interval) -> np.ndarray:
-        """Returns float32 [bp] of 0 and 1."""
-        steps = np.zeros(interval.width + 1, dtype=np.int32)
-        if interval.chrom in self._covered:
-            starts, ends = self._covered[interval.chrom]
-            first = np.searchsorted(ends, interval.start, "right")
-            last = np.searchsorted(starts, interval.end, "left")
-            # Merged features are disjoint and not adjacent: no position occurs twice.
-            steps[np.maximum(starts[first:last] - interval.start, 0)] += 1
-            steps[np.minimum(ends[first:last] - interval.start, interval.width)] -= 1
-        return np.cumsum(steps[:-1]).astype(np.float32)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-def _merge(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Merges overlapping and adjacent half-open intervals, both int64 [n], into int64 [2, m], sorted."""
-    order = np.argsort(starts, kind="stable")
-    starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    opens = np.concatenate([[True], starts[1:] > ends[:-1]])
-    closes = np.concatenate([opens[1:], [True]])
-    return np.stack([starts[opens], ends[closes]])
-
-
-def _read_gff3(
+def _read_intervals(
     path: Path,
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     contig_lengths: Mapping[str, int],
     aliases: Mapping[str, Sequence[str]],
-) -> dict[int, _Features]:
-    """Reads the features of all tracks of one GFF3 file in one pass.
-
-    Coordinates are 1-based and closed; on a circular contig a feature across the origin ends past the
-    contig's end (GFF3 specification, version 1.26, "Circular Genomes") and is wrapped.
+) -> dict[int, Segments]:
+    """Reads the tracks of one BED file (or narrowPeak, broadPeak, bedGraph) in one pass.
 
     Returns:
-        Track index -> its features.
+        Track index -> its values.
 
     Raises:
-        DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
+        DatasetError: lines that are wrong, or no interval on a track's strand.
     """
-    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
-    wanted = {track.index: (track.feature, track.strand) for track in tracks}
-    types = {feature for feature, _ in wanted.values()}
-    found: dict[tuple[str, str], dict[str, list[tuple[int, int]]]] = {}
-    circular: set[str] = set()
+    wanted = sorted(
+        {track.value_column for track in tracks if track.value_column is not None}
+        | {_STRAND_COLUMN for track in tracks if track.strand != "."}
+    )
+    lines = read_bed(path, contig_lengths, aliases, columns=wanted, fields=_FIELDS[tracks[0].kind])
     problems: list[str] = []
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if len(problems) == 10:
-                    break
-                where = f"{path}: line {number}"
-                if line.startswith("##FASTA"):
-                    break
-                if line.startswith("##sequence-region"):
-                    words = line.split()
-                    contig = contig_of.get(words[1]) if len(words) == 4 else None
-                    if contig and words[3] != str(contig_lengths[contig]):
-                        problems.append(
-                            f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
-                            f"{contig_lengths[contig]}; use files of the same assembly"
-                        )
-                if line.startswith("#") or not line.strip():
-                    continue
-                fields = line.rstrip("\n").split("\t")
-                if len(fields) != 9:
-                    problems.append(f"{where}: has {len(fields)} fields, GFF3 has 9; separate them by tabs")
-                    continue
-                contig = contig_of.get(fields[0])
-                if contig is None:
-                    continue
-                if "Is_circular=true" in fields[8]:
-                    circular.add(contig)
-                if fields[2] not in types:
-                    continue
-                if not (fields[3].isdigit() and fields[4].isdigit() and 1 <= int(fields[3]) <= int(fields[4])):
-                    problems.append(
-                        f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
-                        "correct them"
-                    )
-                    continue
-                place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
-                place.append((int(fields[3]) - 1, int(fields[4])))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); give a GFF3 text file") from error
-
-    sources: dict[int, _Features] = {}
-    for index, (feature, strand) in wanted.items():
-        covered: dict[str, np.ndarray] = {}
-        for contig, length in contig_lengths.items():
-            pairs = [
-                pair
-                for (kind, on), places in found.items()
-                if kind == feature and strand in (".", on)
-                for pair in places.get(contig, ())
-            ]
-            if not pairs:
+    sources = {}
+    for track in tracks:
+        stretches: dict[str, Stretches] = {}
+        for contig, rows in lines.items():
+            cells = dict(zip(wanted, rows.cells, strict=True))
+            chosen = np.ones(len(rows.starts), dtype=bool)
+            if track.strand != ".":
+                chosen = np.array(cells[_STRAND_COLUMN]) == track.strand
+            if not chosen.any():
                 continue
-            starts, ends = np.array(pairs, dtype=np.int64).T
-            past = ends > length
-            wrong = np.flatnonzero(past & (starts >= length) if contig in circular else past)
+            starts, ends = rows.starts[chosen], rows.ends[chosen]
+            if track.value_column is None:
+                stretches[contig] = presence(starts, ends)
+                continue
+            values = np.array([_as_float(text) for text in cells[track.value_column]], dtype=np.float32)
+            wrong = np.flatnonzero(~np.isfinite(values))
             if wrong.size:
-                at = wrong[0]
                 problems.append(
-                    f"{path}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} ({length} bp"
-                    f"{', circular' if contig in circular else ''}); use files of the same assembly"
+                    f"{path}: line {rows.lines[wrong[0]]}: column {track.value_column} is "
+                    f"{cells[track.value_column][wrong[0]]!r}, no number that float32 holds; correct it"
                 )
                 continue
-            starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
-            ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
-            covered[contig] = _merge(starts, ends)
-        if not covered and not problems:
+            stretches[contig] = largest(starts, ends, values[chosen])
+        if not stretches and not problems:
             problems.append(
-                f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
-                "(upper and lower case differ), the strand, or contig_aliases"
+                f"{path}: track {track.identifier}: no interval on strand {track.strand} of any used contig; "
+                "correct the strand"
             )
-        sources[index] = _Features(covered)
+        sources[track.index] = Segments(stretches)
     if problems:
         raise DatasetError(dict.fromkeys(problems))
     return sources
+
+
+def _as_float(text: str) -> float:
+    """Returns NaN for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _allow_open_files(count: int) -> None:
@@ -412,16 +421,28 @@ def _allow_open_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> np.ndarray:
-    """Makes bins of bp as basenji does: scale, pool by sum_stat, clip_soft, clip.
+def summarize(
+    values: np.ndarray,
+    track: Track,
+    scale: float,
+    bin_size: int,
+    listed: np.ndarray | None = None,
+    quantile: float = 0.5,
+) -> np.ndarray:
+    """Makes bins of bp as basenji does: scale, pool by sum_stat, blacklist, clip_soft, clip.
 
-    `sum_sqrt` is sqrt(1 + sum) - 1. Everything is float64: a float16 or float32 sum of a bin loses counts.
+    Blacklisted bins are limited to [-q, q], q being the absolute value of a quantile of all bins given.
+
+    `sum_sqrt` is sqrt(1 + sum) - 1, `mean_sqrt` the same of the mean. Everything is float64: a float16 or
+    float32 sum of a bin loses counts.
 
     Args:
         values: [bins * bin_size] signal per bp, no NaN.
         track: sum_stat, clip_soft and clip.
         scale: the factor (`mean` resolved).
         bin_size: bp per bin.
+        listed: bool [bins], which bins are blacklisted; `None`: none.
+        quantile: of the bins, from 0 to 1.
 
     Returns:
         float64 [bins].
@@ -434,10 +455,15 @@ def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> 
             pooled = np.sqrt(1 + per_bin.sum(axis=1)) - 1
         case "mean":
             pooled = per_bin.mean(axis=1)
+        case "mean_sqrt":
+            pooled = np.sqrt(1 + per_bin.mean(axis=1)) - 1
         case "max":
             pooled = per_bin.max(axis=1)
         case "median":
             pooled = np.median(per_bin, axis=1)
+    if listed is not None and listed.any():
+        limit = abs(np.quantile(pooled, quantile))
+        pooled[listed] = np.clip(pooled[listed], -limit, limit)
     if track.clip_soft is not None:
         over = pooled > track.clip_soft
         pooled[over] = track.clip_soft - 1 + np.sqrt(pooled[over] - track.clip_soft + 1)
@@ -447,13 +473,14 @@ def summarize(values: np.ndarray, track: Track, scale: float, bin_size: int) -> 
 
 
 class TrackReader:
-    """All tracks of a dataset, each file opened (GFF3: read) once.
+    """All tracks of a dataset, each bigWig opened and every other file read once.
 
     Args:
         tracks: rows of the track table, or some of them.
         contig_lengths: contig of the FASTA file -> bp.
         aliases: contig of the FASTA file -> other names in track files.
         bin_size: bp per value.
+        blacklist: where bins are limited to a quantile; `None`: nowhere.
 
     Raises:
         DatasetError: every file that is missing, cannot be opened or does not fit the FASTA file.
@@ -465,15 +492,17 @@ class TrackReader:
         contig_lengths: Mapping[str, int],
         aliases: Mapping[str, Sequence[str]],
         bin_size: int,
+        blacklist: Blacklist | None = None,
     ) -> None:
         self._tracks = tuple(tracks)
+        self._blacklist = blacklist
         self._contig_lengths = contig_lengths
         self._bin_size = bin_size
         by_file: dict[Path, list[Track]] = {}
         for track in tracks:
             by_file.setdefault(track.file, []).append(track)
-        _allow_open_files(sum(not rows[0].is_annotation for rows in by_file.values()))
-        self._sources: dict[int, _BigWig | _Features] = {}
+        _allow_open_files(sum(rows[0].kind == "bigWig" for rows in by_file.values()))
+        self._sources: dict[int, _BigWig | Segments] = {}
         problems: list[str] = []
         for path, rows in by_file.items():
             try:
@@ -481,11 +510,13 @@ class TrackReader:
                     raise DatasetError(
                         f"{path}: no such file (track {rows[0].identifier}); correct the track table"
                     )
-                if rows[0].is_annotation:
-                    self._sources.update(_read_gff3(path, rows, contig_lengths, aliases))
-                else:
+                if rows[0].kind == "bigWig":
                     signal = _BigWig(path, contig_lengths, aliases)
                     self._sources.update({track.index: signal for track in rows})
+                elif rows[0].kind in ("GFF3", "GTF"):
+                    self._sources.update(read_features(path, rows, contig_lengths, aliases))
+                else:
+                    self._sources.update(_read_intervals(path, rows, contig_lengths, aliases))
             except DatasetError as error:
                 problems += error.problems
         if problems:
@@ -507,6 +538,9 @@ class TrackReader:
         """
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
+        listed, quantile = None, 0.5
+        if self._blacklist is not None:
+            listed, quantile = self._blacklist.bins(interval, self._bin_size), self._blacklist.quantile
         for column, track in enumerate(self._tracks):
             values = self._sources[track.index].values(interval)
             absent = np.isnan(values)
@@ -514,7 +548,7 @@ class TrackReader:
             values[absent] = 0
             scale = scales[track.index] if track.scale == "mean" else track.scale
             with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
-                bins = summarize(values, track, scale, self._bin_size)
+                bins = summarize(values, track, scale, self._bin_size, listed, quantile)
                 target[:, column] = bins
             wrong = np.flatnonzero(~np.isfinite(target[:, column]))
             if wrong.size:

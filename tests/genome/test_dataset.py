@@ -91,8 +91,8 @@ def test_bad_description_names_field_and_cure(tiny, fields, words):
         (1, {"strand_pair": "0"}, ["line 3", "strand_pair is 0", "name each other"]),
         (1, {"strand_pair": "4"}, ["line 3", "strand_pair 4", "the last is 3"]),
         (1, {"file": "none.bw"}, ["none.bw", "no such file", "holes", "correct the track table"]),
-        (1, {"file": "x.bed"}, ["line 3", "x.bed", "unknown kind", ".bw"]),
-        (1, {"feature": "CDS"}, ["line 3", "holes.bw is a bigWig", "leave feature"]),
+        (1, {"file": "x.sam"}, ["line 3", "x.sam", "unknown kind", ".bw"]),
+        (1, {"feature": "CDS"}, ["line 3", "holes.bw is a bigWig file", "leave feature"]),
         (2, {"feature": ""}, ["line 4", "genes.gff3 is GFF3", "feature type"]),
         (2, {"feature": "cds"}, ["genes.gff3", "no cds on strand +", "upper and lower"]),
     ],
@@ -108,8 +108,11 @@ def test_bad_track_row_names_line_and_cure(tiny, row, cells, words):
     [
         ("one\tx\tCDS\t10\t5\t.\t+\t0\tID=z", ["line 3", "'10'", "'5'", "correct"]),
         ("one\tx\tCDS\t10", ["line 3", "4 fields", "tabs"]),
-        ("one\tx\tCDS\t2990\t3001\t.\t+\t0\tID=z", ["CDS 2990-3001", "c1 (3000 bp)", "same assembly"]),
-        ("c2\tx\tCDS\t1501\t1510\t.\t+\t0\tID=z", ["CDS 1501-1510", "c2 (1500 bp, circular)"]),
+        (
+            "one\tx\tCDS\t2990\t3001\t.\t+\t0\tID=z",
+            ["line 3", "CDS 2990-3001", "c1 (3000 bp)", "same assembly"],
+        ),
+        ("c2\tx\tCDS\t1501\t1510\t.\t+\t0\tID=z", ["line 3", "CDS 1501-1510", "c2 (1500 bp, circular)"]),
         ("##sequence-region one 1 2999", ["line 3", "one has 2999 bp", "c1 has 3000"]),
     ],
 )

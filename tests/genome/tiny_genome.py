@@ -114,3 +114,24 @@ def build_tiny_genome(folder):
         )
     )
     return TinyGenome(path, {name: seq.upper() for name, seq in bases.items()}, dense, holes)
+
+
+def describe_two_organisms(tiny, **own):
+    """Adds a second organism: another genome with contigs of the same names, one track, splits by contig."""
+    folder = tiny.path.parent
+    bases = {"c1": "ACGT" * 100, "c2": "GGCA" * 60, "c3": "TTAC" * 60}
+    (folder / "other.fa").write_text("".join(f">{name}\n{seq}\n" for name, seq in bases.items()))
+    write_bigwig(
+        folder / "other.bw", {name: np.arange(len(seq), dtype=np.float32) for name, seq in bases.items()}
+    )
+    (folder / "other.tsv").write_text(
+        "\n".join("\t".join(row) for row in [HEADER, [*ROWS[0][:3], "other.bw", *ROWS[0][4:]]])
+    )
+    content = yaml.safe_load(tiny.path.read_text())
+    first = {name: content[name] for name in ("fasta", "tracks", "contig_aliases")}
+    splits = {"contigs": {"train": ["c1"], "valid": ["c2"], "test": ["c3"]}}
+    second = {"fasta": "other.fa", "tracks": "other.tsv", "splits": splits} | own
+    tiny.edit(
+        organisms={"tiny": first, "other": second}, organism=None, fasta=None, tracks=None, contig_aliases=None
+    )
+    return bases

@@ -10,8 +10,9 @@ from tfx.types import standard_artifacts
 from components.genome_example_gen import component as component_module
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.intervals import Window, plan_windows
+from enformer_keras.genome.dataset import load_dataset, load_datasets
+from enformer_keras.genome.intervals import Window
+from tests.genome.tiny_genome import describe_two_organisms
 
 
 def decode(record):
@@ -44,7 +45,8 @@ def run_executor(path, folder):
 
 def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    tiny.edit(max_n_fraction=0.5)  # the 100 N of c2 drop some windows
+    (tiny.path.parent / "gaps.bed").write_text("one\t200\t210\n")
+    tiny.edit(max_n_fraction=0.5, gaps="gaps.bed")  # the 100 N of c2 drop some windows
     splits, artifact = run_executor(tiny.path, tmp_path)
     assert artifact.split_names == '["train", "valid", "test"]'
 
@@ -53,7 +55,8 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     scales = {0: 1 / np.concatenate(list(tiny.dense.values())).mean(dtype=np.float64)}
     expected = {split: {} for split in splits}
     dropped = 0
-    for window in plan_windows(dataset.description, dataset.contig_lengths):
+    plan = dataset.plan()
+    for window in plan.windows:
         key = (window.interval.chrom, window.interval.start, window.interval.end)
         bases = tiny.bases[window.interval.chrom][window.interval.start : window.interval.end]
         if bases.count("N") > 64:
@@ -89,7 +92,26 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     )
     assert missing > 0
     assert f"{len(splits['train'])} windows written" in train
+    assert plan.dropped["train"]["gap"] > 0
+    assert f"before that {plan.dropped['train']}" in train
     assert f"counted as 0: {missing} in all tracks, most in holes" in train
+
+
+def test_two_organisms_with_their_own_genome_and_tracks(tiny, tmp_path):
+    other = describe_two_organisms(tiny)
+    splits, _ = run_executor(tiny.path, tmp_path)
+    planned = [w for dataset in load_datasets(tiny.path) for w in dataset.plan().windows]
+    found = [
+        (split, example["organism"].decode(), example["chrom"].decode(), example["start"])
+        for split, examples in splits.items()
+        for example in examples
+    ]
+    assert sorted(found) == sorted((w.split, w.organism, w.interval.chrom, w.interval.start) for w in planned)
+    for example in (example for examples in splits.values() for example in examples):
+        of_other = example["organism"] == b"other"
+        bases = (other if of_other else tiny.bases)[example["chrom"].decode()]
+        assert bases[example["start"] : example["end"]] == example["sequence"].decode()[3:-3]
+        assert len(example["target"]) == 2 * 4 * (1 if of_other else 4)
 
 
 def test_split_that_loses_all_windows_fails_the_pipeline(tiny, tmp_path):

@@ -22,6 +22,7 @@ CACHED = {
     "StatisticsGen",
     "ExampleValidator",
     "AnomalyGate",
+    "LeakAudit",
     "Transform",
     "Trainer",
     "Evaluator",
@@ -120,6 +121,15 @@ def test_report(chain, capsys):
     assert trainable.heads == {"tiny": 3}
 
 
+def test_training_waits_for_the_leak_audit_which_found_nothing(chain):
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert nodes["LeakAudit"] in nodes["Trainer"].upstream_nodes
+    (file,) = chain.settings.root.glob("LeakAudit/report/*/leaks.json")
+    found = json.loads(file.read_text())
+    assert [pair["inputs"] for pair in found["pairs"]] == [0] * 6
+    assert min(found["examples"].values()) > 0
+
+
 def edit_code(monkeypatch, name):
     """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
@@ -162,6 +172,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("transform", {"Transform", "Trainer"}),
         ("enformer_keras", {"Transform", "Trainer"}),
         ("infra_check", {"InfraCheck"}),
+        ("leak_audit", {"LeakAudit"}),
+        ("genome", {"LeakAudit"}),
     ],
 )
 def test_code_is_in_the_cache_key_of_what_it_decides(chain, monkeypatch, folder, components):

@@ -60,3 +60,13 @@ def test_settings_that_cannot_work(monkeypatch, variable, value, message):
 def test_a_dataset_that_does_not_fit_the_model(dataset, fields, message):
     with pytest.raises(ValueError, match=message):
         small(dataset=dataset(**fields))
+
+
+def test_several_organisms_are_too_many(tmp_path):
+    content = yaml.safe_load(ECOLI.read_text())
+    organism = {name: content.pop(name) for name in ("organism", "fasta", "tracks", "contig_aliases")}
+    del organism["organism"]
+    path = tmp_path / "dataset.yaml"
+    path.write_text(yaml.safe_dump(content | {"organisms": {"one": organism, "two": organism}}))
+    with pytest.raises(ValueError, match="describes one, two, but the pipeline trains one organism"):
+        small(dataset=path)

@@ -1,0 +1,1 @@
+"""A TFX component that stops the pipeline where inputs of one split show targets of another."""

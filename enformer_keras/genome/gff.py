@@ -1,0 +1,139 @@
+"""Features of GFF3 and GTF files as tracks: where one lies, and on which strand."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.segments import Segments, Stretches, presence
+
+if TYPE_CHECKING:
+    from enformer_keras.genome.tracks import Track
+
+# GTF 2.2: `gene_id "G1"; transcript_id "";`, values of numbers without quotes.
+_GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
+
+
+def read_features(
+    path: Path,
+    tracks: Iterable[Track],
+    contig_lengths: Mapping[str, int],
+    aliases: Mapping[str, Sequence[str]],
+) -> dict[int, Segments]:
+    """Reads the features of all tracks of one GFF3 or GTF file in one pass.
+
+    Both have nine columns and coordinates 1-based and closed; lines may stand in any order. In GFF3, a
+    feature of a circular contig that lies across the origin ends past the contig's end (specification,
+    version 1.26, "Circular Genomes") and is wrapped.
+
+    Args:
+        path: the file; one that ends in `.gz` or `.bgz` is decompressed.
+        tracks: rows of the track table that name this file, with `feature` and `strand`.
+        contig_lengths: contig of the FASTA file -> bp.
+        aliases: contig -> other names it has in the file.
+
+    Returns:
+        Track index -> 1 on bp covered by at least one of its features.
+
+    Raises:
+        DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
+    """
+    is_gtf = any(suffix in (".gtf", ".GTF") for suffix in path.suffixes[-2:])
+    kind_of_file = "GTF" if is_gtf else "GFF3"
+    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    wanted = {track.index: (track.feature, track.strand) for track in tracks}
+    types = {feature for feature, _ in wanted.values()}
+    found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
+    circular: set[str] = set()
+    problems: list[str] = []
+    opener = gzip.open if path.suffix.lower() in (".gz", ".bgz") else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if len(problems) == 10:
+                    break
+                where = f"{path}: line {number}"
+                if line.startswith("##FASTA"):
+                    break
+                if line.startswith("##sequence-region"):
+                    words = line.split()
+                    contig = contig_of.get(words[1]) if len(words) == 4 else None
+                    if contig and words[3] != str(contig_lengths[contig]):
+                        problems.append(
+                            f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
+                            f"{contig_lengths[contig]}; use files of the same assembly"
+                        )
+                if line.startswith("#") or not line.strip():
+                    continue
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) != 9:
+                    problems.append(
+                        f"{where}: has {len(fields)} fields, {kind_of_file} has 9; separate them by tabs"
+                    )
+                    continue
+                contig = contig_of.get(fields[0])
+                if contig is None:
+                    continue
+                if "Is_circular=true" in fields[8]:
+                    circular.add(contig)
+                if fields[2] not in types:
+                    continue
+                if not (fields[3].isdigit() and fields[4].isdigit() and 1 <= int(fields[3]) <= int(fields[4])):
+                    problems.append(
+                        f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
+                        "correct them"
+                    )
+                    continue
+                if is_gtf and not _GTF_ATTRIBUTE.match(fields[8]):
+                    problems.append(
+                        f"{where}: attributes {fields[8][:40]!r} are not GTF's `key \"value\";`; a GFF3 file's "
+                        "name must end in .gff3"
+                    )
+                    continue
+                place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
+                place.append((int(fields[3]) - 1, int(fields[4]), number))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error}); give a {kind_of_file} text file, plain or gzip"
+        ) from error
+
+    sources: dict[int, Segments] = {}
+    for index, (feature, strand) in wanted.items():
+        covered: dict[str, Stretches] = {}
+        for contig, length in contig_lengths.items():
+            pairs = [
+                pair
+                for (kind, on), places in found.items()
+                if kind == feature and strand in (".", on)
+                for pair in places.get(contig, ())
+            ]
+            if not pairs:
+                continue
+            starts, ends, lines = np.array(pairs, dtype=np.int64).T
+            past = ends > length
+            wrong = np.flatnonzero(past & (starts >= length) if contig in circular else past)
+            if wrong.size:
+                at = wrong[0]
+                problems.append(
+                    f"{path}: line {lines[at]}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} "
+                    f"({length} bp{', circular' if contig in circular else ''}); use files of the same assembly"
+                )
+                continue
+            starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
+            ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
+            covered[contig] = presence(starts, ends)
+        if not covered and not problems:
+            problems.append(
+                f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
+                "(upper and lower case differ), the strand, or contig_aliases"
+            )
+        sources[index] = Segments(covered)
+    if problems:
+        raise DatasetError(dict.fromkeys(problems))
+    return sources

@@ -1,0 +1,85 @@
+"""The audit on files of examples, through TFX's own runner."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx import v1 as tfx
+
+from components.genome_example_gen.executor import make_example
+from components.leak_audit.component import LeakAudit
+from enformer_keras.genome.intervals import Interval, Window
+
+
+def write_split(folder, split, places):
+    folder = folder / f"Split-{split}"
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+        for organism, chrom, start in places:
+            interval = Interval(chrom, start, start + 100)
+            example = make_example(
+                organism=organism,
+                window=Window(interval, interval.resize(40), split),
+                sequence=b"A" * 106,
+                flank_length=3,
+                target=np.zeros((4, 1), np.float16),
+            )
+            writer.write(example.SerializeToString())
+
+
+def audit(folder, **parameters):
+    examples = tfx.dsl.Importer(
+        str(folder / "examples"),
+        artifact_type=tfx.types.standard_artifacts.Examples,
+        properties={"split_names": '["train", "test"]'},
+    ).with_id("examples")
+    leak_audit = LeakAudit(
+        examples=examples.outputs["result"], target_width=40, **({"max_shift": 3} | parameters)
+    )
+    tfx.orchestration.LocalDagRunner().run(
+        tfx.dsl.Pipeline(
+            pipeline_name="audit",
+            pipeline_root=str(folder / "root"),
+            components=[examples, leak_audit],
+            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+                str(folder / "metadata.sqlite")
+            ),
+            beam_pipeline_args=["--runner=FnApiRunner"],
+        )
+    )
+    (file,) = folder.glob("root/LeakAudit/report/*/leaks.json")
+    return {(pair["reader"], pair["owner"]): pair for pair in json.loads(file.read_text())["pairs"]}
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """A training input that ends, with its flank of 3, where the first test target begins."""
+    write_split(tmp_path / "examples", "train", [("x", "chr1", 0), ("y", "chr1", 50)])
+    write_split(tmp_path / "examples", "test", [("x", "chr1", 103 - 30), ("x", "chr2", 0)])
+    return tmp_path
+
+
+def test_splits_apart_pass_and_the_counts_are_written(examples):
+    pairs = audit(examples)
+    assert {pair: found["inputs"] for pair, found in pairs.items()} == {
+        ("train", "test"): 0,
+        ("test", "train"): 0,
+    }
+
+
+def test_one_bp_more_of_shift_fails_the_pipeline_above_the_tolerance(examples):
+    with pytest.raises(
+        ValueError,
+        match=r"split train: 1 of 2 inputs overlap targets of split test, 0 are tolerated; first: "
+        r"input chr1:-4-104 overlaps target chr1:103-143",
+    ):
+        audit(examples, max_shift=4)
+    assert audit(examples, max_shift=4, tolerance=1)["train", "test"]["inputs"] == 1
+
+
+def test_a_split_without_examples_is_no_clean_split(tmp_path):
+    write_split(tmp_path / "examples", "train", [("x", "chr1", 0)])
+    write_split(tmp_path / "examples", "test", [])
+    with pytest.raises(ValueError, match="split test holds no example"):
+        audit(tmp_path)
