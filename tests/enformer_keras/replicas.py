@@ -2,6 +2,7 @@
 own, because TensorFlow splits a CPU into logical devices only before it does anything else.
 """
 
+import functools
 import json
 import sys
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from enformer_keras import Enformer
+from enformer_keras.enformer import BLOCKS, Enformer
 from enformer_keras.layers import SynchronizedBatchNormalization
 
 
@@ -48,7 +49,7 @@ def normalization(one, two):
     }
 
 
-def fit(strategy, x, y):
+def fit(strategy, x, y, rematerialized=()):
     """What one step of `fit` reports and changes: with a rate of 1, that is minus the gradient of the loss.
 
     In float64, where rounding does not hide a difference.
@@ -67,6 +68,7 @@ def fit(strategy, x, y):
             dropout_rate=0.0,
             attention_dropout=0.0,
             position_dropout=0.0,
+            rematerialized=rematerialized,
             dtype="float64",
         )
         model.compile(keras.optimizers.SGD(1.0), keras.losses.Poisson(dtype="float64"))
@@ -83,12 +85,13 @@ def fit(strategy, x, y):
     return {"loss": {"loss": np.array(loss)}, "gradients": trainable, "statistics": rest}
 
 
-def whole_model(one, two):
-    """By kind and variable: norm of the difference, norm on one replica."""
+def whole_model(one, two, rematerialized=False):
+    """By kind and variable: norm of the difference, norm on one replica, which keeps all activations."""
     rng = np.random.default_rng(0)
     x = np.eye(4)[rng.integers(0, 4, size=(4, 1024))]
     y = rng.poisson(3.0, size=(4, 4, 3)).astype("float64")
-    whole, shared = (fit(strategy, x, y) for strategy in (one, two))
+    whole = fit(one, x, y)
+    shared = fit(two, x, y, rematerialized=BLOCKS if rematerialized else ())
     return {
         kind: {
             name: [float(np.linalg.norm(shared[kind][name] - value)), float(np.linalg.norm(value))]
@@ -103,7 +106,12 @@ def main():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     # One strategy for each set of devices: a second one's all-reduces would be taken for the first one's.
     one, two = (tf.distribute.MirroredStrategy(devices) for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]))
-    json.dump({"normalization": normalization, "model": whole_model}[sys.argv[1]](one, two), sys.stdout)
+    differences = {
+        "normalization": normalization,
+        "model": whole_model,
+        "rematerialized": functools.partial(whole_model, rematerialized=True),
+    }
+    json.dump(differences[sys.argv[1]](one, two), sys.stdout)
 
 
 if __name__ == "__main__":

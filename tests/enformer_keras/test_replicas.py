@@ -24,9 +24,10 @@ def test_batch_normalization_is_that_of_the_whole_batch():
     assert max(map(max, found.values())) < 1e-4
 
 
-def test_training_step_of_the_model_is_that_of_the_whole_batch():
+@pytest.mark.parametrize("what", ["model", "rematerialized"])
+def test_training_step_of_the_model_is_that_of_the_whole_batch(what):
     """Loss, gradients of all weights and all moving statistics, in float64, of `fit` on 2 and 2 examples."""
-    found = differences("model")
+    found = differences(what)
     assert {kind: len(values) for kind, values in found.items()} == {
         "loss": 1,
         "gradients": 83,
