@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 
-PARTS = ("", "tower", "stem tower transformer")
+PARTS = ("", "transformer", "tower", "stem tower transformer")
 BATCH_SIZE = 4
 BACKENDS = ("tensorflow:1", "tensorflow:0", "torch:0")
 
