@@ -11,7 +11,7 @@ KERAS_BACKEND=tensorflow .venv/bin/python -m pytest --quiet $PARALLEL tests
 for backend in jax torch; do
     if .venv/bin/python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$backend') is None)"; then
         echo "== $backend: the library"
-        KERAS_BACKEND=$backend .venv/bin/python -m pytest --quiet $PARALLEL tests/enformer_keras tests/genome
+        KERAS_BACKEND=$backend .venv/bin/python -m pytest --quiet $PARALLEL tests/enformer_keras tests/genome/test_batches.py
     else
         echo "== $backend is not installed: its tests did not run"
     fi
