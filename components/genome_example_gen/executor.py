@@ -130,20 +130,16 @@ def _judge_report(
 def _write_accounts(
     found: list[tuple[str, str, SplitAccount]], datasets: Sequence[Dataset], folder: str
 ) -> None:
-    accounts = {
-        dataset.description.organism: Account(
-            tracks=[track.identifier for track in dataset.tracks],
-            target_length=dataset.description.target_length,
-            bin_size=dataset.description.bin_size,
-            splits={},
-        )
-        for dataset in datasets
-    }
-    by_place = {(organism, split): account for organism, split, account in found}
+    of_splits = {(organism, split): account for organism, split, account in found}
+    accounts = {}
     for dataset in datasets:
-        organism = dataset.description.organism
-        for split in dataset.description.splits.names:
-            accounts[organism].splits[split] = by_place[organism, split]
+        description = dataset.description
+        accounts[description.organism] = Account(
+            tracks=[track.identifier for track in dataset.tracks],
+            target_length=description.target_length,
+            bin_size=description.bin_size,
+            splits={split: of_splits[description.organism, split] for split in description.splits.names},
+        )
     write_accounts(folder, accounts)
 
 

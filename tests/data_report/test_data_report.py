@@ -1,6 +1,7 @@
 """The report of a real build of the tiny genome, through TFX's own runner, against numpy on its arrays."""
 
 import dataclasses
+import io
 import json
 import logging
 
@@ -11,6 +12,7 @@ from tfx import v1 as tfx
 
 from components.data_report.component import DataReporter
 from components.data_report.figures import AddTargets, Target, drawn_tracks, make_report
+from components.data_report.picture import draw_report
 from components.genome_example_gen.account import Account, SplitAccount, read_accounts, write_accounts
 from components.genome_example_gen.component import GenomeExampleGen
 from enformer_keras.genome.dataset import load_dataset
@@ -176,6 +178,21 @@ def test_a_split_that_holds_less_than_was_written_is_a_warning():
     account = Account(["a"], 4, 16, {"train": SplitAccount(2, {}, [0], [0])})
     report = make_report({}, {"x": account}, 8)
     assert report["warnings"] == ["x, split train: 0 examples found, 2 were written"]
+
+
+def test_picture_of_two_organisms_one_of_them_without_examples():
+    add = AddTargets(most_drawn=8)
+    found = add.add_input(
+        add.create_accumulator(), Target(Interval("c", 0, 64), np.eye(4, 2, dtype=np.float16))
+    )
+    accounts = {
+        "x": Account(["a", "b"], 4, 16, {"train": SplitAccount(1, {}, [0, 0], [0, 0])}),
+        "y": Account(["a"], 4, 16, {"train": SplitAccount(1, {}, [0], [0])}),
+    }
+    report = make_report({("x", "train"): found}, accounts, 8)
+    assert report["organisms"]["y"]["splits"]["train"]["tracks"] == {}
+    picture = plt.imread(io.BytesIO(draw_report(report)))
+    assert picture.shape[:2] == (3 * 170, 1400)
 
 
 def test_accounts_are_read_as_they_were_written(tmp_path):

@@ -139,6 +139,8 @@ def test_data_report_of_the_run(chain):
     assert list(splits["train"]["tracks"]) == ["coverage", "cds_plus", "cds_minus"]
     assert found["warnings"] == []
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert not nodes["DataReporter"].downstream_nodes
 
 
 def edit_code(monkeypatch, name):
