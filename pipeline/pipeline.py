@@ -11,6 +11,7 @@ from tfx import v1 as tfx
 import components
 import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
+from components.data_report.component import DataReporter
 from components.evaluator.eval_config import make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
@@ -46,6 +47,12 @@ def create_pipeline(
     # Windows of the genome with their targets, in splits that do not overlap.
     example_gen = GenomeExampleGen(settings.dataset, data_fingerprint)
     examples = example_gen.outputs["examples"]
+
+    # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
+    data_reporter = DataReporter(
+        examples=examples,
+        code_fingerprint=code_fingerprint(parts / "data_report", parts / "genome_example_gen"),
+    )
 
     # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
     statistics_gen = tfx.components.StatisticsGen(
@@ -151,6 +158,7 @@ def create_pipeline(
         pipeline_root=str(settings.root),
         components=[
             example_gen,
+            data_reporter,
             statistics_gen,
             schema_importer,
             example_validator,

@@ -19,7 +19,7 @@ class GenomeExampleGen(FileBasedExampleGen):
     A file of several organisms gives examples of all of them, told apart by the feature `organism`.
 
     Output `examples`: one split for each of the description's, gzipped TFRecords of the features that
-    `example.make_example` documents.
+    `example.make_example` documents. Beside them `build.json` says what was left out (`account.Account`).
 
     TFX's own fingerprint of the input sees size and time of the YAML file alone. So the data's and the
     code's are part of `custom_config`, and with it of the cache key: changed data or code run anew.

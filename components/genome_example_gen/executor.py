@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from google.protobuf import struct_pb2
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.proto import example_gen_pb2
-from tfx.types import standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.types.artifact import Artifact
 from tfx.utils import proto_utils
 
+from components.genome_example_gen.account import Account, SplitAccount, write_accounts
 from components.genome_example_gen.example import make_example
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_datasets
@@ -24,8 +26,14 @@ _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"
 _REPORT = "_report"  # no split's name starts with an underscore
 
-# Windows written, windows dropped, and bp without a value for each track.
-_Report = tuple[int, int, np.ndarray]
+
+class _Report(NamedTuple):
+    """What became of windows: written, dropped for N; of each track, bp without a value and bins clipped."""
+
+    written: int
+    dropped: int
+    missing: np.ndarray
+    clipped: np.ndarray
 
 
 class _ReadWindow(beam.DoFn):
@@ -45,7 +53,8 @@ class _ReadWindow(beam.DoFn):
         description = self._dataset.description
         if not self._reader.keeps(window):
             self._dropped.inc()
-            yield window.split, (0, 1, np.zeros(len(self._dataset.tracks), dtype=np.int64))
+            none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
+            yield window.split, _Report(0, 1, none, none)
             return
         read = self._reader.read(window, scales)
         example = make_example(
@@ -57,7 +66,7 @@ class _ReadWindow(beam.DoFn):
         )
         self._written.inc()
         self._missing.inc(int(read.missing.sum()))
-        yield window.split, (1, 0, read.missing)
+        yield window.split, _Report(1, 0, read.missing, read.clipped)
         yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
 
     def teardown(self) -> None:
@@ -73,21 +82,27 @@ def _scale_by_mean(index: int, dataset: Dataset) -> tuple[int, float]:
 
 
 def _add_reports(reports: Iterable[_Report]) -> _Report:
-    written, dropped, missing = zip(*reports, strict=True)
-    return sum(written), sum(dropped), np.sum(missing, axis=0)
+    written, dropped, missing, clipped = zip(*reports, strict=True)
+    return _Report(sum(written), sum(dropped), np.sum(missing, axis=0), np.sum(clipped, axis=0))
 
 
 def _judge_report(
     report: tuple[str, _Report], dataset: Dataset, dropped_before: Mapping[str, Mapping[str, int]]
-) -> None:
+) -> tuple[str, str, SplitAccount]:
     """Logs what became of a split's windows; a split that lost all of them fails the pipeline.
 
     Args:
         report: split, and the sum of its reports.
         dataset: whose windows they are.
         dropped_before: split -> reason -> windows that the plan left out.
+
+    Returns:
+        Organism, split, and the account of it.
+
+    Raises:
+        DatasetError: the split lost all windows.
     """
-    split, (written, dropped, missing) = report
+    split, (written, dropped, missing, clipped) = report
     description = dataset.description
     if not written:
         raise DatasetError(
@@ -108,6 +123,24 @@ def _judge_report(
         dataset.tracks[worst].identifier,
         100 * missing[worst] / target_bp,
     )
+    reasons = dict(dropped_before[split]) | ({"max_n_fraction": dropped} if dropped else {})
+    return description.organism, split, SplitAccount(written, reasons, missing.tolist(), clipped.tolist())
+
+
+def _write_accounts(
+    found: list[tuple[str, str, SplitAccount]], datasets: Sequence[Dataset], folder: str
+) -> None:
+    of_splits = {(organism, split): account for organism, split, account in found}
+    accounts = {}
+    for dataset in datasets:
+        description = dataset.description
+        accounts[description.organism] = Account(
+            tracks=[track.identifier for track in dataset.tracks],
+            target_length=description.target_length,
+            bin_size=description.bin_size,
+            splits={split: of_splits[description.organism, split] for split in description.splits.names},
+        )
+    write_accounts(folder, accounts)
 
 
 class GenomesToExamples(beam.PTransform):
@@ -115,11 +148,13 @@ class GenomesToExamples(beam.PTransform):
 
     Args:
         datasets: checked datasets with the same splits.
+        folder: where the account of the build is written (`account.py`).
     """
 
-    def __init__(self, datasets: Sequence[Dataset]) -> None:
+    def __init__(self, datasets: Sequence[Dataset], folder: str) -> None:
         super().__init__()
         self._datasets = datasets
+        self._folder = folder
 
     def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
         """Adds the steps of each organism and puts their examples together, split by split.
@@ -136,6 +171,12 @@ class GenomesToExamples(beam.PTransform):
         parts = [
             pipeline | dataset.description.organism >> GenomeToExamples(dataset) for dataset in self._datasets
         ]
+        _ = (
+            [part[_REPORT] for part in parts]
+            | "AllAccounts" >> beam.Flatten()
+            | "AccountsToList" >> beam.combiners.ToList()
+            | "WriteAccounts" >> beam.Map(_write_accounts, self._datasets, self._folder)
+        )
         return {
             split: [part[split] for part in parts] | f"AllOrganisms {split}" >> beam.Flatten()
             for split in self._datasets[0].description.splits.names
@@ -143,7 +184,7 @@ class GenomesToExamples(beam.PTransform):
 
 
 class GenomeToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples} of one organism; every window is read once.
+    """Pipeline -> {split: serialized examples, `_report`: accounts} of one organism; a window is read once.
 
     Args:
         dataset: a checked dataset.
@@ -160,7 +201,7 @@ class GenomeToExamples(beam.PTransform):
             pipeline: where the steps go.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            Split -> serialized `tf.train.Example`s; `_report` -> organism, split, `SplitAccount`.
 
         Raises:
             DatasetError: a split without windows, or a leak.
@@ -185,12 +226,12 @@ class GenomeToExamples(beam.PTransform):
             | "ReadWindows"
             >> beam.ParDo(_ReadWindow(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
         )
-        _ = (
+        accounts = (
             outputs[_REPORT]
             | "AddReports" >> beam.CombinePerKey(_add_reports)
             | "JudgeReports" >> beam.Map(_judge_report, dataset, plan.dropped)
         )
-        return {split: outputs[split] for split in splits}
+        return {split: outputs[split] for split in splits} | {_REPORT: accounts}
 
 
 class Executor(BaseExampleGenExecutor):
@@ -199,6 +240,23 @@ class Executor(BaseExampleGenExecutor):
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
         """Returns the transform that this executor applies (TFX asks for it)."""
         return GenomesToExamples
+
+    def Do(  # noqa: N802, TFX's name
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the examples and, beside the folders of the splits, the account of how they were built.
+
+        Args:
+            input_dict: empty.
+            output_dict: `examples`, an artifact.
+            exec_properties: as `GenerateExamplesByBeam` has them.
+        """
+        # TFX does not tell GenerateExamplesByBeam where the examples go.
+        self._folder = artifact_utils.get_single_uri(output_dict[standard_component_specs.EXAMPLES_KEY])
+        super().Do(input_dict, output_dict, exec_properties)
 
     def GenerateExamplesByBeam(  # noqa: N802, TFX's name
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
@@ -221,4 +279,6 @@ class Executor(BaseExampleGenExecutor):
         custom_config.custom_config.Unpack(options)
         folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
         datasets = load_datasets(folder / options["description"])
-        return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(datasets)
+        return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(
+            datasets, self._folder
+        )

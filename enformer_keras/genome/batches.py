@@ -30,11 +30,13 @@ class ReadWindow:
         sequence: bases of the window and its flanks, ASCII [window_length + 2 * flank_length].
         target: float16 [target_length, tracks].
         missing: int64 [tracks], the target's bp without a value, counted as 0.
+        clipped: int64 [tracks], the target's bins that clip_soft or clip changed.
     """
 
     sequence: bytes
     target: np.ndarray
     missing: np.ndarray
+    clipped: np.ndarray
 
 
 class WindowReader:
@@ -70,9 +72,9 @@ class WindowReader:
         Raises:
             DatasetError: a value that float16 cannot hold.
         """
-        target, missing = self._tracks.read(window.target, scales)
+        target = self._tracks.read_bins(window.target, scales)
         flanked = window.interval.extend(self._description.flank_length)
-        return ReadWindow(self._genome.sequence(flanked), target, missing)
+        return ReadWindow(self._genome.sequence(flanked), *target)
 
     def close(self) -> None:
         """Closes all files."""

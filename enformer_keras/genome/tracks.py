@@ -7,7 +7,7 @@ import logging
 import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pyBigWig
@@ -431,6 +431,30 @@ def summarize(
 ) -> np.ndarray:
     """Makes bins of bp as basenji does: scale, pool by sum_stat, blacklist, clip_soft, clip.
 
+    Args:
+        values: [bins * bin_size] signal per bp, no NaN.
+        track: sum_stat, clip_soft and clip.
+        scale: the factor (`mean` resolved).
+        bin_size: bp per bin.
+        listed: as `pool` has it.
+        quantile: as `pool` has it.
+
+    Returns:
+        float64 [bins].
+    """
+    return limit(pool(values, track, scale, bin_size, listed, quantile), track)
+
+
+def pool(
+    values: np.ndarray,
+    track: Track,
+    scale: float,
+    bin_size: int,
+    listed: np.ndarray | None = None,
+    quantile: float = 0.5,
+) -> np.ndarray:
+    """Makes bins of bp without clips: scale, pool by sum_stat, blacklist.
+
     Blacklisted bins are limited to [-q, q], q being the absolute value of a quantile of all bins given.
 
     `sum_sqrt` is sqrt(1 + sum) - 1, `mean_sqrt` the same of the mean. Everything is float64: a float16 or
@@ -438,7 +462,7 @@ def summarize(
 
     Args:
         values: [bins * bin_size] signal per bp, no NaN.
-        track: sum_stat, clip_soft and clip.
+        track: sum_stat.
         scale: the factor (`mean` resolved).
         bin_size: bp per bin.
         listed: bool [bins], which bins are blacklisted; `None`: none.
@@ -462,14 +486,42 @@ def summarize(
         case "median":
             pooled = np.median(per_bin, axis=1)
     if listed is not None and listed.any():
-        limit = abs(np.quantile(pooled, quantile))
-        pooled[listed] = np.clip(pooled[listed], -limit, limit)
-    if track.clip_soft is not None:
-        over = pooled > track.clip_soft
-        pooled[over] = track.clip_soft - 1 + np.sqrt(pooled[over] - track.clip_soft + 1)
-    if track.clip is not None:
-        pooled = np.clip(pooled, -track.clip, track.clip)
+        most = abs(np.quantile(pooled, quantile))
+        pooled[listed] = np.clip(pooled[listed], -most, most)
     return pooled
+
+
+def limit(bins: np.ndarray, track: Track) -> np.ndarray:
+    """Limits bins by a track's clip_soft, then by its clip.
+
+    Args:
+        bins: float64 [bins]; left as they are.
+        track: clip_soft and clip.
+
+    Returns:
+        float64 [bins]; the very same array for a track without either.
+    """
+    if track.clip_soft is not None:
+        over = bins > track.clip_soft
+        bins = bins.copy()
+        bins[over] = track.clip_soft - 1 + np.sqrt(bins[over] - track.clip_soft + 1)
+    if track.clip is not None:
+        bins = np.clip(bins, -track.clip, track.clip)
+    return bins
+
+
+class TrackBins(NamedTuple):
+    """An interval of all tracks, and what was done to it.
+
+    Attributes:
+        values: float16 [bins, tracks].
+        missing: int64 [tracks], the bp without a value, counted as 0.
+        clipped: int64 [tracks], the bins that clip_soft or clip changed.
+    """
+
+    values: np.ndarray
+    missing: np.ndarray
+    clipped: np.ndarray
 
 
 class TrackReader:
@@ -524,6 +576,11 @@ class TrackReader:
             raise DatasetError(problems)
 
     def read(self, interval: Interval, scales: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `values` and `missing` of `read_bins`."""
+        values, missing, _ = self.read_bins(interval, scales)
+        return values, missing
+
+    def read_bins(self, interval: Interval, scales: Mapping[int, float]) -> TrackBins:
         """Reads an interval, one read for each track.
 
         Args:
@@ -531,13 +588,14 @@ class TrackReader:
             scales: track index -> factor, for the tracks whose scale is `mean`.
 
         Returns:
-            Values, float16 [bins, tracks]; and int64 [tracks], the bp without a value, counted as 0.
+            Its bins.
 
         Raises:
             DatasetError: a value that float16 cannot hold, with its track and interval.
         """
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
+        clipped = np.zeros(len(self._tracks), dtype=np.int64)
         listed, quantile = None, 0.5
         if self._blacklist is not None:
             listed, quantile = self._blacklist.bins(interval, self._bin_size), self._blacklist.quantile
@@ -548,8 +606,11 @@ class TrackReader:
             values[absent] = 0
             scale = scales[track.index] if track.scale == "mean" else track.scale
             with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
-                bins = summarize(values, track, scale, self._bin_size, listed, quantile)
+                pooled = pool(values, track, scale, self._bin_size, listed, quantile)
+                bins = limit(pooled, track)
                 target[:, column] = bins
+            if bins is not pooled:
+                clipped[column] = np.count_nonzero(bins != pooled)
             wrong = np.flatnonzero(~np.isfinite(target[:, column]))
             if wrong.size:
                 at = interval.start + int(wrong[0]) * self._bin_size
@@ -558,7 +619,7 @@ class TrackReader:
                     f"{Interval(interval.chrom, at, at + self._bin_size)} is {bins[wrong[0]]:g}, float16 "
                     "ends at 65504; set clip or a smaller scale in the track table"
                 )
-        return target, missing
+        return TrackBins(target, missing, clipped)
 
     def genome_mean(self, track: Track) -> float:
         """Means a track over all bp of all used contigs, chunk by chunk; bp without a value count as 0.

@@ -8,7 +8,7 @@ import pytest
 
 from enformer_keras.genome.dataset import DatasetError, load_dataset
 from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.tracks import Track, summarize
+from enformer_keras.genome.tracks import Track, limit, summarize
 from tests.genome.tiny_genome import write_bigwig
 
 BIN = 16
@@ -148,6 +148,23 @@ def test_soft_clip_comes_after_the_sum_and_before_the_clip():
     # Above 10: 9 + sqrt(x - 9), so that the curve and its slope at 10 are continuous but for a factor 1/2.
     expected = [1, 10, 11, 14, 30, -30]
     np.testing.assert_allclose(summarize(values, track, 1.0, BIN), expected, rtol=1e-6)
+
+
+def test_limited_bins_are_counted_and_the_pooled_ones_kept():
+    bins = np.array([1.0, 10.0, 13.0, 1009.0, -1009.0])
+    limited = limit(bins, make_track(clip_soft=10, clip=30))
+    np.testing.assert_array_equal(limited != bins, [False, False, True, True, True])
+    np.testing.assert_array_equal(bins, [1, 10, 13, 1009, -1009])
+    assert limit(bins, make_track()) is bins
+
+
+def test_clipped_bins_are_counted_by_track(tiny):
+    tiny.edit_row(1, clip="200")
+    interval = Interval("c1", 96, 480)
+    found = load_dataset(tiny.path).open_tracks().read_bins(interval, {0: 1.0})
+    sums = 2 * tiny.holes["c1"][96:480].astype(float).reshape(-1, BIN).sum(axis=1)
+    assert 0 < (sums > 200).sum() < len(sums)
+    np.testing.assert_array_equal(found.clipped, [0, (sums > 200).sum(), 0, 0])
 
 
 def test_sums_are_not_rounded_before_the_cast():

@@ -1,4 +1,5 @@
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
 from components.genome_example_gen import component as component_module
+from components.genome_example_gen.account import read_accounts
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
 from enformer_keras.genome.dataset import load_dataset, load_datasets
@@ -99,7 +101,12 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
 
 def test_two_organisms_with_their_own_genome_and_tracks(tiny, tmp_path):
     other = describe_two_organisms(tiny)
-    splits, _ = run_executor(tiny.path, tmp_path)
+    splits, artifact = run_executor(tiny.path, tmp_path)
+    accounts = read_accounts(artifact.uri)
+    assert [(name, len(account.tracks)) for name, account in accounts.items()] == [("tiny", 4), ("other", 1)]
+    for split, examples in splits.items():
+        written = {name: account.splits[split].written for name, account in accounts.items()}
+        assert written == Counter(example["organism"].decode() for example in examples)
     planned = [w for dataset in load_datasets(tiny.path) for w in dataset.plan().windows]
     found = [
         (split, example["organism"].decode(), example["chrom"].decode(), example["start"])

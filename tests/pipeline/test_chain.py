@@ -19,6 +19,7 @@ from pipeline import report
 
 CACHED = {
     "GenomeExampleGen",
+    "DataReporter",
     "StatisticsGen",
     "ExampleValidator",
     "AnomalyGate",
@@ -130,6 +131,18 @@ def test_training_waits_for_the_leak_audit_which_found_nothing(chain):
     assert min(found["examples"].values()) > 0
 
 
+def test_data_report_of_the_run(chain):
+    (folder,) = chain.settings.root.glob("DataReporter/report/*")
+    found = json.loads((folder / "report.json").read_text())
+    splits = found["organisms"]["tiny"]["splits"]
+    assert list(splits) == ["train", "valid", "test"]
+    assert list(splits["train"]["tracks"]) == ["coverage", "cds_plus", "cds_minus"]
+    assert found["warnings"] == []
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert not nodes["DataReporter"].downstream_nodes
+
+
 def edit_code(monkeypatch, name):
     """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
@@ -173,6 +186,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("enformer_keras", {"Transform", "Trainer"}),
         ("infra_check", {"InfraCheck"}),
         ("leak_audit", {"LeakAudit"}),
+        ("data_report", {"DataReporter"}),
         ("genome", {"LeakAudit"}),
     ],
 )
