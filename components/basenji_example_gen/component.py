@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from google.protobuf import struct_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
-from tfx.proto import example_gen_pb2
 
 from components import genome_example_gen
 from components.basenji_example_gen.description import load_basenji_description
 from components.basenji_example_gen.executor import Executor
+from components.described_input import described_input
 from components.fingerprint import code_fingerprint
 from enformer_keras import genome
 
@@ -39,26 +38,11 @@ class BasenjiExampleGen(FileBasedExampleGen):
     def __init__(self, description: str | Path, data_fingerprint: str) -> None:
         path = Path(description)
         code = (Path(module.__file__).parent for module in (genome_example_gen, genome))
-        options = struct_pb2.Struct()
-        options.update(
-            {
-                "description": path.name,
-                "data_fingerprint": data_fingerprint,
-                "code_fingerprint": code_fingerprint(Path(__file__).parent, *code),
-            }
-        )
-        custom_config = example_gen_pb2.CustomConfig()
-        custom_config.custom_config.Pack(options)
-        # The executor makes the splits; TFX takes their names from here and wants a bucket count above 0.
-        splits = [
-            example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
-            for name in load_basenji_description(path).splits
-        ]
         super().__init__(
-            input_base=str(path.parent),
-            input_config=example_gen_pb2.Input(
-                splits=[example_gen_pb2.Input.Split(name="description", pattern=path.name)]
-            ),
-            output_config=example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits)),
-            custom_config=custom_config,
+            **described_input(
+                path,
+                load_basenji_description(path).splits,
+                data_fingerprint=data_fingerprint,
+                code_fingerprint=code_fingerprint(Path(__file__).parent, *code),
+            )
         )

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from google.protobuf import struct_pb2
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
-from tfx.proto import example_gen_pb2
-from tfx.types import standard_component_specs
-from tfx.utils import proto_utils
 
 from components.basenji_example_gen.description import (
     BasenjiDescription,
     load_basenji_description,
     open_folders,
 )
+from components.described_input import description_path
 from components.genome_example_gen.example import make_example
 from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
 from enformer_keras.genome.errors import DatasetError
@@ -291,10 +288,5 @@ class Executor(BaseExampleGenExecutor):
         Raises:
             DatasetError: the data cannot be used.
         """
-        custom_config = example_gen_pb2.CustomConfig()
-        proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], custom_config)
-        options = struct_pb2.Struct()
-        custom_config.custom_config.Unpack(options)
-        folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
-        data = load_data(folder / options["description"])
+        data = load_data(description_path(exec_properties))
         return pipeline | "BasenjiToExamples" >> self.GetInputSourceToExamplePTransform()(data)

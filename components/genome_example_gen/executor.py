@@ -2,18 +2,15 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from google.protobuf import struct_pb2
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
-from tfx.utils import proto_utils
 
+from components.described_input import description_path
 from components.genome_example_gen.account import Account, SplitAccount, write_accounts
 from components.genome_example_gen.example import make_example
 from enformer_keras.genome.batches import WindowReader
@@ -273,12 +270,7 @@ class Executor(BaseExampleGenExecutor):
         Raises:
             DatasetError: the dataset cannot be used.
         """
-        custom_config = example_gen_pb2.CustomConfig()
-        proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], custom_config)
-        options = struct_pb2.Struct()
-        custom_config.custom_config.Unpack(options)
-        folder = Path(exec_properties[standard_component_specs.INPUT_BASE_KEY])
-        datasets = load_datasets(folder / options["description"])
+        datasets = load_datasets(description_path(exec_properties))
         return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(
             datasets, self._folder
         )
