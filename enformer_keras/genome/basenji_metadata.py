@@ -52,7 +52,7 @@ class Statistics(pydantic.BaseModel):
         """Returns the records that a split is said to have, None where nothing is said."""
         count = (self.model_extra or {}).get(f"{split}_seqs")
         whole = isinstance(count, float) and count.is_integer()
-        return int(count) if isinstance(count, int) or whole else None
+        return int(count) if (isinstance(count, int) and not isinstance(count, bool)) or whole else None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Statistics:

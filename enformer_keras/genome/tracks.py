@@ -298,8 +298,14 @@ class Genome:
             ASCII, `interval.width` bytes, IUPAC codes of DNA.
 
         Raises:
-            DatasetError: a character that is no IUPAC code, with its position.
+            DatasetError: no such contig, a stretch that cannot be read, or a character that is no IUPAC code,
+                with its position.
         """
+        if interval.chrom not in self.contig_lengths:
+            raise DatasetError(
+                f"{self.path}: {interval} lies on none of its contigs, {', '.join(list(self.contig_lengths)[:8])}; "
+                "use the FASTA file's names"
+            )
         inside = interval.truncate(self.contig_lengths[interval.chrom])
         bases = self._fetch(inside).upper().encode()
         wrong = np.flatnonzero(~_IUPAC[np.frombuffer(bases, dtype=np.uint8)])
@@ -446,8 +452,9 @@ class _BigWig:
             header = file.read(64)
             order = "<" if header[:4] == _BIGWIG_MAGIC else ">"
             (offset,) = struct.unpack_from(f"{order}Q", header, 44)
-            file.seek(offset)
-            summary = file.read(40) if offset else b""
+            inside = 0 < offset < self._path.stat().st_size
+            file.seek(offset if inside else 0)
+            summary = file.read(40) if inside else b""
         return struct.unpack_from(f"{order}dd", summary, 24) if len(summary) == 40 else None
 
     def _unreadable(self, where: str) -> DatasetError:
@@ -653,8 +660,15 @@ class TrackReader:
             Values, float16 [bins, tracks]; and int64 [tracks], the bp without a value, counted as 0.
 
         Raises:
-            DatasetError: a value that float16 cannot hold, with its track and interval.
+            DatasetError: an interval that is not inside a used contig, a stretch that cannot be read, or a value
+                that float16 cannot hold, with its track and interval.
         """
+        length = self._contig_lengths.get(interval.chrom, 0)
+        if not 0 <= interval.start <= interval.end <= length:
+            raise DatasetError(
+                f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); give "
+                "an interval of the dataset's own contigs"
+            )
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
         listed, quantile = None, 0.5
@@ -701,7 +715,10 @@ class TrackReader:
                 if totals is not None and not np.isfinite(totals).all():
                     self._sum(track)
                     _logger.warning(
-                        "%s: track %s holds NaN, which counts as no value", track.file, track.identifier
+                        "%s: track %s holds NaN, which counts as no value, or, on contigs not in use, infinite "
+                        "values",
+                        track.file,
+                        track.identifier,
                     )
             except DatasetError as error:
                 problems += error.problems
