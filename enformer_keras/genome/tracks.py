@@ -302,9 +302,9 @@ class Genome:
                 with its position.
         """
         if interval.chrom not in self.contig_lengths:
+            known = ", ".join(list(self.contig_lengths)[:8])
             raise DatasetError(
-                f"{self.path}: {interval} lies on none of its contigs, {', '.join(list(self.contig_lengths)[:8])}; "
-                "use the FASTA file's names"
+                f"{self.path}: {interval} lies on none of its contigs, {known}; use the FASTA file's names"
             )
         inside = interval.truncate(self.contig_lengths[interval.chrom])
         bases = self._fetch(inside).upper().encode()
@@ -660,14 +660,14 @@ class TrackReader:
             Values, float16 [bins, tracks]; and int64 [tracks], the bp without a value, counted as 0.
 
         Raises:
-            DatasetError: an interval that is not inside a used contig, a stretch that cannot be read, or a value
-                that float16 cannot hold, with its track and interval.
+            DatasetError: an interval that is not inside a used contig, a stretch that cannot be read, or a
+                value that float16 cannot hold, with its track and interval.
         """
         length = self._contig_lengths.get(interval.chrom, 0)
         if not 0 <= interval.start <= interval.end <= length:
             raise DatasetError(
-                f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); give "
-                "an interval of the dataset's own contigs"
+                f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); "
+                "give an interval of the dataset's own contigs"
             )
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
