@@ -503,8 +503,11 @@ def _guard(records: Iterator[Any], file: Path) -> Iterator[Any]:
             record = next(records)
         except StopIteration:
             return
-        except tf.errors.OpError as error:
-            message = error.message.split("}}")[-1].split(" [Op:")[0].strip()
+        except (
+            tf.errors.OpError,
+            UnicodeDecodeError,
+        ) as error:  # TensorFlow quotes a record that it cannot parse
+            message = getattr(error, "message", "no tf.train.Example").split("}}")[-1].split(" [Op:")[0].strip()
             raise DatasetError(
                 f"{file}: record {number}: cannot be read ({message}); fetch or write the file again"
             ) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,8 @@ import pydantic
 
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
 from enformer_keras.genome.intervals import Interval, Window
+
+_logger = logging.getLogger(__name__)
 
 _RECORD_FILE = re.compile(r"(?P<split>.+)-(?P<number>\d+)\.tfr")
 
@@ -47,7 +51,8 @@ class Statistics(pydantic.BaseModel):
     def records_of(self, split: str) -> int | None:
         """Returns the records that a split is said to have, None where nothing is said."""
         count = (self.model_extra or {}).get(f"{split}_seqs")
-        return int(count) if isinstance(count, int | float) else None
+        whole = isinstance(count, float) and count.is_integer()
+        return int(count) if (isinstance(count, int) and not isinstance(count, bool)) or whole else None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Statistics:
@@ -100,7 +105,7 @@ class Target(pydantic.BaseModel):
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; fetch it, it belongs to the folder") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -148,6 +153,9 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
     missing = [name for name in ("index", "identifier") if name not in header]
     if missing:
         raise DatasetError(f"{path}: column {' and '.join(missing)} is missing; add it to the header")
+    twice = [name for name in dict.fromkeys(header) if name in Target.model_fields and header.count(name) > 1]
+    if twice:
+        raise DatasetError(f"{path}: column {' and '.join(twice)} comes more than once; keep one")
     targets: list[Target] = []
     problems: list[str] = []
     line_of: dict[int, int] = {}
@@ -174,6 +182,10 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
             f"{path}: has {len(targets)} tracks, statistics.json says num_targets {num_targets}; take both "
             "from the same data"
         )
+    names = Counter(target.identifier for target in targets)
+    for name, count in names.items():
+        if count > 1:  # an error in a track table of ours, but this one is the authors'
+            _logger.warning("%s: identifier %s is that of %d tracks", path, name, count)
     partners = {target.index: target.strand_pair for target in targets}
     if not problems:
         problems += [
@@ -205,7 +217,7 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         where = f"{path}: line {number}"
         fields = line.split("\t")
-        if len(fields) < 4 or not (fields[1].isdigit() and fields[2].isdigit() and fields[0] and fields[3]):
+        if len(fields) < 4 or not (fields[1].isdecimal() and fields[2].isdecimal() and fields[0] and fields[3]):
             problems.append(f"{where}: {line[:80]!r} is not contig, start, end and split by tabs; correct it")
         elif int(fields[2]) - int(fields[1]) not in (statistics.seq_length, statistics.target_width):
             problems.append(
@@ -244,6 +256,8 @@ def find_record_files(folder: Path) -> dict[str, tuple[Path, ...]]:
         if match is None:
             problems.append(f"{path}: is not named <split>-<number>.tfr; rename or remove it")
             continue
+        if path.is_file() and not path.stat().st_size:
+            problems.append(f"{path}: is empty; fetch it again")
         files = numbered.setdefault(match["split"], {})
         if files.setdefault(int(match["number"]), path) != path:
             problems.append(f"{path}: has the number of {files[int(match['number'])].name}; remove one")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.text_file import open_text
 
 # More would say the same again.
 _MOST_PROBLEMS = 10
@@ -63,9 +64,8 @@ def read_bed(
     found: dict[str, tuple[list[int], list[int], list[list[str]], list[int]]] = {}
     others: dict[str, None] = {}
     problems: list[str] = []
-    opener = gzip.open if path.suffix.lower() in (".gz", ".bgz") else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.startswith(("#", "track ", "browser ")) or not line.strip():
                     continue
@@ -108,7 +108,7 @@ def read_bed(
                 lines.append(number)
                 for column, texts in zip(columns, kept, strict=True):
                     texts.append(cells[column - 1])
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
     if not found and not problems:
         named = f"it names {', '.join(list(others)[:8])}" if others else "it is empty"

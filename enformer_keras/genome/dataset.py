@@ -229,6 +229,12 @@ def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
             if contig not in contigs
         ]
         problems += [
+            f"{path}: contig_aliases.{contig}: {name} is another contig of {description.fasta}; remove it"
+            for contig, names in description.contig_aliases.items()
+            for name in names
+            if name != contig and name in contigs
+        ]
+        problems += [
             f"{path}: splits.contigs.{split}: {contig} is not a contig of {description.fasta}; it has {known}"
             for split, names in (description.splits.contigs or {}).items()
             for contig in names
@@ -253,5 +259,8 @@ def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
     except DatasetError as error:
         raise DatasetError([f"{path}: {problem}" for problem in error.problems]) from None
     dataset = Dataset(path, description, tracks, used)
-    with contextlib.closing(dataset.open_tracks()):
-        return dataset
+    with contextlib.closing(dataset.open_genome()) as genome:
+        genome.check_ends(used)
+    with contextlib.closing(dataset.open_tracks()) as reader:
+        reader.check_signal()
+    return dataset

@@ -126,6 +126,11 @@ class DatasetDescription(pydantic.BaseModel):
             problems.append("blacklist_rule needs blacklist; name a BED file")
         if self.blacklist_quantile is not None and self.blacklist_rule == "drop":
             problems.append("blacklist_quantile has no meaning unless blacklist_rule is clip")
+        files = {"fasta": self.fasta, "tracks": self.tracks} | self.mask_files
+        for name, path in files.items():
+            first = next(other for other, known in files.items() if known == path)
+            if first != name and {first, name} & {"fasta", "tracks"}:
+                problems.append(f"{first} and {name} both name {path}; give each its own file")
         owner: dict[str, str] = {}
         for contig, names in self.contig_aliases.items():
             problems += [

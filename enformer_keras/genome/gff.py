@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.segments import Segments, Stretches, presence
+from enformer_keras.genome.text_file import open_text
 
 if TYPE_CHECKING:
     from enformer_keras.genome.tracks import Track
@@ -52,9 +53,8 @@ def read_features(
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
     circular: set[str] = set()
     problems: list[str] = []
-    opener = gzip.open if path.suffix.lower() in (".gz", ".bgz") else open
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if len(problems) == 10:
                     break
@@ -84,7 +84,9 @@ def read_features(
                     circular.add(contig)
                 if fields[2] not in types:
                     continue
-                if not (fields[3].isdigit() and fields[4].isdigit() and 1 <= int(fields[3]) <= int(fields[4])):
+                if not (
+                    fields[3].isdecimal() and fields[4].isdecimal() and 1 <= int(fields[3]) <= int(fields[4])
+                ):
                     problems.append(
                         f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
                         "correct them"
@@ -96,9 +98,12 @@ def read_features(
                         "name must end in .gff3"
                     )
                     continue
+                if fields[6] not in ("+", "-", ".", "?"):
+                    problems.append(f"{where}: strand {fields[6]!r} is not among + - . ?; correct it")
+                    continue
                 place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
                 place.append((int(fields[3]) - 1, int(fields[4]), number))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(
             f"{path}: cannot be read ({error}); give a {kind_of_file} text file, plain or gzip"
         ) from error

@@ -67,8 +67,10 @@ def make_plan(
     starts: _Starts = {}
     dropped: dict[str, Counter[str]] = {}
     planned: Counter[str] = Counter()
+    tiled: set[str] = set()
     for split, blocks in blocks_of.items():
         starts[split] = _tile(description, blocks, contig_lengths, description.strides[split])
+        tiled |= {contig for contig, tiles in starts[split].items() if len(tiles)}
         planned[split] = sum(map(len, starts[split].values()))
         dropped[split] = Counter()
         for contig, all_starts in starts[split].items():
@@ -100,6 +102,7 @@ def make_plan(
             )
     if problems:
         raise DatasetError(problems)
+    _warn_of_short_contigs(blocks_of, tiled)
     windows = _windows(description, starts)
     _logger.info("windows planned: %s", dict(Counter(window.split for window in windows)))
     for split, reasons in dropped.items():
@@ -113,6 +116,19 @@ def plan_windows(
 ) -> list[Window]:
     """Returns the windows of `make_plan`."""
     return make_plan(description, contig_lengths, masks).windows
+
+
+def _warn_of_short_contigs(blocks_of: Mapping[str, list[Interval]], tiled: set[str]) -> None:
+    """Logs the contigs that belong to a split and are too short for a window."""
+    used = dict.fromkeys(block.chrom for blocks in blocks_of.values() for block in blocks)
+    short = [contig for contig in used if contig not in tiled]
+    if short:
+        _logger.warning(
+            "%d of %d contigs in use are too short for any window: %s",
+            len(short),
+            len(used),
+            ", ".join(short[:8]),
+        )
 
 
 def _tile(

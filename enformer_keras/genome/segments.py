@@ -43,6 +43,15 @@ class Segments:
         heights[1::2] = values[inside]
         return np.repeat(heights, lengths)
 
+    def has_values(self, contig: str) -> bool:
+        """Says whether a contig has a stretch."""
+        return contig in self._stretches
+
+    def totals(self) -> tuple[float, float]:
+        """Returns the sum of all stretches' values and that of their squares."""
+        values = [values.astype(np.float64) for _, _, values in self._stretches.values()]
+        return float(sum(v.sum() for v in values)), float(sum((v * v).sum() for v in values))
+
     def close(self) -> None:
         """Nothing is held open."""
 

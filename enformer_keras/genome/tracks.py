@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import resource
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -16,10 +17,12 @@ import pysam
 
 from enformer_keras.genome.bed import read_bed
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.fasta_index import check_index, find_fault
 from enformer_keras.genome.gff import read_features
 from enformer_keras.genome.intervals import Interval
 from enformer_keras.genome.masks import Blacklist
 from enformer_keras.genome.segments import Segments, Stretches, largest, merge, presence
+from enformer_keras.genome.text_file import check_last_block, is_packed
 from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +53,11 @@ _FIELDS = {"BED": None, "narrowPeak": 10, "broadPeak": 9, "bedGraph": 4}
 _STRAND_COLUMN = 6
 # Stretch read at once where a whole genome is summed: 4 MB of float32.
 _CHUNK_BP = 1 << 20
+_BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
+# Of each contig, read from its FASTA file before the work begins.
+_END_BP = 128
+# Contigs, the longest ones, of which every track is asked for values before the work begins.
+_MOST_CONTIGS = 100
 
 
 class Track(pydantic.BaseModel):
@@ -156,7 +164,7 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
         DatasetError: every row that is wrong, by line number.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             # Quotes have no meaning in targets.txt: descriptions hold 5' and 3'.
             lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError) as error:
@@ -170,6 +178,11 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
         f"{path}: column {name} is missing; add it to the header" for name in sorted(required - set(header))
     ]
     problems += [f"{path}: column {name} is unknown; remove it" for name in header if name not in allowed]
+    problems += [
+        f"{path}: column {name} comes {header.count(name)} times; keep one"
+        for name in dict.fromkeys(header)
+        if name in allowed and header.count(name) > 1
+    ]
     if problems:
         raise DatasetError(problems)
 
@@ -201,6 +214,7 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
         raise DatasetError(problems)
 
     first_use: dict[str, int] = {}
+    spelled: dict[str, str] = {}
     for track in tracks:
         where = f"{path}: line {track.index + 2}"
         if first_use.setdefault(track.identifier, track.index) != track.index:
@@ -208,6 +222,11 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
                 f"{where}: identifier {track.identifier} is also on line "
                 f"{first_use[track.identifier] + 2}; make it unique"
             )
+        if track.identifier != track.identifier.strip():
+            problems.append(f"{where}: identifier {track.identifier!r} has blanks at an end; remove them")
+        other = spelled.setdefault(track.identifier.casefold(), track.identifier)
+        if other != track.identifier:
+            _logger.warning("%s: identifiers %s and %s differ by case only", where, other, track.identifier)
         if track.strand_pair >= len(tracks):
             problems.append(
                 f"{where}: strand_pair {track.strand_pair} is no track; the last is {len(tracks) - 1}"
@@ -241,14 +260,24 @@ class Genome:
         self.path = path
         if not path.is_file():
             raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
-        packed = path.suffix.lower() in (".gz", ".bgz")
+        if not path.stat().st_size:
+            raise DatasetError(f"{path}: is empty; fetch it again")
+        packed = is_packed(path)
+        if packed:
+            check_last_block(path)
         indices = [path.with_name(path.name + suffix) for suffix in ([".fai", ".gzi"] if packed else [".fai"])]
         try:
             # htslib would silently use the index of a file that has since been replaced.
             if any(not i.is_file() or i.stat().st_mtime < path.stat().st_mtime for i in indices):
                 pysam.faidx(str(path))
+            check_index(path, packed)
             self._fasta = pysam.FastaFile(str(path))
+        except DatasetError:
+            raise
         except (OSError, ValueError, pysam.SamtoolsError) as error:
+            fault = find_fault(path)
+            if fault is not None:
+                raise DatasetError(f"{path}: cannot be indexed as FASTA: {fault}") from error
             raise DatasetError(
                 f"{path}: cannot be indexed and opened as FASTA ({str(error).strip()}); run `samtools "
                 "faidx` on it, in a folder that you may write"
@@ -269,10 +298,16 @@ class Genome:
             ASCII, `interval.width` bytes, IUPAC codes of DNA.
 
         Raises:
-            DatasetError: a character that is no IUPAC code, with its position.
+            DatasetError: no such contig, a stretch that cannot be read, or a character that is no IUPAC code,
+                with its position.
         """
+        if interval.chrom not in self.contig_lengths:
+            known = ", ".join(list(self.contig_lengths)[:8])
+            raise DatasetError(
+                f"{self.path}: {interval} lies on none of its contigs, {known}; use the FASTA file's names"
+            )
         inside = interval.truncate(self.contig_lengths[interval.chrom])
-        bases = self._fasta.fetch(inside.chrom, inside.start, inside.end).upper().encode()
+        bases = self._fetch(inside).upper().encode()
         wrong = np.flatnonzero(~_IUPAC[np.frombuffer(bases, dtype=np.uint8)])
         if wrong.size:
             at = int(wrong[0])
@@ -282,6 +317,34 @@ class Genome:
             )
         left = max(0, min(-interval.start, interval.width))
         return b"N" * left + bases + b"N" * (interval.width - left - len(bases))
+
+    def check_ends(self, contigs: Iterable[str]) -> None:
+        """Reads the first and the last bp of contigs: most files that are cut or no DNA do not come so far.
+
+        Args:
+            contigs: which.
+
+        Raises:
+            DatasetError: a stretch cannot be read, or holds a character that is no IUPAC code.
+        """
+        for contig in contigs:
+            length = self.contig_lengths[contig]
+            self.sequence(Interval(contig, 0, min(_END_BP, length)))
+            self.sequence(Interval(contig, max(0, length - _END_BP), length))
+
+    def _fetch(self, interval: Interval) -> str:
+        try:
+            bases = self._fasta.fetch(interval.chrom, interval.start, interval.end)
+        except (OSError, ValueError) as error:
+            raise DatasetError(
+                f"{self.path}: {interval} cannot be read ({error}); fetch the file again"
+            ) from error
+        if len(bases) != interval.width:
+            raise DatasetError(
+                f"{self.path}: {interval} has only {len(bases)} bp in the file; it was cut or replaced since "
+                "it was indexed: fetch it again, or remove its .fai"
+            )
+        return bases
 
     def runs_of_n(self, contig: str, min_length: int) -> np.ndarray:
         """Finds runs of N (or n), chunk by chunk.
@@ -295,8 +358,8 @@ class Genome:
         """
         runs = [np.zeros((2, 0), dtype=np.int64)]
         for start in range(0, self.contig_lengths[contig], _CHUNK_BP):
-            bases = self._fasta.fetch(contig, start, start + _CHUNK_BP).encode()
-            is_n = (np.frombuffer(bases, dtype=np.uint8) | 0x20) == ord("n")
+            chunk = Interval(contig, start, min(start + _CHUNK_BP, self.contig_lengths[contig]))
+            is_n = (np.frombuffer(self._fetch(chunk).encode(), dtype=np.uint8) | 0x20) == ord("n")
             borders = np.flatnonzero(np.diff(is_n, prepend=False, append=False))
             runs.append(borders.reshape(-1, 2).T + start)
         starts, ends = merge(*np.concatenate(runs, axis=1))  # of runs that cross a chunk's end
@@ -313,16 +376,26 @@ class _BigWig:
     def __init__(
         self, path: Path, contig_lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]]
     ) -> None:
+        self._path = path
         try:
             self._file = pyBigWig.open(str(path))
         except RuntimeError as error:
             raise DatasetError(f"{path}: cannot be opened as bigWig; give a whole bigWig file") from error
+        if not self._file.isBigWig():
+            self.close()
+            raise DatasetError(f"{path}: is no bigWig file but a bigBed file; give a bigWig file")
         chroms = self._file.chroms()
         self._names: dict[str, str] = {}
         problems = []
         for contig, length in contig_lengths.items():
-            name = next((name for name in (contig, *aliases.get(contig, ())) if name in chroms), None)
-            if name is None:
+            known = [name for name in dict.fromkeys((contig, *aliases.get(contig, ()))) if name in chroms]
+            name = known[0] if known else None
+            if len(known) > 1:
+                problems.append(
+                    f"{path}: contig {contig} is there as {' and as '.join(known)}; keep one in "
+                    "contig_aliases, or in the file"
+                )
+            elif name is None:
                 problems.append(
                     f"{path}: contig {contig} is missing; the file has {', '.join(list(chroms)[:8])}: name "
                     "it in contig_aliases, or leave the contig out with splits.contigs"
@@ -339,8 +412,53 @@ class _BigWig:
             raise DatasetError(problems)
 
     def values(self, interval: Interval) -> np.ndarray:
-        """Returns float32 [bp], NaN where the file has no value."""
-        return self._file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
+        """Returns float32 [bp], NaN where the file has no value.
+
+        Raises:
+            DatasetError: the stretch cannot be read, or holds an infinite value.
+        """
+        try:
+            values = self._file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
+        except RuntimeError as error:
+            raise self._unreadable(str(interval)) from error
+        if not len(values):  # pyBigWig's answer where the whole file has none
+            return np.full(interval.width, np.nan, dtype=np.float32)
+        infinite = np.flatnonzero(np.isinf(values))
+        if infinite.size:
+            raise DatasetError(
+                f"{self._path}: {interval.chrom}:{interval.start + infinite[0]} (from 0) is "
+                f"{values[infinite[0]]}, one of {infinite.size} such bp of {interval}; write the file without "
+                "infinite values"
+            )
+        return values
+
+    def has_values(self, contig: str) -> bool:
+        """Says whether a contig has any value, of a large file by its zoom levels.
+
+        Raises:
+            DatasetError: the file is cut or damaged.
+        """
+        try:
+            return bool(self._file.stats(self._names[contig], type="coverage")[0])
+        except RuntimeError as error:
+            raise self._unreadable(contig) from error
+
+    def totals(self) -> tuple[float, float] | None:
+        """Returns the sum of all values and that of their squares, by the file's own summary; None without one.
+
+        pyBigWig's `header` rounds them, and ends the process where one is infinite.
+        """
+        with self._path.open("rb") as file:
+            header = file.read(64)
+            order = "<" if header[:4] == _BIGWIG_MAGIC else ">"
+            (offset,) = struct.unpack_from(f"{order}Q", header, 44)
+            inside = 0 < offset < self._path.stat().st_size
+            file.seek(offset if inside else 0)
+            summary = file.read(40) if inside else b""
+        return struct.unpack_from(f"{order}dd", summary, 24) if len(summary) == 40 else None
+
+    def _unreadable(self, where: str) -> DatasetError:
+        return DatasetError(f"{self._path}: {where} cannot be read; the file is cut or damaged: fetch it again")
 
     def close(self) -> None:
         self._file.close()
@@ -373,7 +491,15 @@ def _read_intervals(
             cells = dict(zip(wanted, rows.cells, strict=True))
             chosen = np.ones(len(rows.starts), dtype=bool)
             if track.strand != ".":
-                chosen = np.array(cells[_STRAND_COLUMN]) == track.strand
+                on = np.array(cells[_STRAND_COLUMN])
+                chosen = on == track.strand
+                wrong = np.flatnonzero(~np.isin(on, ("+", "-", ".")))
+                if wrong.size:
+                    problems.append(
+                        f"{path}: line {rows.lines[wrong[0]]}: strand {str(on[wrong[0]])!r} is not among "
+                        "+ - .; correct it"
+                    )
+                    continue
             if not chosen.any():
                 continue
             starts, ends = rows.starts[chosen], rows.ends[chosen]
@@ -591,8 +717,15 @@ class TrackReader:
             Its bins.
 
         Raises:
-            DatasetError: a value that float16 cannot hold, with its track and interval.
+            DatasetError: an interval that is not inside a used contig, a stretch that cannot be read, or a
+                value that float16 cannot hold, with its track and interval.
         """
+        length = self._contig_lengths.get(interval.chrom, 0)
+        if not 0 <= interval.start <= interval.end <= length:
+            raise DatasetError(
+                f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); "
+                "give an interval of the dataset's own contigs"
+            )
         target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
         missing = np.empty(len(self._tracks), dtype=np.int64)
         clipped = np.zeros(len(self._tracks), dtype=np.int64)
@@ -614,12 +747,64 @@ class TrackReader:
             wrong = np.flatnonzero(~np.isfinite(target[:, column]))
             if wrong.size:
                 at = interval.start + int(wrong[0]) * self._bin_size
+                cure = "float16 ends at 65504; set clip or a smaller scale in the track table"
+                if np.isnan(bins[wrong[0]]):
+                    cure = "the root of a number below 0; choose a sum_stat without root"
                 raise DatasetError(
                     f"{track.file}: track {track.identifier}: the {track.sum_stat} of "
-                    f"{Interval(interval.chrom, at, at + self._bin_size)} is {bins[wrong[0]]:g}, float16 "
-                    "ends at 65504; set clip or a smaller scale in the track table"
+                    f"{Interval(interval.chrom, at, at + self._bin_size)} is {bins[wrong[0]]:g}, {cure}"
                 )
         return TrackBins(target, missing, clipped)
+
+    def check_signal(self) -> None:
+        """Asks every track which contigs have values, and logs where there is none, or nothing but 0.
+
+        A bigWig is asked for what it says of itself, a fraction of a millisecond for each contig: most that are
+        cut fail at that. One whose own sum is not finite is read on all used contigs.
+
+        Raises:
+            DatasetError: every file that cannot be read so far, or holds an infinite value.
+        """
+        contigs = sorted(self._contig_lengths, key=self._contig_lengths.get, reverse=True)[:_MOST_CONTIGS]
+        problems: list[str] = []
+        partly = []
+        for track in self._tracks:
+            source = self._sources[track.index]
+            try:
+                empty = [contig for contig in contigs if not source.has_values(contig)]
+                totals = source.totals()
+                if totals is not None and not np.isfinite(totals).all():
+                    self._sum(track)
+                    _logger.warning(
+                        "%s: track %s holds NaN, which counts as no value, or, on contigs not in use, infinite "
+                        "values",
+                        track.file,
+                        track.identifier,
+                    )
+            except DatasetError as error:
+                problems += error.problems
+                continue
+            if len(empty) == len(contigs):
+                _logger.warning(
+                    "%s: track %s has no value on %s; leave it out, or give another file",
+                    track.file,
+                    track.identifier,
+                    ", ".join(contigs[:8]),
+                )
+            elif totals == (0, 0):
+                _logger.warning(
+                    "%s: track %s is 0 everywhere; leave it out, or give another file",
+                    track.file,
+                    track.identifier,
+                )
+            elif empty:
+                partly.append(f"{track.identifier} ({', '.join(empty[:4])})")
+        if problems:
+            raise DatasetError(dict.fromkeys(problems))
+        if partly:
+            _logger.warning(
+                "tracks without a value on a whole contig: %d: %s", len(partly), "; ".join(partly[:8])
+            )
 
     def genome_mean(self, track: Track) -> float:
         """Means a track over all bp of all used contigs, chunk by chunk; bp without a value count as 0.
@@ -633,18 +818,22 @@ class TrackReader:
         Raises:
             DatasetError: the mean is not above 0, so that nothing can be divided by it.
         """
-        total = 0.0
-        for contig, length in self._contig_lengths.items():
-            for start in range(0, length, _CHUNK_BP):
-                chunk = Interval(contig, start, min(start + _CHUNK_BP, length))
-                total += np.nansum(self._sources[track.index].values(chunk), dtype=np.float64)
-        mean = total / sum(self._contig_lengths.values())
+        mean = self._sum(track) / sum(self._contig_lengths.values())
         if not (np.isfinite(mean) and mean > 0):
             raise DatasetError(
                 f"{track.file}: track {track.identifier}: its mean over the genome is {mean:g}, so scale "
                 "cannot be `mean`; give a number or leave the track out"
             )
         return float(mean)
+
+    def _sum(self, track: Track) -> float:
+        """Reads a track on all used contigs."""
+        total = 0.0
+        for contig, length in self._contig_lengths.items():
+            for start in range(0, length, _CHUNK_BP):
+                chunk = Interval(contig, start, min(start + _CHUNK_BP, length))
+                total += np.nansum(self._sources[track.index].values(chunk), dtype=np.float64)
+        return total
 
     def close(self) -> None:
         """Closes all files."""

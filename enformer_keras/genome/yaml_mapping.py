@@ -8,6 +8,22 @@ import yaml
 from enformer_keras.genome.errors import DatasetError
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a field that is given twice, of which YAML's other loaders silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"field {key.value} is given twice",
+                    key.start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
     """Reads a YAML file.
 
@@ -21,7 +37,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         DatasetError: the file is missing, is not YAML, or is no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; give the path of a description") from None
     except (OSError, UnicodeDecodeError) as error:

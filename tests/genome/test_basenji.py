@@ -239,7 +239,7 @@ def test_files_that_are_missing(tiny, tmp_path, caplog):
     assert "tfrecords: train-3.tfr (1 files of split train) missing" in problem_of(tiny.path, "train")
     tiny.file("train-12.tfr").rename(tiny.file("train-03.tfr"))
     assert len(list(basenji_dataset(tiny.path, "train"))) == 12
-    tiny.file("train-3.tfr").write_bytes(b"")
+    tiny.file("train-3.tfr").write_bytes(b"x")
     assert "train-3.tfr: has the number of train-03.tfr" in problem_of(tiny.path, "train")
     tiny.file("train-3.tfr").rename(tiny.file("x.tfr"))
     assert "x.tfr: is not named <split>-<number>.tfr" in problem_of(tiny.path, "train")
@@ -302,7 +302,7 @@ def test_targets_that_are_not_finite(tiny, value):
     [
         (lambda content: content[:-40], ["valid-0.tfr: record ", "cannot be read"]),
         (lambda content: content[:60] + b"?" + content[61:], ["valid-0.tfr: record 0: cannot be read"]),
-        (lambda content: b"", ["hold 1 records, sequences.bed has 3 rows"]),
+        (lambda content: b"", ["valid-0.tfr: is empty; fetch it again"]),
     ],
 )
 def test_files_that_are_damaged(tiny, damage, words):
@@ -310,6 +310,27 @@ def test_files_that_are_damaged(tiny, damage, words):
     file.write_bytes(damage(file.read_bytes()))
     problem = problem_while_reading(tiny, "valid")
     assert all(word in problem for word in words), problem
+
+
+def test_a_record_that_is_no_example(tiny):
+    write_records(tiny.file("valid-0.tfr"), [b"\xff\xffnot one"])
+    assert "valid-0.tfr: record 0: cannot be read" in problem_while_reading(tiny, "valid")
+
+
+@pytest.mark.parametrize("count", ["NaN", "Infinity", "12.5", '"12"'])
+def test_a_number_of_records_that_is_none(tiny, count):
+    tiny.edit("statistics.json", '"train_seqs": 12', f'"train_seqs": {count}')
+    assert "train_seqs is missing; add it" in problem_of(tiny.path, "train")
+
+
+def test_targets_of_one_identifier_are_warned_of_and_columns_of_one_name_refused(tiny, caplog):
+    tiny.edit("targets.txt", "CNhs1-", "CNhs1+")
+    BasenjiFolder(tiny.path)
+    assert "targets.txt: identifier CNhs1+ is that of 2 tracks" in caplog.text
+    tiny.edit("targets.txt", "clip_soft", "clip")
+    assert "column clip comes more than once" in problem_of(tiny.path, "train")
+    tiny.edit("sequences.bed", "c2\t6", "c2\t²")
+    assert "sequences.bed: line 1: " in problem_of(tiny.path, "train")
 
 
 def test_umap_is_counted_and_not_read(tiny, caplog):

@@ -68,7 +68,7 @@ def test_reads_basenji_targets(tiny):
         ({"fasta": "none.fa"}, ["none.fa", "no such FASTA"]),
         (
             {"fasta": "genes.gff3"},
-            ["genes.gff3", "cannot be indexed and opened as FASTA", "samtools faidx"],
+            ["genes.gff3", "cannot be indexed as FASTA", "line 1: '##gff-version 3'", "give a FASTA file"],
         ),
         ({"tracks": "none.tsv"}, ["none.tsv", "cannot be read", "track table"]),
     ],

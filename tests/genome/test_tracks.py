@@ -52,12 +52,14 @@ def test_sequence_is_the_contig_padded_with_n(tiny, contig):
 def test_character_that_is_no_base_is_named_with_its_position(tiny):
     fasta = tiny.path.parent / "genome.fa"
     content = fasta.read_bytes()
-    at = content.index(b"\r\n") + 2 + 9  # the tenth base of c1
+    at = content.index(b"\r\n") + 2 + 20 * 62 + 9  # the tenth base of the 21st line of c1
     fasta.write_bytes(content[:at] + b"*" + content[at + 1 :])
     genome = load_dataset(tiny.path).open_genome()
-    assert genome.sequence(Interval("c1", 10, 20)).decode() == tiny.bases["c1"][10:20]
-    with pytest.raises(DatasetError, match=r"genome.fa: c1: position 10 \(1-based\) is '\*'.*replace it by N"):
-        genome.sequence(Interval("c1", 5, 20))
+    assert genome.sequence(Interval("c1", 1210, 1220)).decode() == tiny.bases["c1"][1210:1220]
+    with pytest.raises(
+        DatasetError, match=r"genome.fa: c1: position 1210 \(1-based\) is '\*'.*replace it by N"
+    ):
+        genome.sequence(Interval("c1", 1205, 1220))
 
 
 def test_index_of_a_replaced_fasta_is_rebuilt(tiny):
