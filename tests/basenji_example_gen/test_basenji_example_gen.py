@@ -1,4 +1,5 @@
 import logging
+import zlib
 
 import numpy as np
 import pytest
@@ -118,7 +119,11 @@ def test_a_genome_that_disagrees_fails_with_the_number_of_windows(human, tmp_pat
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda tiny: tiny.file("train-4.tfr").write_bytes(b""), "train hold 11 records, .* has 12 rows"),
+        (lambda tiny: tiny.file("train-4.tfr").write_bytes(b""), "train-4.tfr: is empty"),
+        (
+            lambda tiny: tiny.file("train-4.tfr").write_bytes(zlib.compress(b"")),
+            "train hold 11 records, .* has 12 rows",
+        ),
         (
             lambda tiny: tiny.file("train-4.tfr").write_bytes(tiny.file("train-4.tfr").read_bytes()[:-30]),
             "train-4.tfr: record 0: cannot be read",
