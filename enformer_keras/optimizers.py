@@ -1,4 +1,4 @@
-"""An optimizer with a learning rate for each part of the model."""
+"""Adam that clips alike on any number of replicas, and with a learning rate for each part of the model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,30 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
-class AdamByPart(keras.optimizers.Adam):
+class SynchronizedAdam(keras.optimizers.Adam):
+    """Adam that clips the gradient of the whole batch, whatever part of it each replica has.
+
+    Under a strategy of TensorFlow, Keras's own optimizers clip every replica's part before they add the parts:
+    ``global_clipnorm`` means something else on eight cores than on one. Here the parts are added first. On JAX
+    and torch gradients are those of the whole batch when an optimizer sees them.
+
+    Args:
+        *args: Arguments of ``keras.optimizers.Adam``.
+        **kwargs: Likewise.
+    """
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        """Leave clipping, on TensorFlow, to `_all_reduce_sum_gradients`, which follows."""
+        return grads if keras.backend.backend() == "tensorflow" else super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Add the replicas' gradients, then clip; called by Keras on TensorFlow, with one replica too."""
+        gradients, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
+        return list(zip(super()._clip_gradients(list(gradients)), variables, strict=True))
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class AdamByPart(SynchronizedAdam):
     """Adam whose learning rate is multiplied by a factor of each weight's layer.
 
     For fine-tuning: a pretrained trunk moves slowly while a new head learns fast.
