@@ -79,6 +79,8 @@ def test_an_unknown_part_is_refused():
         ValueError, match=r"rematerialized: 'heads' is not among \('stem', 'tower', 'transformer'\)"
     ):
         build(rematerialized=["heads"])
+    with pytest.raises(ValueError, match=r"rematerialized: \['tower'\] is not among .*; give names one by one"):
+        build().rematerialize(["tower"])
 
 
 @pytest.mark.skipif(
