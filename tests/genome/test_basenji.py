@@ -220,7 +220,9 @@ def test_statistics_that_disagree(tiny, fields, words):
         ("targets.txt", "\tidentifier", "\tname", ["targets.txt: column identifier is missing"]),
         ("targets.txt", "CNhs1+\t", "", ["targets.txt: line 3: has 9 fields, the header 10"]),
         ("targets.txt", "5314\t1", "5313\t1", ["line 3: index 5313 is also on line 2"]),
-        ("targets.txt", "\t5315\t", "\t5313\t", ["strand_pair 5313", "name each other"]),
+        ("targets.txt", "\t5315\t", "\t5313\t", ["line 3: strand_pair is 5313", "name each other"]),
+        ("targets.txt", "\t5315\t", "\t\t", ["line 4: strand_pair is 5314, but that track's is None"]),
+        ("targets.txt", "\t5315\t", "\t5316\t", ["line 3: strand_pair 5316 is no track; the last is 5315"]),
         ("targets.txt", "ENCFF1", "", ["line 2: identifier", "is missing"]),
         ("sequences.bed", "\ttrain", "", ["sequences.bed: line 1:", "contig, start, end and split"]),
         ("sequences.bed", "\ttrain", "\ttest", ["train_seqs is 12", "11 rows", "test_seqs is 2"]),
@@ -328,9 +330,18 @@ def test_targets_of_one_identifier_are_warned_of_and_columns_of_one_name_refused
     BasenjiFolder(tiny.path)
     assert "targets.txt: identifier CNhs1+ is that of 2 tracks" in caplog.text
     tiny.edit("targets.txt", "clip_soft", "clip")
-    assert "column clip comes more than once" in problem_of(tiny.path, "train")
+    assert "targets.txt: column clip comes 2 times; keep one" in problem_of(tiny.path, "train")
     tiny.edit("sequences.bed", "c2\t6", "c2\t²")
     assert "sequences.bed: line 1: " in problem_of(tiny.path, "train")
+
+
+def test_only_line_ends_end_a_row(tiny):
+    """A line separator of Unicode in a description, the line ends of DOS, and blank lines at the end."""
+    tiny.edit("targets.txt", "CAGE:liver", "CAGE:li\u2028ver")
+    path = tiny.path / "targets.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
+    targets = BasenjiFolder(tiny.path).targets
+    assert [target.description for target in targets][1:] == ["CAGE:li\u2028ver", "CAGE:liver"]
 
 
 def test_umap_is_counted_and_not_read(tiny, caplog):

@@ -70,7 +70,8 @@ def test_reads_basenji_targets(tiny):
             {"fasta": "genes.gff3"},
             ["genes.gff3", "cannot be indexed as FASTA", "line 1: '##gff-version 3'", "give a FASTA file"],
         ),
-        ({"tracks": "none.tsv"}, ["none.tsv", "cannot be read", "track table"]),
+        ({"tracks": "none.tsv"}, ["none.tsv", "no such file", "correct the path"]),
+        ({"tracks": "dense.bw"}, ["dense.bw", "cannot be read", "text file"]),
     ],
 )
 def test_bad_description_names_field_and_cure(tiny, fields, words):
