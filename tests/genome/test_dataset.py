@@ -3,6 +3,7 @@ import pickle
 import pytest
 
 from enformer_keras.genome.dataset import DatasetError, load_dataset, load_description
+from enformer_keras.genome.tracks import Genome
 
 
 def problems_of(tiny):
@@ -19,6 +20,15 @@ def test_loads(tiny):
     assert dataset.tracks[0].clip is None
     assert dataset.description.strides == {"train": 32, "valid": 64, "test": 64}
     assert pickle.loads(pickle.dumps(dataset)) == dataset
+
+
+def test_the_fasta_file_is_opened_once_however_many_files_are_checked_against_it(tiny, monkeypatch):
+    opened = []
+    init = Genome.__init__
+    monkeypatch.setattr(Genome, "__init__", lambda self, path: opened.append(path) or init(self, path))
+    (tiny.path.parent / "some.bed").write_text("c1\t1\t90\n")
+    tiny.edit(regions="some.bed", gaps="some.bed", blacklist="some.bed", blacklist_rule="clip")
+    assert [load_dataset(tiny.path).fasta] == opened
 
 
 def test_reads_basenji_targets(tiny):
