@@ -51,7 +51,7 @@ def create_pipeline(
     # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
     data_reporter = DataReporter(
         examples=examples,
-        code_fingerprint=code_fingerprint(parts / "data_report", parts / "genome_example_gen"),
+        code_fingerprint=code_fingerprint(parts / "data_report", parts / "examples"),
     )
 
     # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
@@ -68,7 +68,10 @@ def create_pipeline(
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"],
+        code_fingerprint=code_fingerprint(parts / "anomaly_gate"),
+    )
 
     # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
     leak_audit = LeakAudit(

@@ -187,6 +187,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("infra_check", {"InfraCheck"}),
         ("leak_audit", {"LeakAudit"}),
         ("data_report", {"DataReporter"}),
+        ("examples", {"DataReporter"}),
+        ("anomaly_gate", {"AnomalyGate"}),
         ("genome", {"LeakAudit"}),
     ],
 )
