@@ -172,6 +172,7 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
         DatasetError: the first rows that are wrong, by line number.
     """
     windows: dict[str, list[Window]] = {}
+    line_of: dict[Interval, int] = {}
     problems: list[str] = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         where = f"{path}: line {number}"
@@ -185,6 +186,8 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
             )
         else:
             row = Interval(fields[0], int(fields[1]), int(fields[2]))
+            if line_of.setdefault(row, number) != number:
+                problems.append(f"{where}: {row} is also on line {line_of[row]}; fetch or write the file again")
             window = Window(row.resize(statistics.seq_length), row.resize(statistics.target_width), fields[3])
             windows.setdefault(window.split, []).append(window)
         if len(problems) == 10:

@@ -16,6 +16,7 @@ import pydantic
 from enformer_keras.genome.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
 from enformer_keras.genome.basenji_metadata import Target
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.intervals import Interval
 
 # Basenji writes 4 for N.
 _INDEX_OF_LETTER = np.full(256, 4, dtype=np.uint8)
@@ -107,7 +108,7 @@ def _write_records(
 
     writers: dict[str, tf.io.TFRecordWriter] = {}
     counts: dict[str, int] = {}
-    bed: list[str] = []
+    bed: dict[Interval, str] = {}
     seq_length = target_length = 0
     try:
         for number, record in enumerate(records):
@@ -146,7 +147,9 @@ def _write_records(
             counts[split] += 1
             # As basenji has it: with a crop, the row spans the targets.
             row = interval.resize(target_length * pool_width)
-            bed.append(f"{row.chrom}\t{row.start}\t{row.end}\t{split}\n")
+            if row in bed:
+                raise DatasetError(f"{where}: has the place of an earlier record; leave one out")
+            bed[row] = f"{row.chrom}\t{row.start}\t{row.end}\t{split}\n"
     finally:
         for writer in writers.values():
             writer.close()
@@ -161,7 +164,7 @@ def _write_records(
         "target_length": target_length,
     }
     # Readers that do not know the field take the sequence for one-hot.
-    return (statistics if one_hot else {**statistics, "seq_1hot": True}), bed
+    return (statistics if one_hot else {**statistics, "seq_1hot": True}), list(bed.values())
 
 
 def _checked(

@@ -126,7 +126,11 @@ def test_a_genome_that_disagrees_fails_with_the_number_of_windows(human, tmp_pat
         ),
         (
             lambda tiny: tiny.file("train-4.tfr").write_bytes(tiny.file("train-4.tfr").read_bytes()[:-30]),
-            "train-4.tfr: record 0: cannot be read",
+            "train-4.tfr: is cut: its ZLIB stream has no end",
+        ),
+        (
+            lambda tiny: tiny.file("train-4.tfr").write_bytes(tiny.file("train-4.tfr").read_bytes() + b"x"),
+            "train-4.tfr: bytes follow the end of its ZLIB stream",
         ),
         (lambda tiny: tiny.file("test-0.tfr").unlink(), "test-0.tfr is missing"),
     ],

@@ -1,5 +1,6 @@
 import itertools
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from enformer_keras.genome import (  # noqa: E402
     basenji_dataset,
     write_basenji,
 )
+from enformer_keras.genome.basenji import count_records  # noqa: E402
 from tests.genome.tiny_basenji import (  # noqa: E402
     BINS,
     POOL_WIDTH,
@@ -226,6 +228,7 @@ def test_statistics_that_disagree(tiny, fields, words):
         ("targets.txt", "ENCFF1", "", ["line 2: identifier", "is missing"]),
         ("sequences.bed", "\ttrain", "", ["sequences.bed: line 1:", "contig, start, end and split"]),
         ("sequences.bed", "\ttrain", "\ttest", ["train_seqs is 12", "11 rows", "test_seqs is 2"]),
+        ("sequences.bed", "c2\t616\t680", "c2\t6\t70", ["line 2: c2:6-70 is also on line 1"]),
         ("sequences.bed", "c2\t6\t70", "c2\t6\t71", ["sequences.bed: line 1: spans 65 bp", "span 64"]),
     ],
 )
@@ -312,6 +315,32 @@ def test_files_that_are_damaged(tiny, damage, words):
     file.write_bytes(damage(file.read_bytes()))
     problem = problem_while_reading(tiny, "valid")
     assert all(word in problem for word in words), problem
+
+
+def reframed(change):
+    """Changes what a ZLIB stream holds."""
+    return lambda content: zlib.compress(change(zlib.decompress(content)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda content: content[:-1], "is cut: its ZLIB stream has no end"),
+        (lambda content: content[:-4], "is cut: its ZLIB stream has no end"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged"),
+        (lambda content: content + b"x", "bytes follow the end of its ZLIB stream"),
+        (lambda content: content + content, "bytes follow the end of its ZLIB stream"),
+        (lambda content: content + bytes(1 << 17), "bytes follow the end of its ZLIB stream"),
+        (reframed(lambda text: text[:-1]), "is cut in record 1"),
+        (reframed(lambda text: text + b"abc"), "is cut in record 2"),
+    ],
+)
+def test_damage_that_tensorflow_does_not_see_is_found_where_records_are_counted(tiny, damage, words):
+    file = tiny.file("valid-0.tfr")
+    assert count_records(file) == 2
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DatasetError, match=f"valid-0.tfr: {words}"):
+        count_records(file)
 
 
 def test_a_record_that_is_no_example(tiny):
@@ -406,6 +435,7 @@ def test_tables_may_be_written_from_mappings(tmp_path):
         ([a_record(target=np.full((2, 1), np.nan))], ["bin 0 of track 0 is nan"]),
         ([a_record(target=np.ones((3, 1)), sequence=b"ACGTA")], ["3 bins of 2 bp", "5 bp", "pool_width"]),
         ([a_record(start=-4)], ["starts before its contig"]),
+        ([a_record(), a_record(split="test")], ["record 1 (test c1:4-12)", "place of an earlier record"]),
         ([a_record(split="a/b")], ["'a/b' cannot be part of a file's name"]),
     ],
 )
