@@ -103,6 +103,11 @@ class Settings:
         """Folder of checkpoints, from which a killed run goes on."""
         return self.run / "checkpoints"
 
+    @property
+    def digests(self) -> Path:
+        """File that remembers the digests of the data files, so that a second run need not read them."""
+        return self.run / "digests.json"
+
 
 def _describe(dataset: Path) -> DatasetDescription:
     """Reads a description; the Trainer takes one organism, so that several are a ValueError."""

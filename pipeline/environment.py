@@ -62,13 +62,13 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
     show_progress()
     settings = settings_from_environment()
     try:
-        fingerprint = load_dataset(settings.dataset).fingerprint()
-    except DatasetError as error:
-        sys.exit(f"the dataset cannot be used:\n{error}")
-    try:
         settings.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"ENFORMER_RUN={str(settings.run)!r} cannot be the output folder: {error}")
+    try:
+        fingerprint = load_dataset(settings.dataset).fingerprint(settings.digests)
+    except DatasetError as error:
+        sys.exit(f"the dataset cannot be used:\n{error}")
     return create_pipeline(
         settings,
         fingerprint,

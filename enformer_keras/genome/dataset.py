@@ -16,6 +16,7 @@ from enformer_keras.genome.description import (
     load_description,
     load_descriptions,
 )
+from enformer_keras.genome.digests import FileDigests
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.masks import Blacklist, HomologyGroups, Masks, Ranges
 from enformer_keras.genome.planning import Plan, make_plan
@@ -150,26 +151,38 @@ class Dataset:
         """Returns track index -> factor for every track whose scale is `mean`."""
         return {track.index: self.scale_by_mean(track) for track in self.tracks if track.scale == "mean"}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, cache: Path | None = None) -> str:
         """Returns a SHA-256 over the content of the YAML file, the track table and every data file.
 
         It names no folder, so that a moved dataset keeps its fingerprint. Files are read in full, as a
         stream: seconds for a bacterium, hours for thousands of bigWigs.
+
+        Args:
+            cache: JSON file that remembers the files' digests, so that only those that changed are read again
+                (see `digests.FileDigests`); it is made at first use. `None`: all are read.
+
+        Raises:
+            DatasetError: the cache cannot be read.
         """
+        digests = FileDigests(cache)
         table = self.path.parent / self.description.tracks
         masks = [self._resolve(path) for path in self.description.mask_files.values()]
         total = hashlib.sha256()
         for path in dict.fromkeys([self.path, table, self.fasta, *(t.file for t in self.tracks), *masks]):
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+            total.update(digests.digest(path))
         return total.hexdigest()
 
 
-def fingerprint_of(datasets: Sequence[Dataset]) -> str:
-    """Returns one fingerprint for the datasets of several organisms; of one dataset it is its own."""
+def fingerprint_of(datasets: Sequence[Dataset], cache: Path | None = None) -> str:
+    """Returns one fingerprint for the datasets of several organisms; of one dataset it is its own.
+
+    Args:
+        datasets: of one description.
+        cache: see `Dataset.fingerprint`.
+    """
     if len(datasets) == 1:
-        return datasets[0].fingerprint()
-    return hashlib.sha256("".join(dataset.fingerprint() for dataset in datasets).encode()).hexdigest()
+        return datasets[0].fingerprint(cache)
+    return hashlib.sha256("".join(dataset.fingerprint(cache) for dataset in datasets).encode()).hexdigest()
 
 
 def load_datasets(path: str | Path) -> tuple[Dataset, ...]:

@@ -1,8 +1,14 @@
+import hashlib
+import json
 import pickle
+import time
+from pathlib import Path
 
 import pytest
 
+from enformer_keras.genome import digests
 from enformer_keras.genome.dataset import DatasetError, load_dataset, load_description
+from enformer_keras.genome.digests import FileDigests
 from enformer_keras.genome.tracks import Genome
 
 
@@ -177,3 +183,35 @@ def test_fingerprint_follows_the_content_of_every_file(tiny, name, tmp_path):
     dataset = load_dataset(moved / "dataset.yaml")
     path.write_bytes(content)  # same size: only the content says that it changed
     assert dataset.fingerprint() != before
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
+    path, cache = tmp_path / "data.bw", tmp_path / "digests.json"
+    path.write_bytes(b"content")
+    true = hashlib.sha256(b"content").digest()
+    assert FileDigests(cache).digest(path) == true
+    assert not cache.exists()  # the file is so young that it may yet change unseen
+
+    now = time.time_ns()
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now + 3 * 10**9)
+    assert FileDigests(cache).digest(path) == true
+    # A false digest in the cache tells whether the file is read.
+    (remembered,) = json.loads(cache.read_text()).values()
+    for field in ("none", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"):
+        entry = {name: value + (name == field) for name, value in remembered.items() if name != "sha256"}
+        cache.write_text(json.dumps({str(path): entry | {"sha256": "00" * 32}}))
+        assert FileDigests(cache).digest(path) == (bytes(32) if field == "none" else true)
+    cache.write_text("{")
+    with pytest.raises(DatasetError, match=r"digests.json: cannot be read .*; remove it"):
+        FileDigests(cache)
+
+
+def test_a_remembered_fingerprint_is_the_same(tiny, tmp_path, monkeypatch):
+    dataset = load_dataset(tiny.path)
+    now = time.time_ns()
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now + 3 * 10**9)
+    cache = tmp_path / "digests.json"
+    assert dataset.fingerprint(cache) == dataset.fingerprint(cache) == dataset.fingerprint()
+    assert sorted(Path(name).name for name in json.loads(cache.read_text())) == sorted(
+        ["dataset.yaml", "tracks.tsv", "genome.fa", "dense.bw", "holes.bw", "genes.gff3"]
+    )
