@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -106,15 +107,22 @@ def open_folders(path: Path, description: BasenjiDescription) -> dict[str, Basen
         Organism -> its folder, checked.
 
     Raises:
-        DatasetError: everything found wrong in any of them.
+        DatasetError: everything found wrong in any of them, or tracks of one identifier.
     """
     folders: dict[str, BasenjiFolder] = {}
     problems: list[str] = []
     for organism, data in description.organisms.items():
         try:
-            folders[organism] = BasenjiFolder(path.parent / data.folder)
+            folder = folders[organism] = BasenjiFolder(path.parent / data.folder)
         except DatasetError as error:
             problems += error.problems
+            continue
+        # The folder alone can be read by columns; a pipeline's figures go by name.
+        problems += [
+            f"{folder.path / 'targets.txt'}: identifier {name} is that of {count} tracks; make it unique"
+            for name, count in Counter(target.identifier for target in folder.targets).items()
+            if count > 1
+        ]
     if problems:
         raise DatasetError(problems)
     return folders
