@@ -77,6 +77,21 @@ class BasenjiDescription(pydantic.BaseModel):
         return self
 
 
+def describes_folders(path: str | Path) -> bool:
+    """Says whether a YAML file describes Basenji folders: those of other kinds name no `folder`.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    organisms = read_yaml_mapping(Path(path)).get("organisms")
+    return isinstance(organisms, dict) and any(
+        isinstance(data, dict) and "folder" in data for data in organisms.values()
+    )
+
+
 def load_basenji_description(path: str | Path) -> BasenjiDescription:
     """Reads and validates a YAML file alone, for places that have no data (compiling a pipeline).
 

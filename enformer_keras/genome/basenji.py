@@ -24,6 +24,7 @@ from enformer_keras.genome.basenji_metadata import (
     read_statistics,
     read_targets,
     read_windows,
+    strand_pairs,
 )
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
@@ -161,11 +162,7 @@ class BasenjiFolder:
     @property
     def strand_pairs(self) -> list[int]:
         """For each column of the target its partner on the other strand, itself if it has none."""
-        column = {target.index: number for number, target in enumerate(self.targets)}
-        return [
-            number if target.strand_pair is None else column[target.strand_pair]
-            for number, target in enumerate(self.targets)
-        ]
+        return strand_pairs(self.targets)
 
     def files(self, split: str) -> tuple[Path, ...]:
         """Returns the files of a split in the order of its records.

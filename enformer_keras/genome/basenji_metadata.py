@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydantic
@@ -156,6 +157,19 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
     if problems:
         raise DatasetError(problems)
     return targets
+
+
+def strand_pairs(targets: Sequence[Target]) -> list[int]:
+    """Returns for each column of the target its partner on the other strand, itself if it has none.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+    """
+    column = {target.index: number for number, target in enumerate(targets)}
+    return [
+        number if target.strand_pair is None else column[target.strand_pair]
+        for number, target in enumerate(targets)
+    ]
 
 
 def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:
