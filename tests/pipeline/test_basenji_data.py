@@ -1,5 +1,6 @@
 """The pipeline on a Basenji folder, up to the Trainer: what it trains on is the same as from genome files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,9 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
 from components.trainer.training import Training
-from enformer_keras.genome import BasenjiRecord, DatasetError, Interval, Window, write_basenji
+from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
+from pipeline import report
+from pipeline.baseline import kmer_features
 from pipeline.configs import Settings
 from pipeline.data import describe_data, fingerprint_data
 from pipeline.pipeline import create_pipeline
@@ -72,6 +75,42 @@ def test_a_window_that_does_not_hold_the_targets_is_refused_before_all_else(data
     path.write_text(yaml.safe_dump(yaml.safe_load(dataset.read_text()) | {"window_length": window_length}))
     with pytest.raises(DatasetError, match=f"window_length {window_length} does not hold the targets of mouse"):
         describe_data(path)
+
+
+@pytest.mark.parametrize("window_length", [WINDOW, TARGET])
+def test_the_report_reads_the_folder(settings, window_length):
+    path = settings.dataset.with_name("windows.yaml")
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(settings.dataset.read_text()) | {"window_length": window_length})
+    )
+    bases = (path.parent / "genome.fa").read_text().split()[1].encode()
+    splits = report.read_splits(dataclasses.replace(settings, dataset=path))
+    assert {split: len(read.windows) for split, read in splits.items()} == {
+        split: len(starts) for split, starts in WINDOWS.items()
+    }
+    for number, start in enumerate(WINDOWS["test"]):
+        begin = start + (STORED - window_length) // 2
+        assert splits["test"].sequences[number] == bases[begin : begin + window_length]
+        # Windows no longer than their targets show nothing of the bins beside them.
+        margin = min((window_length - TARGET) // 2, 128)
+        seen = bases[start + 128 - margin : start + 128 + TARGET + margin].center(TARGET + 256, b"N")
+        np.testing.assert_array_equal(
+            splits["test"].features[4 * number : 4 * number + 4], kmer_features(seen, 128)
+        )
+    records = BasenjiFolder(path.parent / "mouse").records("test")
+    np.testing.assert_array_equal(splits["test"].measured, [record.target for record in records])
+
+
+def test_neighbours_are_drawn():
+    """The strongest window stands alone; the two that are strong together lie side by side on one contig."""
+    targets = [("a", 0), ("a", 4), ("a", 8), ("a", 20), ("b", 24), ("b", 28)]
+    windows = [Window(Interval(c, s, s + 4), Interval(c, s, s + 4), "test") for c, s in targets]
+    signal = np.array([1.0, 2, 1, 9, 3, 0])
+    assert report.strongest_neighbours(windows, signal, 3) == slice(0, 3)
+    assert report.strongest_neighbours(windows, signal, 2) == slice(0, 2)
+    assert report.strongest_neighbours(windows[1:], signal[1:], 2) == slice(0, 2)
+    assert report.strongest_neighbours(windows[2:], signal[2:], 3) == slice(2, 4)
+    assert report.strongest_neighbours(windows, signal, 1) == slice(3, 4)
 
 
 def test_the_chain_up_to_the_trainer(settings):
