@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import numpy as np
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.text_file import open_text
 
+_logger = logging.getLogger(__name__)
+
 # More would say the same again.
-_MOST_PROBLEMS = 10
+MOST_PROBLEMS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,7 @@ def read_bed(
     """Reads a BED file: tab separated, 0-based half-open, sorted by start within each contig.
 
     Empty lines and lines that begin with `#`, `track` or `browser` are passed over, and so are contigs that
-    are not asked for. The order of the contigs does not matter.
+    are not asked for, whose lines are counted in the log. The order of the contigs does not matter.
 
     Args:
         path: the file; one that ends in `.gz` or `.bgz` is decompressed.
@@ -62,14 +66,14 @@ def read_bed(
     contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
     least = max([3, *columns]) if fields is None else fields
     found: dict[str, tuple[list[int], list[int], list[list[str]], list[int]]] = {}
-    others: dict[str, None] = {}
+    others: Counter[str] = Counter()  # lines on contigs that are not asked for
     problems: list[str] = []
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.startswith(("#", "track ", "browser ")) or not line.strip():
                     continue
-                if len(problems) == _MOST_PROBLEMS:
+                if len(problems) == MOST_PROBLEMS:
                     break
                 where = f"{path}: line {number}"
                 cells = line.rstrip("\r\n").split("\t")
@@ -81,7 +85,7 @@ def read_bed(
                     continue
                 contig = contig_of.get(cells[0])
                 if contig is None:
-                    others[cells[0]] = None
+                    others[cells[0]] += 1
                     continue
                 if not (cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) < int(cells[2])):
                     problems.append(
@@ -118,9 +122,22 @@ def read_bed(
         )
     if problems:
         raise DatasetError(problems)
+    log_others(path, others)
     return {
         contig: BedLines(
             np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), tuple(kept), np.array(lines)
         )
         for contig, (starts, ends, kept, lines) in found.items()
     }
+
+
+def log_others(path: Path, others: Counter[str]) -> None:
+    """Logs how many lines of a file lie on contigs that are not used.
+
+    Args:
+        path: the file.
+        others: contig -> lines.
+    """
+    if others:
+        names = ", ".join(list(others)[:8]) + (", ..." if len(others) > 8 else "")
+        _logger.info("%s: %d lines on contigs not in use: %s", path, others.total(), names)

@@ -130,6 +130,7 @@ def test_bad_track_row_names_line_and_cure(tiny, row, cells, words):
             ["line 3", "CDS 2990-3001", "c1 (3000 bp)", "same assembly"],
         ),
         ("c2\tx\tCDS\t1501\t1510\t.\t+\t0\tID=z", ["line 3", "CDS 1501-1510", "c2 (1500 bp, circular)"]),
+        ("c2\tx\tCDS\t1401\t2901\t.\t+\t0\tID=z", ["line 3", "CDS 1401-2901", "c2 (1500 bp, circular)"]),
         ("##sequence-region one 1 2999", ["line 3", "one has 2999 bp", "c1 has 3000"]),
     ],
 )
