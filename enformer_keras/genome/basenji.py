@@ -56,9 +56,9 @@ def _canonical_letters() -> np.ndarray:
 
 
 CANONICAL = _canonical_letters()
-# Stored index -> letter; basenji writes 4 for N.
-_LETTER_OF_INDEX = np.full(256, _N, dtype=np.uint8)
-_LETTER_OF_INDEX[:4] = LETTERS
+# Stored index -> letter, 0 where it is none; basenji writes 4 for N.
+_LETTER_OF_INDEX = np.zeros(256, dtype=np.uint8)
+_LETTER_OF_INDEX[:5] = [*LETTERS, _N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,7 +361,14 @@ class BasenjiReader:
                 "statistics.json or fetch the file again"
             )
         if statistics.seq_1hot:
-            return _LETTER_OF_INDEX[stored]
+            letters = _LETTER_OF_INDEX[stored]
+            wrong = np.flatnonzero(letters == 0)
+            if wrong.size:
+                raise DatasetError(
+                    f"{where}: sequence: position {wrong[0]} is {stored[wrong[0]]}, neither the index of a "
+                    f"base nor 4, which is N ({wrong.size} such positions); fetch the file again"
+                )
+            return letters
         rows = stored.view("<u4")  # the four bytes of a bp as one number, which is 0 for N
         letters = np.full(rows.size, _N, dtype=np.uint8)
         for column, letter in enumerate(LETTERS):

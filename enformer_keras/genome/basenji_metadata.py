@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pydantic
 
+from enformer_keras.genome.bed import MOST_PROBLEMS
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
 from enformer_keras.genome.intervals import Interval, Window
 from enformer_keras.genome.text_file import read_text
@@ -204,7 +206,7 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
                 problems.append(f"{where}: {row} is also on line {line_of[row]}; fetch or write the file again")
             window = Window(row.resize(statistics.seq_length), row.resize(statistics.target_width), fields[3])
             windows.setdefault(window.split, []).append(window)
-        if len(problems) == 10:
+        if len(problems) == MOST_PROBLEMS:
             break
     if not windows and not problems:
         problems.append(f"{path}: is empty; it has one row for each record")
@@ -238,10 +240,11 @@ def find_record_files(folder: Path) -> dict[str, tuple[Path, ...]]:
         if files.setdefault(int(match["number"]), path) != path:
             problems.append(f"{path}: has the number of {files[int(match['number'])].name}; remove one")
     for split, files in numbered.items():
-        missing = sorted(set(range(max(files) + 1)) - set(files))
+        missing = max(files) + 1 - len(files)
         if missing:
-            names = ", ".join(f"{split}-{number}.tfr" for number in missing[:8])
-            problems.append(f"{folder}: {names} ({len(missing)} files of split {split}) missing; fetch them")
+            first = itertools.islice((number for number in itertools.count() if number not in files), 8)
+            names = ", ".join(f"{split}-{number}.tfr" for number in first if number < max(files))
+            problems.append(f"{folder}: {names} ({missing} files of split {split}) missing; fetch them")
     if not numbered and not problems:
         problems.append(f"{folder}: holds no .tfr file; fetch <split>-<number>.tfr into it")
     if problems:

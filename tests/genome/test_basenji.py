@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 import zlib
 
 import numpy as np
@@ -242,7 +243,11 @@ def test_files_that_are_missing(tiny, tmp_path, caplog):
     assert "nowhere: no such folder" in problem_of(tmp_path / "nowhere", "train")
     tiny.file("train-3.tfr").rename(tiny.file("train-12.tfr"))
     assert "tfrecords: train-3.tfr (1 files of split train) missing" in problem_of(tiny.path, "train")
-    tiny.file("train-12.tfr").rename(tiny.file("train-03.tfr"))
+    tiny.file("train-12.tfr").rename(tiny.file("train-9999999999.tfr"))
+    first = "train-3.tfr, train-12.tfr, train-13.tfr"
+    assert f"tfrecords: {first}" in problem_of(tiny.path, "train")
+    assert "(9999999988 files of split train) missing" in problem_of(tiny.path, "train")
+    tiny.file("train-9999999999.tfr").rename(tiny.file("train-03.tfr"))
     assert len(list(basenji_dataset(tiny.path, "train"))) == 12
     tiny.file("train-3.tfr").write_bytes(b"x")
     assert "train-3.tfr: has the number of train-03.tfr" in problem_of(tiny.path, "train")
@@ -289,6 +294,15 @@ def test_records_that_are_wrong(tiny, make, words):
     write_records(tiny.file("valid-0.tfr"), make(tiny, stored))
     problem = problem_while_reading(tiny, "valid")
     assert all(word in problem for word in words), problem
+
+
+def test_an_index_of_no_base(tmp_path):
+    tiny = build_tiny_basenji(tmp_path, indices=True)
+    wrong = bytes([0, 1, 2, 3, 4, 5]) + bytes(SEQ_LENGTH - 6)
+    write_records(tiny.file("test-0.tfr"), [tiny.record("test", 0, sequence=wrong), tiny.record("test", 1)])
+    problem = problem_while_reading(tiny, "test")
+    assert "test-0.tfr: record 0: sequence: position 5 is 5, neither the index of a base nor 4" in problem
+    assert "(1 such positions)" in problem
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -449,5 +463,23 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, records, words):
 def test_nothing_is_overwritten(tiny):
     with pytest.raises(DatasetError, match="exists already; remove it"):
         write_basenji(tiny.path, [a_record()], [{"identifier": "x"}], pool_width=2)
-    with pytest.raises(DatasetError, match=r"targets\[0\]: identifier: is missing"):
-        write_basenji(tiny.path.parent / "new", [a_record()], [{}], pool_width=2)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "words"),
+    [
+        ([{}], {}, "targets[0]: identifier: is missing"),
+        ([{"identifier": "a", "description": "two\nlines"}], {}, "target 'a': has a tab or a line end in it"),
+        ([{"identifier": "a", "strand_pair": 1}], {}, "new/targets.txt: line 2: strand_pair 1 is no track"),
+        ([{"identifier": "a"}], {"pool_width": 0}, "pool_width must be at least 1, got 0"),
+        ([{"identifier": "a"}], {"records_per_file": 0}, "records_per_file must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_record_is_asked_for(tmp_path, targets, options, words):
+    def records():
+        pytest.fail("a record was asked for")
+        yield
+
+    with pytest.raises(ValueError, match=re.escape(words)):
+        write_basenji(tmp_path / "new", records(), targets, **({"pool_width": 2} | options))
+    assert not list(tmp_path.iterdir())
