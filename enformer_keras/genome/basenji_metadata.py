@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pydantic
 
-from enformer_keras.genome.bed import MOST_PROBLEMS
-from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError, describe_validation_error
 from enformer_keras.genome.intervals import Interval, Window
 from enformer_keras.genome.text_file import read_text
 from enformer_keras.genome.track_table import TrackRow, read_rows, unpaired_strands

@@ -58,11 +58,12 @@ def write_basenji(
     rows = [_as_target(target, number) for number, target in enumerate(targets)]
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     (partial / "tfrecords").mkdir(parents=True)
+    # What is written must be what is read: of the table before any record is asked for, of all in the end.
     try:
         table = partial / "targets.txt"
         table.write_text(_target_table(rows), encoding="utf-8")
         try:
-            read_targets(table, len(rows))  # what is written must be what is read
+            read_targets(table, len(rows))
         except DatasetError as error:
             raise DatasetError(line.replace(str(partial), str(folder)) for line in error.problems) from None
         statistics, bed = _write_records(

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.contig_names import ContigNames
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.genome.text_file import open_text
-
-_logger = logging.getLogger(__name__)
-
-# More would say the same again.
-MOST_PROBLEMS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +57,9 @@ def read_bed(
     Raises:
         DatasetError: the first lines that are wrong, by number; or no line lies on a wanted contig.
     """
-    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    names = ContigNames(contig_lengths, aliases)
     least = max([3, *columns]) if fields is None else fields
     found: dict[str, tuple[list[int], list[int], list[list[str]], list[int]]] = {}
-    others: Counter[str] = Counter()  # lines on contigs that are not asked for
     problems: list[str] = []
     try:
         with open_text(path) as file:
@@ -83,9 +76,8 @@ def read_bed(
                         f"{where}: has {len(cells)} fields instead of {wanted}; separate them by tabs"
                     )
                     continue
-                contig = contig_of.get(cells[0])
+                contig = names.find(cells[0])
                 if contig is None:
-                    others[cells[0]] += 1
                     continue
                 if not (cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) < int(cells[2])):
                     problems.append(
@@ -115,29 +107,17 @@ def read_bed(
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
     if not found and not problems:
-        named = f"it names {', '.join(list(others)[:8])}" if others else "it is empty"
+        named = f"it names {', '.join(list(names.others)[:8])}" if names.others else "it is empty"
         problems.append(
             f"{path}: no line lies on a used contig ({', '.join(list(contig_lengths)[:8])}); {named}: name "
             "them in contig_aliases or give another file"
         )
     if problems:
         raise DatasetError(problems)
-    log_others(path, others)
+    names.log_others(path)
     return {
         contig: BedLines(
             np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), tuple(kept), np.array(lines)
         )
         for contig, (starts, ends, kept, lines) in found.items()
     }
-
-
-def log_others(path: Path, others: Counter[str]) -> None:
-    """Logs how many lines of a file lie on contigs that are not used.
-
-    Args:
-        path: the file.
-        others: contig -> lines.
-    """
-    if others:
-        names = ", ".join(list(others)[:8]) + (", ..." if len(others) > 8 else "")
-        _logger.info("%s: %d lines on contigs not in use: %s", path, others.total(), names)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enformer_keras.genome.bed import MOST_PROBLEMS, log_others
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.contig_names import ContigNames
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.genome.segments import Segments, Stretches, presence
 from enformer_keras.genome.text_file import open_text
 
@@ -48,12 +47,11 @@ def read_features(
         DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
     """
     kind = tracks[0].kind
-    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    names = ContigNames(contig_lengths, aliases)
     wanted = {track.index: (track.feature, track.strand) for track in tracks}
     types = {feature for feature, _ in wanted.values()}
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
     circular: set[str] = set()
-    others: Counter[str] = Counter()
     problems: list[str] = []
     try:
         with open_text(path) as file:
@@ -65,7 +63,7 @@ def read_features(
                     break
                 if line.startswith("##sequence-region"):
                     words = line.split()
-                    contig = contig_of.get(words[1]) if len(words) == 4 else None
+                    contig = names.find(words[1]) if len(words) == 4 else None
                     if contig and words[3] != str(contig_lengths[contig]):
                         problems.append(
                             f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
@@ -77,9 +75,8 @@ def read_features(
                 if len(fields) != 9:
                     problems.append(f"{where}: has {len(fields)} fields, {kind} has 9; separate them by tabs")
                     continue
-                contig = contig_of.get(fields[0])
+                contig = names.find(fields[0])
                 if contig is None:
-                    others[fields[0]] += 1
                     continue
                 if "Is_circular=true" in fields[8]:
                     circular.add(contig)
@@ -144,5 +141,5 @@ def read_features(
         sources[index] = Segments(covered)
     if problems:
         raise DatasetError(dict.fromkeys(problems))
-    log_others(path, others)
+    names.log_others(path)
     return sources
