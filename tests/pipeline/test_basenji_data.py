@@ -11,7 +11,7 @@ from tfx.orchestration.pipeline import RunOptions
 
 from components.trainer.training import Training
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
-from pipeline import report
+from pipeline import environment, report
 from pipeline.baseline import kmer_features
 from pipeline.configs import Settings
 from pipeline.data import describe_data, fingerprint_data
@@ -67,6 +67,15 @@ def test_what_settings_take_from_the_folder(settings):
     assert (description.kind, description.bin_size, description.flank_length) == ("basenji", 128, 3)
     # From 0, as the columns of the targets are counted.
     assert [(track.index, track.strand_pair) for track in description.tracks] == [(0, 0), (1, 2), (2, 1)]
+
+
+def test_the_environment_names_a_folder(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "show_progress", lambda: None)  # it takes pytest's handlers away
+    monkeypatch.setenv("ENFORMER_DATASET", str(dataset))
+    monkeypatch.setenv("ENFORMER_RUN", str(tmp_path))
+    pipeline = environment.pipeline_from_environment()
+    assert pipeline.pipeline_info.pipeline_name == "enformer-mouse"
+    assert "BasenjiExampleGen" in {node.id for node in pipeline.components}
 
 
 @pytest.mark.parametrize("window_length", [1000, 384, 1152])
