@@ -123,9 +123,7 @@ def _read_genome(path: Path, most: int) -> dict[str, SplitSignal]:
 def _read_folder(path: Path, most: int) -> dict[str, SplitSignal]:
     description = load_basenji_description(path)
     ((organism, folder),) = open_folders(path, description).items()
-    fasta = description.organisms[organism].fasta
-    if fasta is not None:
-        fasta = path.parent / fasta
+    fasta = description.organisms[organism].fasta_file(path)
     bin_size = folder.statistics.pool_width
     splits = {}
     for split, parts in description.splits.items():

@@ -33,6 +33,10 @@ class OrganismData(pydantic.BaseModel):
     folder: Path
     fasta: Path | None = None
 
+    def fasta_file(self, description: Path) -> Path | None:
+        """Returns the FASTA file, resolved by the path of the YAML file."""
+        return None if self.fasta is None else description.parent / self.fasta
+
 
 class BasenjiDescription(pydantic.BaseModel):
     """The YAML file as it stands.
@@ -165,9 +169,9 @@ def basenji_fingerprint(path: str | Path) -> str:
     for organism, folder in open_folders(path, description).items():
         total.update(organism.encode() + b"\0")
         whole = [folder.path / name for name in ("statistics.json", "targets.txt", "sequences.bed")]
-        fasta = description.organisms[organism].fasta
+        fasta = description.organisms[organism].fasta_file(path)
         if fasta is not None:
-            whole.append(path.parent / fasta)
+            whole.append(fasta)
         for one in whole:
             try:
                 with one.open("rb") as file:

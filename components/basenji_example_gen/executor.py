@@ -63,8 +63,7 @@ class BasenjiData:
 
     def fasta(self, organism: str) -> Path | None:
         """The organism's FASTA file, resolved."""
-        fasta = self.description.organisms[organism].fasta
-        return None if fasta is None else self.path.parent / fasta
+        return self.description.organisms[organism].fasta_file(self.path)
 
     def files(self) -> list[_File]:
         """All record files of the splits that are used."""
