@@ -43,7 +43,8 @@ class AdamByPart(SynchronizedAdam):
         **kwargs: Further arguments of ``keras.optimizers.Adam``.
 
     Raises:
-        ValueError: A factor is negative, or fits no weight (when the optimizer first sees the weights).
+        ValueError: The factors are no mapping, one is negative, or one fits no weight (when the optimizer first
+            sees the weights).
 
     Example:
         >>> model.compile(AdamByPart(1e-3, {"stem": 0.1, "tower": 0.1, "transformer": 0.1}), loss="poisson")
@@ -53,6 +54,8 @@ class AdamByPart(SynchronizedAdam):
         self, learning_rate: Any = 1e-3, factors: Mapping[str, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
+        if factors is not None and not isinstance(factors, Mapping):
+            raise ValueError(f"factors must map names to numbers, such as {{'stem': 0.1}}, got {factors!r}")
         self.factors = dict(factors or {})
         for prefix, factor in self.factors.items():
             if factor < 0:
