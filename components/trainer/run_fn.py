@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.trainer.input_data import evaluation_batches, read_examples, training_batches
-from components.trainer.serving import export_model, make_decoder
+from components.trainer.serving import ModelCard, export_model, make_decoder
 from components.trainer.strategy import make_strategy
 from components.trainer.training import Training
 from enformer_keras import R2, Enformer, PearsonR, WarmUp
@@ -101,7 +101,8 @@ def run_fn(fn_args: Any) -> None:
         checkpoints=Path(config["checkpoints"]) / _key(config, fn_args.train_files),
         log_folder=fn_args.model_run_dir,
     )
-    export_model(model, transform_output, fn_args.serving_model_dir)
+    card = ModelCard.from_config(config)
+    export_model(model, transform_output, fn_args.serving_model_dir, card, fn_args.eval_files)
 
 
 def fit(
