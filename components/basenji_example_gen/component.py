@@ -5,11 +5,9 @@ from pathlib import Path
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 
-from components import genome_example_gen
 from components.basenji_example_gen.description import load_basenji_description
 from components.basenji_example_gen.executor import Executor
-from components.described_input import described_input
-from components.fingerprint import code_fingerprint
+from components.examples.description import described_input
 from enformer_keras import genome
 
 
@@ -17,12 +15,9 @@ class BasenjiExampleGen(FileBasedExampleGen):
     """Ingests the Basenji folders of one organism or several, as described by a YAML file.
 
     Output `examples`: the splits of the description (`description.BasenjiDescription`), gzipped TFRecords of
-    the features of GenomeExampleGen (`genome_example_gen.example.make_example`): what follows is the same.
+    the features of GenomeExampleGen (`examples.example.make_example`): what follows is the same.
     Examples of several organisms lie in the same splits and differ in `organism` and in the width of `target`;
     today's Trainer has one head, so a pipeline that trains takes a description of one organism.
-
-    TFX's own fingerprint of the input sees size and time of the YAML file alone. So the data's and the code's
-    are part of `custom_config`, and with it of the cache key: changed data or code run anew.
 
     Args:
         description: path of the YAML file. Only the file itself is read here, so that a pipeline can be
@@ -37,12 +32,11 @@ class BasenjiExampleGen(FileBasedExampleGen):
 
     def __init__(self, description: str | Path, data_fingerprint: str) -> None:
         path = Path(description)
-        code = (Path(module.__file__).parent for module in (genome_example_gen, genome))
         super().__init__(
             **described_input(
                 path,
                 load_basenji_description(path).splits,
                 data_fingerprint=data_fingerprint,
-                code_fingerprint=code_fingerprint(Path(__file__).parent, *code),
+                code=[Path(__file__).parent, Path(genome.__file__).parent],
             )
         )

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 
 from components.basenji_example_gen.description import (
     BasenjiDescription,
     load_basenji_description,
     open_folders,
 )
-from components.described_input import description_path
-from components.genome_example_gen.example import make_example
+from components.examples.example import make_example
+from components.examples.executor import ExamplesExecutor
 from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
@@ -266,27 +265,20 @@ class BasenjiToExamples(beam.PTransform):
         return {split: outputs[split] for split in splits}
 
 
-class Executor(BaseExampleGenExecutor):
-    """Runs `BasenjiToExamples` on the description named in `custom_config`."""
+class Executor(ExamplesExecutor):
+    """Reads the Basenji folders of a description."""
 
-    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
-        """Returns the transform that this executor applies (TFX asks for it)."""
-        return BasenjiToExamples
-
-    def GenerateExamplesByBeam(  # noqa: N802, TFX's name
-        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
-    ) -> dict[str, beam.PCollection]:
-        """Builds the examples; splits come from the folders, not from hashes as in TFX's own.
+    def read_examples(self, description: Path, folder: str) -> BasenjiToExamples:
+        """Opens the folders and reads the first record of every split, before any hours are spent.
 
         Args:
-            pipeline: where the steps go.
-            exec_properties: `input_base` (folder) and `custom_config` (see `component.py`) are read.
+            description: path of the YAML file.
+            folder: of the artifact.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            The steps that read the folders.
 
         Raises:
             DatasetError: the data cannot be used.
         """
-        data = load_data(description_path(exec_properties))
-        return pipeline | "BasenjiToExamples" >> self.GetInputSourceToExamplePTransform()(data)
+        return BasenjiToExamples(load_data(description))

@@ -12,7 +12,7 @@ from tfx.types.artifact import Artifact
 
 from components.data_report.figures import write_figures
 from components.data_report.picture import draw_report
-from components.genome_example_gen.account import read_accounts
+from components.examples.account import read_accounts
 
 REPORT_FILE = "report.json"
 PICTURE_FILE = "report.png"

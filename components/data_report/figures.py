@@ -9,7 +9,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.genome_example_gen.account import Account, SplitAccount
+from components.examples.account import Account, SplitAccount
 from enformer_keras.genome.intervals import Interval
 
 # A track is marked above these shares of its bp, or bins, in a split.

@@ -5,20 +5,20 @@ from pathlib import Path
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 
-from components.described_input import described_input
-from components.fingerprint import code_fingerprint
+from components.examples.description import described_input
 from components.genome_example_gen.executor import Executor
 from enformer_keras import genome
 from enformer_keras.genome.description import load_descriptions
 
 
 class GenomeExampleGen(FileBasedExampleGen):
-    """Ingests a genome and its tracks, as described by a YAML file (`description.DatasetDescription`).
+    """Ingests a genome and its tracks, as described by a YAML file (`genome.description.DatasetDescription`).
 
     A file of several organisms gives examples of all of them, told apart by the feature `organism`.
 
     Output `examples`: one split for each of the description's, gzipped TFRecords of the features that
-    `example.make_example` documents. Beside them `build.json` says what was left out (`account.Account`).
+    `examples.example.make_example` documents. Beside them `build.json` says what was left out
+    (`examples.account.Account`).
 
     Args:
         description: path of the YAML file. Only the file itself is read here, so that a pipeline can be
@@ -38,6 +38,6 @@ class GenomeExampleGen(FileBasedExampleGen):
                 path,
                 load_descriptions(path)[0].splits.names,
                 data_fingerprint=data_fingerprint,
-                code_fingerprint=code_fingerprint(Path(__file__).parent, Path(genome.__file__).parent),
+                code=[Path(__file__).parent, Path(genome.__file__).parent],
             )
         )

@@ -2,17 +2,15 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
-from tfx.types import artifact_utils, standard_component_specs
-from tfx.types.artifact import Artifact
 
-from components.described_input import description_path
-from components.genome_example_gen.account import Account, SplitAccount, write_accounts
-from components.genome_example_gen.example import make_example
+from components.examples.account import Account, SplitAccount, write_accounts
+from components.examples.example import make_example
+from components.examples.executor import ExamplesExecutor
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
@@ -231,46 +229,20 @@ class GenomeToExamples(beam.PTransform):
         return {split: outputs[split] for split in splits} | {_REPORT: accounts}
 
 
-class Executor(BaseExampleGenExecutor):
-    """Runs `GenomesToExamples` on the dataset description named in `custom_config`."""
+class Executor(ExamplesExecutor):
+    """Reads the genomes of a dataset description."""
 
-    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:  # noqa: N802, TFX's name
-        """Returns the transform that this executor applies (TFX asks for it)."""
-        return GenomesToExamples
-
-    def Do(  # noqa: N802, TFX's name
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Writes the examples and, beside the folders of the splits, the account of how they were built.
+    def read_examples(self, description: Path, folder: str) -> GenomesToExamples:
+        """Opens every file that the description names, before any hours are spent.
 
         Args:
-            input_dict: empty.
-            output_dict: `examples`, an artifact.
-            exec_properties: as `GenerateExamplesByBeam` has them.
-        """
-        # TFX does not tell GenerateExamplesByBeam where the examples go.
-        self._folder = artifact_utils.get_single_uri(output_dict[standard_component_specs.EXAMPLES_KEY])
-        super().Do(input_dict, output_dict, exec_properties)
-
-    def GenerateExamplesByBeam(  # noqa: N802, TFX's name
-        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
-    ) -> dict[str, beam.PCollection]:
-        """Builds the examples; splits come from the description, not from hashes as in TFX's own.
-
-        Args:
-            pipeline: where the steps go.
-            exec_properties: `input_base` (folder) and `custom_config` (see `component.py`) are read.
+            description: path of the YAML file.
+            folder: of the artifact, where the account of the build goes.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            The steps that read the genomes.
 
         Raises:
-            DatasetError: the dataset cannot be used.
+            DatasetError: a dataset cannot be used.
         """
-        datasets = load_datasets(description_path(exec_properties))
-        return pipeline | "GenomesToExamples" >> self.GetInputSourceToExamplePTransform()(
-            datasets, self._folder
-        )
+        return GenomesToExamples(load_datasets(description), folder)

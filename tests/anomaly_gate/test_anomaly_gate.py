@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfx import v1 as tfx
 
 from components.anomaly_gate.component import AnomalyGate
-from components.genome_example_gen.example import make_example
+from components.examples.example import make_example
 from enformer_keras.genome.intervals import Interval, Window
 from pipeline.configs import Settings
 from pipeline.pipeline import SCALARS

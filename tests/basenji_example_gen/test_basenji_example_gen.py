@@ -9,10 +9,10 @@ from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenE
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
-from components.basenji_example_gen import component as component_module
 from components.basenji_example_gen.component import BasenjiExampleGen
 from components.basenji_example_gen.description import basenji_fingerprint, load_basenji_description
 from components.basenji_example_gen.executor import Executor
+from components.examples import description as description_module
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras.genome.errors import DatasetError
 from tests.genome.tiny_basenji import BINS, RECORDS, SEQ_LENGTH, TRACKS, build_tiny_basenji, write_records
@@ -189,6 +189,6 @@ def test_fingerprints_follow_the_content(human, tmp_path, monkeypatch):
     first = BasenjiExampleGen(path, data_fingerprint="one").exec_properties
     other = BasenjiExampleGen(path, data_fingerprint="two").exec_properties
     assert {key for key in first if first[key] != other[key]} == {"custom_config"}
-    monkeypatch.setattr(component_module, "code_fingerprint", lambda *folders: "edited")
+    monkeypatch.setattr(description_module, "code_fingerprint", lambda *folders: "edited")
     edited = BasenjiExampleGen(path, data_fingerprint="one").exec_properties
     assert {key for key in first if first[key] != edited[key]} == {"custom_config"}

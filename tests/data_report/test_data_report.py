@@ -13,7 +13,7 @@ from tfx import v1 as tfx
 from components.data_report.component import DataReporter
 from components.data_report.figures import AddTargets, Target, drawn_tracks, make_report
 from components.data_report.picture import draw_report
-from components.genome_example_gen.account import Account, SplitAccount, read_accounts, write_accounts
+from components.examples.account import Account, SplitAccount, read_accounts, write_accounts
 from components.genome_example_gen.component import GenomeExampleGen
 from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.intervals import Interval

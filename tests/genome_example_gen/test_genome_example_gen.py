@@ -8,8 +8,8 @@ from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenE
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
-from components.genome_example_gen import component as component_module
-from components.genome_example_gen.account import read_accounts
+from components.examples import description as description_module
+from components.examples.account import read_accounts
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
 from enformer_keras.genome.dataset import load_dataset, load_datasets
@@ -140,6 +140,6 @@ def test_component_carries_both_fingerprints_in_what_tfx_hashes(tiny, monkeypatc
     other = GenomeExampleGen(tiny.path, data_fingerprint="two").exec_properties
     assert first == again
     assert {key for key in first if first[key] != other[key]} == {"custom_config"}
-    monkeypatch.setattr(component_module, "code_fingerprint", lambda *folders: "edited")
+    monkeypatch.setattr(description_module, "code_fingerprint", lambda *folders: "edited")
     edited = GenomeExampleGen(tiny.path, data_fingerprint="one").exec_properties
     assert {key for key in first if first[key] != edited[key]} == {"custom_config"}

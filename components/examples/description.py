@@ -9,9 +9,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from components.fingerprint import code_fingerprint
+
 
 def described_input(
-    description: Path, splits: Iterable[str], *, data_fingerprint: str, code_fingerprint: str
+    description: Path, splits: Iterable[str], *, data_fingerprint: str, code: Iterable[Path]
 ) -> dict[str, Any]:
     """Makes the arguments of TFX's FileBasedExampleGen.
 
@@ -22,7 +24,7 @@ def described_input(
         description: path of the YAML file.
         splits: names of the splits that the executor makes.
         data_fingerprint: of all files that the description names.
-        code_fingerprint: of the code that reads them.
+        code: folders of the code that reads them.
 
     Returns:
         `input_base`, `input_config`, `output_config` and `custom_config`.
@@ -32,7 +34,7 @@ def described_input(
         {
             "description": description.name,
             "data_fingerprint": data_fingerprint,
-            "code_fingerprint": code_fingerprint,
+            "code_fingerprint": code_fingerprint(*code, Path(__file__).parent),
         }
     )
     custom_config = example_gen_pb2.CustomConfig()

@@ -1,0 +1,165 @@
+"""Gzipped TFRecord files that can be read from any record on.
+
+A gzip file may consist of members, one after another (RFC 1952, 2.2), and a member may say something of
+itself in its header's extra field (2.3.1.1). Here every record is a member of its own that tells its length in
+bytes: a reader hops from header to header and inflates what it wants. To every other reader (TensorFlow, Beam,
+gzip) it is a gzipped TFRecord file like any other.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import BinaryIO, NamedTuple
+
+import apache_beam as beam
+import google_crc32c
+import tensorflow as tf
+from apache_beam.io.filebasedsink import FileBasedSink
+from apache_beam.io.filesystem import CompressionTypes
+
+# Of a shard, about: small enough that many workers can read a split, large enough that few files hold it.
+_SHARD_BYTES = 2**28
+# On E. coli's examples level 6, gzip's default, takes four times as long to save a seventieth more.
+_LEVEL = 3
+
+# RFC 1952, 2.3: magic, deflate, FEXTRA; no time; no flags of the compressor, system unknown; length of the
+# extra field, whose only subfield is "EN" with the member's length.
+_HEADER = struct.Struct("<4s4s2sH2sHQ")
+_FIXED = (b"\x1f\x8b\x08\x04", bytes(4), b"\x00\xff", 12, b"EN", 8)
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+
+
+class Place(NamedTuple):
+    """Where a record lies.
+
+    Attributes:
+        file: the file.
+        start: byte at which its member begins.
+        length: bytes of the member.
+    """
+
+    file: str
+    start: int
+    length: int
+
+
+def encode_record(record: bytes) -> bytes:
+    """Wraps a record as TFRecord does, and that in a gzip member that tells its length.
+
+    Args:
+        record: any bytes.
+
+    Returns:
+        The member.
+    """
+    length = _LENGTH.pack(len(record))
+    framed = b"".join((length, _checksum(length), record, _checksum(record)))
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = deflate.compress(framed) + deflate.flush()
+    trailer = struct.pack("<II", zlib.crc32(framed), len(framed) % 2**32)
+    return _HEADER.pack(*_FIXED, _HEADER.size + len(body) + len(trailer)) + body + trailer
+
+
+def _checksum(content: bytes) -> bytes:
+    """Masked CRC-32C, as TensorFlow's `lib/hash/crc32c.h` defines it."""
+    crc = google_crc32c.value(content)
+    return _CHECKSUM.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
+
+
+def find_records(files: Iterable[str]) -> list[Place]:
+    """Finds all records without reading them: a header of each is all that is looked at.
+
+    Args:
+        files: of this format.
+
+    Returns:
+        The places of the records, in the order of the files.
+
+    Raises:
+        ValueError: a file is cut, or of another writer.
+    """
+    places = []
+    for file in files:
+        size = tf.io.gfile.stat(file).length
+        start = 0
+        with tf.io.gfile.GFile(file, "rb") as content:
+            while start < size:
+                content.seek(start)
+                header = content.read(_HEADER.size)
+                if len(header) < _HEADER.size or _HEADER.unpack(header)[:-1] != _FIXED:
+                    raise ValueError(
+                        f"{file}: byte {start}: no record of this project's ExampleGens: the file is damaged, "
+                        "or of another writer; build the examples again"
+                    )
+                place = Place(file, start, _HEADER.unpack(header)[-1])
+                start += place.length
+                if not _HEADER.size < place.length <= size - place.start:
+                    raise ValueError(
+                        f"{file}: is cut: record {len(places)} should end at byte {start}, the file ends at "
+                        f"{size}; build the examples again"
+                    )
+                places.append(place)
+    return places
+
+
+def read_record(place: Place) -> bytes:
+    """Reads one record, and nothing that lies before it.
+
+    Args:
+        place: where.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: what lies there is damaged.
+    """
+    with tf.io.gfile.GFile(place.file, "rb") as content:
+        content.seek(place.start)
+        member = content.read(place.length)
+    try:
+        # gzip's own checksum and length, which this verifies, cover TFRecord's.
+        framed = memoryview(zlib.decompress(member, zlib.MAX_WBITS | 16))
+    except zlib.error as error:
+        raise ValueError(f"{place.file}: byte {place.start}: damaged record ({error})") from error
+    return bytes(framed[_LENGTH.size + _CHECKSUM.size : -_CHECKSUM.size])
+
+
+class _Sink(FileBasedSink):
+    """Shards of members; Beam writes each beside its place and renames it when it is whole."""
+
+    def write_encoded_record(self, file_handle: BinaryIO, encoded_value: bytes) -> None:
+        file_handle.write(encode_record(encoded_value))
+
+
+class WriteRecords(beam.PTransform):
+    """Writes serialized examples to `<folder>/data_tfrecord-SSSSS-of-NNNNN.gz`, TFX's names.
+
+    Unlike TFX's own writer it does not shuffle what it writes: that would pass gigabytes from worker to
+    worker, and hold them in memory on some runners. The Trainer draws an order of its own.
+
+    Args:
+        folder: of the split.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._sink = _Sink(
+            f"{folder}/data_tfrecord",
+            beam.coders.BytesCoder(),
+            file_name_suffix=".gz",
+            compression_type=CompressionTypes.UNCOMPRESSED,  # the members are compressed one by one
+            max_bytes_per_shard=_SHARD_BYTES,
+        )
+
+    def expand(self, records: beam.PCollection) -> beam.PCollection:
+        """Adds the steps.
+
+        Args:
+            records: bytes.
+
+        Returns:
+            The files' names.
+        """
+        return records | beam.io.Write(self._sink)
