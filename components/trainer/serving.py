@@ -198,6 +198,7 @@ def export_model(
     """
     endpoints = make_endpoints(model, transform_output)
     served = tf.Module()
+    # All that the endpoints hold: Transform has no analyzers, and so no tables.
     served.weights = list(model.variables)
     served.model = tf.Module()
     served.model.predict_on_batch = accept_twice_the_window(
