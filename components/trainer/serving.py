@@ -135,10 +135,10 @@ def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> 
         return predict_embeddings(embed(one_hot))
 
     def predict_tracks(head: str, sequences: tf.Tensor, tracks: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Asked before the trunk runs; and a GPU's gather gives zeros for an index that is out of range.
+        # Before the trunk, which costs, and the gather, which gives zeros for a wrong index on a GPU.
         with tf.control_dependencies([_assert_tracks(tracks, model.heads[head])]):
             embeddings = embed(decode_sequences(sequences, length))
-        return {head: _track_columns(heads[head], embeddings, tracks)}
+            return {head: _track_columns(heads[head], embeddings, tracks)}
 
     return {
         "serving_default": _endpoint(serving_default, examples),

@@ -49,6 +49,23 @@ def change_a_weight(model, value):
     return {}
 
 
+def read_off_centre(model):
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 4], tf.float32, name="one_hot")])
+    def predict_on_batch(one_hot):
+        return model.predict_on_batch(one_hot[:, :256])
+
+    model.model.predict_on_batch = predict_on_batch
+    return {}
+
+
+def reverse_examples(model):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def transform_features(examples):
+        return {name: values[:, ::-1] for name, values in model.transform_features(examples).items()}
+
+    return {"transform_features": transform_features}
+
+
 # What is done to the loaded model, the signatures that replace its own, and what the check says.
 DEFECTS = {
     "nan": (lambda model: change_a_weight(model, np.nan), "predict_sequences: head 'ecoli' has 2 of 6 values"),
@@ -60,6 +77,8 @@ DEFECTS = {
     "no endpoint": (lambda model: {"predict_tracks_yeast": None}, r"missing: \['predict_tracks_yeast'\]"),
     "any sequence": (accept_any_sequence, "predict_sequences accepts a sequence that is one base short"),
     "any track": (accept_any_track, "predict_tracks_yeast accepts track 2 of 2"),
+    "another sequence": (reverse_examples, "transform_features gives another sequence than the example's"),
+    "off centre": (read_off_centre, r"model\.predict_on_batch on twice the window: \d of 3 tracks"),
     "not as published": (
         lambda model: setattr(model.model, "predict_on_batch", None) or {},
         r"model\.predict_on_batch is missing",

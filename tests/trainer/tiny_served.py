@@ -34,7 +34,7 @@ CONFIG = {
 
 
 def make_model(dtype="float32"):
-    return Enformer(
+    model = Enformer(
         channels=24,
         num_transformer_layers=1,
         num_heads=1,
@@ -44,6 +44,11 @@ def make_model(dtype="float32"):
         filters_divisible_by=4,
         dtype=dtype,
     )
+    # Fresh weights predict nearly the same for every track and sequence.
+    for head in HEADS:
+        kernel = model.get_layer(f"head_{head}").kernel
+        kernel.assign(10 * kernel)
+    return model
 
 
 def transform_graph(folder):
