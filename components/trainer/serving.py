@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.trainer.input_data import crop_flanks, read_examples
+from components.examples.records import Place, read_record
+from components.trainer.input_data import crop_flanks
 from components.trainer.training import TRAINABLE_MODEL
 from components.transform.decoding import decode_sequences
 from enformer_keras import BIN_SIZE, Enformer
@@ -37,7 +38,7 @@ class ModelCard:
             of the track that this one becomes on the other strand) of the dataset's track table.
         code: `version` of this package, and `fingerprint` of the sources that decided the training.
         data_fingerprint: of the dataset's files.
-        lineage: `started_from` (`scratch`: fresh weights), `seed`, and `steps`, optimizer updates.
+        lineage: `started_from` (`scratch`: fresh weights), `seed`, and `steps`, updates asked for.
     """
 
     window_length: int
@@ -178,7 +179,11 @@ def accept_twice_the_window(predict_on_batch: Callable, length: int) -> Callable
 
 
 def export_model(
-    model: Enformer, transform_output: tft.TFTransformOutput, folder: str, card: ModelCard, files: Sequence[str]
+    model: Enformer,
+    transform_output: tft.TFTransformOutput,
+    folder: str,
+    card: ModelCard,
+    examples: Sequence[Place],
 ) -> None:
     """Writes the SavedModel, and into its `assets.extra/` what goes with it.
 
@@ -194,7 +199,7 @@ def export_model(
         transform_output: what Transform wrote.
         folder: where to; must not exist or be empty.
         card: what to tell the user.
-        files: patterns of TFRecord files with the examples whose windows are predicted.
+        examples: where examples lie; the windows of the first ones are predicted.
     """
     endpoints = make_endpoints(model, transform_output)
     served = tf.Module()
@@ -214,7 +219,7 @@ def export_model(
     trainable.parent.mkdir()
     model.save(trainable)
     card_file.write_text(json.dumps(dataclasses.asdict(card), indent=2) + "\n")
-    sequences = _read_windows(files, transform_output, model.sequence_length)
+    sequences = _read_windows(examples[:NUM_WINDOWS], transform_output, model.sequence_length)
     predicted = model(decode_sequences(sequences, model.sequence_length), training=False)
     np.savez(
         predictions,
@@ -241,11 +246,10 @@ def _track_columns(layer: keras.layers.Dense, embeddings: tf.Tensor, tracks: tf.
     return layer.activation(tf.cast(embeddings, kernel.dtype) @ kernel + bias)
 
 
-def _read_windows(files: Sequence[str], transform_output: tft.TFTransformOutput, length: int) -> tf.Tensor:
-    """The windows of the first examples without their flanks: strings [NUM_WINDOWS], or fewer."""
-    examples = tf.stack(list(read_examples(files).take(NUM_WINDOWS)))
+def _read_windows(examples: Sequence[Place], transform_output: tft.TFTransformOutput, length: int) -> tf.Tensor:
+    """The windows of examples without their flanks: strings [len(examples)]."""
     specification = {"sequence": transform_output.raw_feature_spec()["sequence"]}
-    flanked = tf.io.parse_example(examples, specification)["sequence"]
+    flanked = tf.io.parse_example([read_record(place) for place in examples], specification)["sequence"]
     return tf.strings.substr(
         flanked, (tf.strings.length(flanked) - length) // 2, tf.fill(tf.shape(flanked), length)
     )

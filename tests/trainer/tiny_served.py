@@ -8,6 +8,7 @@ import tensorflow_transform as tft
 from tensorflow_transform import impl_helper
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
+from components.examples.records import encode_record, find_records
 from components.trainer.serving import ModelCard, export_model
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras import Enformer
@@ -85,9 +86,7 @@ def write_examples(file, count=3):
             for name, value in values.items()
         }
         records.append(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
-        for record in records:
-            writer.write(record)
+    file.write_bytes(b"".join(map(encode_record, records)))
     return records
 
 
@@ -99,6 +98,6 @@ def write_served(folder, model):
         transform_graph(folder / "transform"),
         str(folder / "served"),
         ModelCard.from_config(CONFIG),
-        [str(folder / "examples.gz")],
+        find_records([str(folder / "examples.gz")]),
     )
     return folder / "served"
