@@ -136,8 +136,8 @@ def evaluation_batches(
     """
     if whole_batches and len(examples) < batch_size:
         raise ValueError(
-            f"{len(examples)} validation examples do not fill a batch of {batch_size}, and this device takes whole "
-            "batches: lower training.batch_size, or give validation more of the genome"
+            f"{len(examples)} validation examples do not fill a batch of {batch_size}, and this device takes "
+            "whole batches: lower training.batch_size, or give validation more of the genome"
         )
     left_out = len(examples) % batch_size if whole_batches else 0
     if left_out:
