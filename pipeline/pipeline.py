@@ -12,7 +12,7 @@ import components
 import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
 from components.data_report.component import DataReporter
-from components.evaluator.eval_config import make_eval_config
+from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
@@ -123,20 +123,27 @@ def create_pipeline(
         candidate=model,
     ).with_id("last_blessed_model")
 
-    # Correlations per track on the test split, the thresholds, and the comparison with the last model.
+    # Correlations by track, assay and contig on the test split: are they good enough, and no worse than before?
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[test_split],
         model=model,
         baseline_model=last_blessed.outputs["model"],
         eval_config=make_eval_config(
-            window.organism,
-            [track.identifier for track in tracks],
+            [
+                Head(
+                    window.organism,
+                    [track.identifier for track in tracks],
+                    [track.description for track in tracks],
+                )
+            ],
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
+            code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )
+    evaluator.with_beam_pipeline_args(list(BEAM_ARGUMENTS))
 
     # Does it load and answer in a process of its own?
     infra_check = InfraCheck(

@@ -97,14 +97,15 @@ def test_evaluator_measures_what_numpy_measures(chain):
     records = tf.constant(list(tf.data.TFRecordDataset([str(f) for f in files], "GZIP").as_numpy_iterator()))
     y = model.transform_features(records)["target"].numpy().astype(np.float64)
     p = model.serving_default(records)["tiny"].numpy().astype(np.float64)
-    metrics = load_figures(chain.first_outcome.evaluation)[()]
-    for track, name in enumerate(("coverage", "cds_plus", "cds_minus")):
+    figures = load_figures(chain.first_outcome.evaluation)["tiny"]
+    assert figures.tracks == ["coverage", "cds_plus", "cds_minus"]
+    for track in range(3):
         r = np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1]
         r2 = 1 - ((y - p)[..., track] ** 2).sum() / ((y[..., track] - y[..., track].mean()) ** 2).sum()
         # Other batches, other last digits of predictions that hardly vary after 8 steps. That the figures of
         # the same arrays agree to 1e-6 is tested in tests/evaluator.
-        assert metrics[f"pearson_r/{name}"] == pytest.approx(r, abs=1e-4)
-        assert metrics[f"r2/{name}"] == pytest.approx(r2, abs=1e-4)
+        assert figures.by_slice[()]["pearson_r_per_track"][track] == pytest.approx(r, abs=1e-4)
+        assert figures.by_slice[()]["r2_per_track"][track] == pytest.approx(r2, abs=1e-4)
 
 
 def test_report(chain, capsys):
@@ -167,10 +168,15 @@ def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
 
 def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
     settings = chain.settings
-    assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {"Evaluator", "Pusher"}
+    assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {
+        "Evaluator",
+        "Pusher",
+        }
     assert not chain.outcome().blessed
     assert report.write_report(chain.settings) == 1
-    assert re.search(r"log1p_pearson_r -?0\.\d{4}, at least 0\.99 is wanted", capsys.readouterr().out)
+    assert re.search(
+        r"missed  tiny: log1p_pearson_r -?0\.\d{4}, at least 0\.99 is wanted", capsys.readouterr().out
+    )
     chain.settings = settings
 
 
@@ -188,6 +194,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("enformer_keras", {"Transform", "Trainer"}),
         ("infra_check", {"InfraCheck"}),
         ("leak_audit", {"LeakAudit"}),
+        ("evaluator", {"Evaluator"}),
         ("data_report", {"DataReporter"}),
         ("genome", {"LeakAudit"}),
     ],
