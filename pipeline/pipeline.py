@@ -12,6 +12,7 @@ import components
 import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
 from components.data_report.component import DataReporter
+from components.evaluation_report.component import EvaluationReporter
 from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
@@ -160,6 +161,17 @@ def create_pipeline(
         ),
     )
 
+    # All of it for people to look at. It comes last: nothing waits for it, and a model is pushed without it.
+    evaluation_reporter = EvaluationReporter(
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
+        model_run=trainer.outputs["model_run"],
+        examples=examples,
+        split=test_split,
+        code_fingerprint=code_fingerprint(parts / "evaluation_report", parts / "evaluator"),
+    )
+    evaluation_reporter.add_upstream_node(pusher)
+
     return tfx.dsl.Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.root),
@@ -177,6 +189,7 @@ def create_pipeline(
             evaluator,
             infra_check,
             pusher,
+            evaluation_reporter,
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,

@@ -214,6 +214,7 @@ def write_report(settings: Settings) -> int:
                 print(f"  {'met   ' if check.met else 'missed'}  {check}")
         if not outcome.servable:
             print(f"not pushed: the model does not serve: {outcome.reason}")
+        print(f"evaluation       {_short(outcome.report / 'report.html')}")
         return 1
 
     dataset = load_dataset(settings.dataset)
@@ -244,6 +245,7 @@ def write_report(settings: Settings) -> int:
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")
+    print(f"evaluation       {_short(outcome.report / 'report.html')}")
     return 0
 
 

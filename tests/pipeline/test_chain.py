@@ -29,6 +29,7 @@ CACHED = {
     "Evaluator",
     "InfraCheck",
     "Pusher",
+    "EvaluationReporter",
 }
 # Loads a model where nothing but TensorFlow is imported, and answers for the sequences on standard input.
 CLIENT = """
@@ -145,6 +146,14 @@ def test_data_report_of_the_run(chain):
     assert not nodes["DataReporter"].downstream_nodes
 
 
+def test_evaluation_report_of_the_run(chain):
+    page = (chain.first_outcome.report / "report.html").read_text()
+    assert "<h1>Blessed</h1>" in page
+    assert page.count("data:image/png;base64,") == 3  # histograms, signals, curves
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert not nodes["EvaluationReporter"].downstream_nodes
+
+
 def edit_code(monkeypatch, name):
     """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
@@ -162,7 +171,7 @@ def test_a_second_run_uses_the_cache(chain):
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
-    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
+    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher", "EvaluationReporter"}
     assert len(list(chain.settings.checkpoints.iterdir())) == 1  # the first training's are gone
 
 
@@ -171,7 +180,8 @@ def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
     assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {
         "Evaluator",
         "Pusher",
-        }
+        "EvaluationReporter",
+    }
     assert not chain.outcome().blessed
     assert report.write_report(chain.settings) == 1
     assert re.search(
@@ -194,7 +204,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("enformer_keras", {"Transform", "Trainer"}),
         ("infra_check", {"InfraCheck"}),
         ("leak_audit", {"LeakAudit"}),
-        ("evaluator", {"Evaluator"}),
+        ("evaluator", {"Evaluator", "EvaluationReporter"}),
+        ("evaluation_report", {"EvaluationReporter"}),
         ("data_report", {"DataReporter"}),
         ("genome", {"LeakAudit"}),
     ],
