@@ -11,6 +11,7 @@ from tfx import v1 as tfx
 import components
 import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
+from components.basenji_example_gen.component import BasenjiExampleGen
 from components.data_report.component import DataReporter
 from components.evaluation_report.component import EvaluationReporter
 from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
@@ -21,6 +22,7 @@ from components.last_blessed_model.strategy import LastBlessedModelStrategy
 from components.leak_audit.component import LeakAudit
 from pipeline.configs import SPLITS, Settings
 
+EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
 
@@ -34,25 +36,25 @@ def create_pipeline(
 
     Args:
         settings: what to train on what, and where to put it.
-        data_fingerprint: `Dataset.fingerprint()`: changed data must not be taken from the cache.
+        data_fingerprint: `data.fingerprint_data`: changed data must not be taken from the cache.
         metadata_connection_config: ML Metadata's store; `None` where the orchestrator brings its own.
 
     Returns:
         The pipeline, for any runner.
     """
     window = settings.description
-    tracks = settings.tracks
+    tracks = window.tracks
     train_split, valid_split, test_split = SPLITS
     library, parts = Path(enformer_keras.__file__).parent, Path(components.__file__).parent
 
     # Windows of the genome with their targets, in splits that do not overlap.
-    example_gen = GenomeExampleGen(settings.dataset, data_fingerprint)
+    example_gen = EXAMPLE_GENS[window.kind](settings.dataset, data_fingerprint)
     examples = example_gen.outputs["examples"]
 
     # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
     data_reporter = DataReporter(
         examples=examples,
-        code_fingerprint=code_fingerprint(parts / "data_report", parts / "genome_example_gen"),
+        code_fingerprint=code_fingerprint(parts / "data_report", parts / "examples"),
     )
 
     # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
@@ -69,7 +71,10 @@ def create_pipeline(
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"],
+        code_fingerprint=code_fingerprint(parts / "anomaly_gate"),
+    )
 
     # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
     leak_audit = LeakAudit(

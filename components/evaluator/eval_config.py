@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import math
@@ -151,8 +152,9 @@ def make_eval_config(
 
 
 def _keys(head: Head) -> set[str]:
-    """Returns the keys of a head that may have a threshold."""
-    groups = {f"/assay:{assay}" for assay in head.assays} | {f"/{track}" for track in head.tracks}
+    """Returns the keys of a head that may have a threshold; a name that tracks share is none."""
+    tracks = {track for track, times in collections.Counter(head.tracks).items() if times == 1}
+    groups = {f"/assay:{assay}" for assay in head.assays} | {f"/{track}" for track in tracks}
     return {mean + group for mean in _MEANS for group in {"", *groups}}
 
 

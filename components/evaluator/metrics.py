@@ -72,7 +72,7 @@ class _TrackMetric(tfma.metrics.Metric):
             having examples reduced once more.
 
     Raises:
-        ValueError: If the transform is unknown, two tracks share a name, or a track is not among the names.
+        ValueError: If the transform is unknown, or a keyed track is not the name of one track.
     """
 
     default: str
@@ -89,12 +89,10 @@ class _TrackMetric(tfma.metrics.Metric):
         in_blocks: bool = False,
     ) -> None:
         _check_transform(transform)
-        twice = sorted(track for track, times in collections.Counter(track_names).items() if times > 1)
-        if twice:
-            raise ValueError(f"track names must be unique, these are not: {twice}")
-        unknown = sorted(set(keyed_tracks) - set(track_names))
-        if unknown:
-            raise ValueError(f"no such tracks: {unknown}")
+        times = collections.Counter(track_names)
+        wrong = sorted(track for track in keyed_tracks if times[track] != 1)
+        if wrong:
+            raise ValueError(f"not the name of one track: {wrong}")
         if assays and len(assays) != len(track_names):
             raise ValueError(f"{len(assays)} assays for {len(track_names)} tracks")
         super().__init__(

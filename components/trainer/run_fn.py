@@ -13,9 +13,9 @@ from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
 from components.trainer.input_data import evaluation_batches, find_examples, training_batches
 from components.trainer.serving import export_model, make_decoder
-from components.trainer.strategy import make_strategy
+from components.trainer.strategy import make_strategy, per_replica_batch
 from components.trainer.training import Training
-from enformer_keras import R2, Enformer, PearsonR, WarmUp
+from enformer_keras import R2, Enformer, PearsonR, SynchronizedAdam, WarmUp
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def compile_model(model: Enformer, training: Training) -> None:
     """
     decay_steps = training.steps - training.warm_up_steps if training.decay else None
     model.compile(
-        optimizer=keras.optimizers.Adam(
+        optimizer=SynchronizedAdam(
             WarmUp(training.learning_rate, training.warm_up_steps, decay_steps),
             global_clipnorm=training.clip_norm,
         ),
@@ -91,7 +91,12 @@ def run_fn(fn_args: Any) -> None:
 
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training.strategy)
-    _logger.info("%s with %d replicas", type(strategy).__name__, strategy.num_replicas_in_sync)
+    _logger.info(
+        "%s: %d replicas with %d examples each",
+        type(strategy).__name__,
+        strategy.num_replicas_in_sync,
+        per_replica_batch(strategy, training.batch_size),
+    )
     if training.jit_compile and strategy is not tf.distribute.get_strategy():
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")

@@ -176,6 +176,7 @@ def test_assays_are_the_prefixes_of_descriptions():
         ({"thresholds": {}}, "at least one threshold"),
         ({"thresholds": {"pearson": 0.5}}, r"\['pearson'\]"),
         ({"thresholds": {"pearson_r/chip_3": 0.5}}, "chip_3"),
+        ({"heads": [Head(HEAD, ("a", "a"), ("", ""))], "thresholds": {"r2/a": 0.5}}, "r2/a"),
         ({"thresholds": {"pearson_r": float("nan")}}, "finite"),
         ({"max_drop": -0.1}, "max_drop"),
         ({"change_metric": "pearson_r/chip_1"}, "means are"),

@@ -198,7 +198,7 @@ def test_options_that_cannot_be_meant_are_refused():
     with pytest.raises(ValueError, match="log2"):
         metrics.PearsonR(transform="log2")
     with pytest.raises(ValueError, match=r"\['a'\]"):
-        metrics.R2(track_names=["a", "b", "a"])
+        metrics.R2(track_names=["a", "b", "a"], keyed_tracks=["a", "b"])
     with pytest.raises(ValueError, match=r"\['d'\]"):
         metrics.R2(track_names=["a", "b"], keyed_tracks=["d"])
     with pytest.raises(ValueError, match="1 assays for 2 tracks"):

@@ -13,7 +13,6 @@ import tensorflow as tf
 from components.evaluator.figures import load_figures
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras import one_hot_encode
-from enformer_keras.genome.dataset import load_dataset
 from pipeline import pipeline as pipeline_module
 from pipeline import report
 
@@ -44,8 +43,7 @@ json.dump({head: values.numpy().tolist() for head, values in answer.items()}, sy
 
 @pytest.fixture(scope="module")
 def sequences(chain):
-    dataset = load_dataset(chain.settings.dataset)
-    return [one.decode() for one in report.read_splits(dataset)["test"].sequences]
+    return [one.decode() for one in report.read_splits(chain.settings)["test"].sequences]
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +205,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
         ("evaluation_report", {"EvaluationReporter"}),
         ("data_report", {"DataReporter"}),
+        ("examples", {"DataReporter"}),
+        ("anomaly_gate", {"AnomalyGate"}),
         ("genome", {"LeakAudit"}),
     ],
 )
