@@ -31,6 +31,11 @@ class Settings:
             whole interval of the change lies below that.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
+        serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
+            endpoint; a model that takes longer is not pushed.
+        serving_memory_limit_mb: the most memory that this process may hold at a time, in MB (2**20 bytes).
+        serving_tolerance: how far the served model may be from the Trainer's, see `InfraCheck`.
+        keep_versions: newest pushed versions that stay.
         schema: what examples must look like.
         beam_arguments: where and how Beam runs.
     """
@@ -44,12 +49,16 @@ class Settings:
     max_drop: float = 0.02
     leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
+    serving_time_limit_s: int = 600
+    serving_memory_limit_mb: int = 16_384
+    serving_tolerance: float = 0.01
+    keep_versions: int = 5
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
     # In this process: Beam's default would fetch a runner binary first.
     beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner",)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the dataset does not fit the model or the training."""
+        """Raises ValueError where the dataset does not fit the model or the training, or a number cannot be."""
         problems = []
         if self.description.bin_size != BIN_SIZE:
             problems.append(f"bin_size must be {BIN_SIZE}, the model's, not {self.description.bin_size}")
@@ -62,6 +71,8 @@ class Settings:
             problems.append(f"the splits must be named {SPLITS}, not {self.description.splits}")
         if problems:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
+        if self.keep_versions < 1:
+            raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
 
     @functools.cached_property
     def description(self) -> DataDescription:

@@ -27,6 +27,7 @@ class DataDescription:
     Attributes:
         kind: what the YAML file describes, and with that which ExampleGen reads it.
         organism: name of the head.
+        assembly: name of the genome build, where the file says.
         window_length: bp the model reads.
         flank_length: bp read beyond each side of the window.
         target_length: bins of a target.
@@ -37,6 +38,7 @@ class DataDescription:
 
     kind: Literal["genome", "basenji"]
     organism: str
+    assembly: str | None
     window_length: int
     flank_length: int
     target_length: int
@@ -65,6 +67,7 @@ def _describe_genomes(path: Path) -> tuple[DataDescription, ...]:
         DataDescription(
             kind="genome",
             organism=description.organism,
+            assembly=description.assembly,
             window_length=description.window_length,
             flank_length=description.flank_length,
             target_length=description.target_length,
@@ -94,6 +97,7 @@ def _describe_folders(path: Path) -> tuple[DataDescription, ...]:
             DataDescription(
                 kind="basenji",
                 organism=organism,
+                assembly=None,
                 window_length=description.window_length,
                 flank_length=description.flank_length,
                 target_length=statistics.target_length,

@@ -1,6 +1,7 @@
 """The pipeline from a genome and its tracks to a pushed model."""
 
 import hashlib
+import importlib.metadata
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
 from components.last_blessed_model.strategy import LastBlessedModelStrategy
 from components.leak_audit.component import LeakAudit
+from components.pusher.component import Pusher
 from pipeline.configs import SPLITS, Settings
 
 EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
+# What the card of a pushed model says of each track; nobody else needs to know where its file lay.
+TRACK_FIELDS = ("index", "identifier", "description", "genome", "strand_pair")
 
 
 def create_pipeline(
@@ -113,8 +117,15 @@ def create_pipeline(
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
-            "strand_pairs": [track.strand_pair for track in tracks],
             "checkpoints": str(settings.checkpoints),
+            "organisms": {
+                window.organism: {
+                    "assembly": window.assembly,
+                    "tracks": [track.model_dump(include=set(TRACK_FIELDS)) for track in tracks],
+                }
+            },
+            "data_fingerprint": data_fingerprint,
+            "code_version": importlib.metadata.version("enformer-keras"),
             "code_fingerprint": code_fingerprint(parts / "trainer", parts / "transform", library),
         },
     )
@@ -151,19 +162,24 @@ def create_pipeline(
     )
     evaluator.with_beam_pipeline_args(list(BEAM_ARGUMENTS))
 
-    # Does it load and answer in a process of its own?
+    # Does it load in a process of its own, give the Trainer's numbers, and stay within time and memory?
     infra_check = InfraCheck(
-        model=model, examples=examples, code_fingerprint=code_fingerprint(parts / "infra_check")
+        model=model,
+        examples=examples,
+        time_limit_s=settings.serving_time_limit_s,
+        memory_limit_mb=settings.serving_memory_limit_mb,
+        tolerance=settings.serving_tolerance,
+        code_fingerprint=code_fingerprint(parts / "infra_check"),
     )
 
     # Only what passed both goes out.
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_check.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(settings.pushed))
-        ),
+        destination=str(settings.pushed),
+        keep_versions=settings.keep_versions,
+        code_fingerprint=code_fingerprint(parts / "pusher"),
     )
 
     # All of it for people to look at. It comes last: nothing waits for it, and a model is pushed without it.

@@ -283,7 +283,7 @@ def write_report(settings: Settings) -> int:
         settings: of the run.
 
     Returns:
-        Exit status: 0 if the model was pushed, 1 if it was judged and refused.
+        Exit status: 0 if the model was pushed, 1 if it was judged and refused, or is kept no more.
     """
     outcome = read_outcome(settings.metadata, settings.name)
     if outcome.pushed is None:
@@ -296,6 +296,13 @@ def write_report(settings: Settings) -> int:
         if not outcome.servable:
             print(f"not pushed: the model does not serve: {outcome.reason}")
         print(f"evaluation       {_short(outcome.report / 'report.html')}")
+        return 1
+
+    if not outcome.pushed.is_dir():
+        print(
+            f"this model was pushed before; its version {outcome.pushed.name} has been removed since, for "
+            f"newer ones: the last {settings.keep_versions} are kept"
+        )
         return 1
 
     data = settings.description

@@ -12,7 +12,7 @@ import tensorflow_transform as tft
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
 from components.trainer.input_data import evaluation_batches, find_examples, training_batches
-from components.trainer.serving import export_model, make_decoder
+from components.trainer.serving import ModelCard, export_model, make_decoder
 from components.trainer.strategy import make_strategy, per_replica_batch
 from components.trainer.training import Training
 from enformer_keras import R2, Enformer, PearsonR, SynchronizedAdam, WarmUp
@@ -48,8 +48,8 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
-            `Training`), `strand_pairs` (for each track its partner), `checkpoints` (a folder that outlives this
-            attempt), and fingerprints that only the cache reads.
+            `Training`), `organisms` (see `serving.ModelCard`), `checkpoints` (a folder that outlives this
+            attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -77,7 +77,7 @@ def run_fn(fn_args: Any) -> None:
             **batches,
             max_shift=training.max_shift,
             reverse_complement=training.reverse_complement,
-            strand_pairs=config["strand_pairs"],
+            strand_pairs=[track["strand_pair"] for track in config["organisms"][head]["tracks"]],
             seed=training.seed,
             first_step=first_step,
         )
@@ -104,6 +104,9 @@ def run_fn(fn_args: Any) -> None:
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)
-        fit(model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir)
-    export_model(model, transform_output, fn_args.serving_model_dir)
+        step = fit(
+            model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
+        )
+    card = ModelCard.from_config(config, step)
+    export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
     checkpoints.finish()

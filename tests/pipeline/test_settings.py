@@ -73,3 +73,8 @@ def test_several_organisms_are_too_many(tmp_path):
     path.write_text(yaml.safe_dump(content | {"organisms": {"one": organism, "two": organism}}))
     with pytest.raises(ValueError, match="describes one, two, but the pipeline trains one organism"):
         small(dataset=path)
+
+
+def test_what_is_served_must_stay():
+    with pytest.raises(ValueError, match="keep_versions must be at least 1"):
+        dataclasses.replace(small(), keep_versions=0)
