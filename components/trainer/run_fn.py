@@ -82,7 +82,6 @@ def run_fn(fn_args: Any) -> None:
             first_step=first_step,
         )
 
-    validation = evaluation_batches(validation_examples, **batches)
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
@@ -101,6 +100,9 @@ def run_fn(fn_args: Any) -> None:
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")
         training = dataclasses.replace(training, jit_compile=False)
+    validation = evaluation_batches(
+        validation_examples, **batches, whole_batches=isinstance(strategy, tf.distribute.TPUStrategy)
+    )
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)
