@@ -27,7 +27,8 @@ class Settings:
         model: arguments of `Enformer` other than those that the dataset decides (head, lengths).
         training: how to train.
         thresholds: least value of each metric of the Evaluator for a model to be pushed.
-        max_drop: how far `change_metric` may fall below the last blessed model's.
+        max_drop: how far `change_metric` may fall below the last blessed model's; a model is refused where the
+            whole interval of the change lies below that.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
         serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every

@@ -17,6 +17,7 @@ class Outcome:
         reason: why it is not servable; empty if it is.
         pushed: folder of the pushed model; `None` where nothing was pushed.
         evaluation: folder of the Evaluator's figures.
+        report: folder of the report on them.
     """
 
     blessed: bool
@@ -24,6 +25,7 @@ class Outcome:
     reason: str
     pushed: Path | None
     evaluation: Path
+    report: Path
 
 
 def read_outcome(metadata: Path, pipeline: str) -> Outcome:
@@ -51,7 +53,8 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
         raise LookupError(f"{metadata} holds no run of pipeline {pipeline!r}")
     latest = max(runs, key=lambda run: run.create_time_since_epoch)
     artifacts = {artifact.type: artifact for artifact in store.get_artifacts_by_context(latest.id)}
-    missing = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel"} - artifacts.keys()
+    wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel", "EvaluationReport"}
+    missing = wanted - artifacts.keys()
     if missing:
         raise LookupError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
     infra, pushed = artifacts["InfraBlessing"], artifacts["PushedModel"]
@@ -65,6 +68,7 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
             else None
         ),
         evaluation=Path(artifacts["ModelEvaluation"].uri),
+        report=Path(artifacts["EvaluationReport"].uri),
     )
 
 

@@ -14,7 +14,8 @@ import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
 from components.basenji_example_gen.component import BasenjiExampleGen
 from components.data_report.component import DataReporter
-from components.evaluator.eval_config import make_eval_config
+from components.evaluation_report.component import EvaluationReporter
+from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
@@ -139,20 +140,27 @@ def create_pipeline(
         candidate=model,
     ).with_id("last_blessed_model")
 
-    # Correlations per track on the test split, the thresholds, and the comparison with the last model.
+    # Correlations by track, assay and contig on the test split: are they good enough, and no worse than before?
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[test_split],
         model=model,
         baseline_model=last_blessed.outputs["model"],
         eval_config=make_eval_config(
-            window.organism,
-            [track.identifier for track in tracks],
+            [
+                Head(
+                    window.organism,
+                    [track.identifier for track in tracks],
+                    [track.description for track in tracks],
+                )
+            ],
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
+            code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )
+    evaluator.with_beam_pipeline_args(list(BEAM_ARGUMENTS))
 
     # Does it load in a process of its own, give the Trainer's numbers, and stay within time and memory?
     infra_check = InfraCheck(
@@ -174,6 +182,17 @@ def create_pipeline(
         code_fingerprint=code_fingerprint(parts / "pusher"),
     )
 
+    # All of it for people to look at. It comes last: nothing waits for it, and a model is pushed without it.
+    evaluation_reporter = EvaluationReporter(
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
+        model_run=trainer.outputs["model_run"],
+        examples=examples,
+        split=test_split,
+        code_fingerprint=code_fingerprint(parts / "evaluation_report", parts / "evaluator"),
+    )
+    evaluation_reporter.add_upstream_node(pusher)
+
     return tfx.dsl.Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.root),
@@ -191,6 +210,7 @@ def create_pipeline(
             evaluator,
             infra_check,
             pusher,
+            evaluation_reporter,
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,

@@ -288,18 +288,14 @@ def write_report(settings: Settings) -> int:
     outcome = read_outcome(settings.metadata, settings.name)
     if outcome.pushed is None:
         if not outcome.blessed:
-            from components.evaluator.figures import load_figures  # TFMA takes 20 s to import
+            from components.evaluator.figures import load_verdict  # TFMA takes 20 s to import
 
-            measured = load_figures(outcome.evaluation)[()]
             print("not pushed: the Evaluator refused the model on the test split")
-            for key, least in settings.thresholds.items():
-                print(f"  {key} {measured[key]:.4f}, at least {least:g} is wanted")
-            print(
-                f"  {settings.change_metric} {measured[settings.change_metric]:.4f}, at most "
-                f"{settings.max_drop:g} below the last blessed model's is wanted"
-            )
+            for check in load_verdict(outcome.evaluation).checks:
+                print(f"  {'met   ' if check.met else 'missed'}  {check}")
         if not outcome.servable:
             print(f"not pushed: the model does not serve: {outcome.reason}")
+        print(f"evaluation       {_short(outcome.report / 'report.html')}")
         return 1
 
     if not outcome.pushed.is_dir():
@@ -340,6 +336,7 @@ def write_report(settings: Settings) -> int:
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")
+    print(f"evaluation       {_short(outcome.report / 'report.html')}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,78 +13,120 @@ import tensorflow_model_analysis as tfma
 # `tfma.EvalConfig` and its parts are there only after `import tfx`, which puts them in place.
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluator.metrics import R2, TRANSFORMS, PearsonR, default_name
+from components.evaluator.metrics import R2, TRANSFORMS, PairedChange, PearsonR, default_name
 
 _METRICS = (PearsonR, R2)
+# Mean metric -> its class and transform.
+_MEANS = {
+    default_name(metric.default, transform): (metric, transform)
+    for transform in TRANSFORMS
+    for metric in _METRICS
+}
+# For the Evaluator: batches of at most 20 MiB of records, which are two of Enformer's examples. Without it Beam
+# makes them larger the faster they are done, up to 1,000 examples, each with 19 MB of predictions.
+BEAM_ARGUMENTS = ("--tfxio_use_byte_size_batching",)
+# Assay of a description without one.
+NO_ASSAY = "other"
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A head that is judged.
+
+    Attributes:
+        organism: Its name, and the value of the feature `organism` of the examples that count for it.
+        tracks: Names of its tracks, in order.
+        descriptions: Of each track, as in `targets.txt`; an assay and ":" may come first.
+    """
+
+    organism: str
+    tracks: Sequence[str]
+    descriptions: Sequence[str]
+
+    @property
+    def assays(self) -> list[str]:
+        """Assay of each track: what its description has before the first ":", or `other` without one."""
+        parts = [description.partition(":") for description in self.descriptions]
+        return [(assay.strip() if colon else "") or NO_ASSAY for assay, colon, _ in parts]
 
 
 def make_eval_config(
-    head: str,
-    track_names: Sequence[str],
+    heads: Sequence[Head],
     thresholds: Mapping[str, float],
     max_drop: float,
     *,
     change_metric: str = "pearson_r",
     max_undefined_tracks: int = 0,
-    organism: str = "",
     slice_by: Sequence[str] = ("chrom",),
-    preprocessing_functions: Sequence[str] = ("transform_features",),
+    code_fingerprint: str = "",
 ) -> config_pb2.EvalConfig:
-    """Returns the configuration of TFX's Evaluator for one head.
+    """Returns the configuration of TFX's Evaluator.
 
-    Measured are `pearson_r`, `r2`, `log1p_pearson_r` and `log1p_r2` (the keys of each stand in
-    `components.evaluator.metrics`), over all examples and for each value of `slice_by`. Thresholds hold for
-    the figures over all examples; a NaN fails them.
+    Measured are `pearson_r`, `r2`, `log1p_pearson_r` and `log1p_r2` of each head (the keys of each stand in
+    `components.evaluator.metrics`), over all examples of its organism and for each value of `slice_by`. Limits
+    hold for the figures over all examples; a NaN fails them.
+
+    A model is refused as worse than the last blessed one if even the upper end of the interval of the change
+    lies below `-max_drop`: one that is worse by `max_drop` or less is refused once in 40 times at most, however
+    few windows there are to judge by. Without a last blessed model the thresholds alone decide.
+
+    The metrics decode the targets' bytes themselves: decoded by the model, tensors of 22 MB an example at
+    Enformer's size would come from each model.
 
     Args:
-        head: Name of the output of `serving_default` that is judged.
-        track_names: Names of the head's tracks in order, for a key `<metric>/<track>` each; may be empty.
-        thresholds: Least value of each key, e.g. `{"pearson_r": 0.4, "pearson_r/chip_1": 0.3}`.
-        max_drop: How far `change_metric` may fall below the last blessed model's on the same examples. TFX
-            ignores it while no model has been blessed.
+        heads: The heads that are judged.
+        thresholds: Least value of each key, for each head that has it, e.g.
+            `{"pearson_r": 0.4, "pearson_r/assay:CHIP": 0.3, "pearson_r/chip_1": 0.3}`.
+        max_drop: How far `change_metric` may fall below the last blessed model's on the same examples.
         change_metric: The mean metric that is compared with the last blessed model.
-        max_undefined_tracks: How many tracks may be left out of a mean that has a threshold. A head that
-            collapsed to a constant on some tracks would otherwise be judged on the others.
-        organism: Value of the feature `organism` of the examples that count for this head, or empty.
+        max_undefined_tracks: How many tracks may be left out of a mean that has a threshold or is compared. A
+            head that collapsed to a constant on some tracks would otherwise be judged on the others.
         slice_by: Features by whose values the figures are broken down.
-        preprocessing_functions: Endpoint that decodes the label. With none the metrics decode the raw bytes
-            themselves, which saves its tensors (22 MB an example at Enformer's size, for each model) and is
-            needed where heads differ in width.
+        code_fingerprint: Any text that changes with the metrics' code, see `PairedChange`.
 
     Raises:
         ValueError: If no threshold is given (TFX would bless and push nothing, in silence), a key is
             unknown, or a limit is no finite number.
     """
-    means = [default_name(metric.default, transform) for transform in TRANSFORMS for metric in _METRICS]
-    known = means + [f"{mean}/{track}" for mean in means for track in track_names]
-    unknown = sorted({*thresholds, change_metric} - set(known))
-    if not head:
+    known = {head.organism: _keys(head) for head in heads}
+    unknown = sorted(set(thresholds) - set().union(*known.values()))
+    if not all(known):
         raise ValueError("name the head to judge")
     if not thresholds:
         raise ValueError("give at least one threshold: without any, no model is ever blessed")
-    if unknown or change_metric not in means:
-        raise ValueError(f"no such metric: {unknown or change_metric}; the means are {means}")
+    if unknown or change_metric not in _MEANS:
+        raise ValueError(f"no such metric: {unknown or change_metric}; the means are {list(_MEANS)}")
     if not all(map(math.isfinite, thresholds.values())) or not (math.isfinite(max_drop) and max_drop >= 0):
         raise ValueError(f"limits must be finite and max_drop >= 0: {dict(thresholds)}, max_drop={max_drop}")
 
-    limits = {key: config_pb2.MetricThreshold() for key in {*thresholds, change_metric}}
-    for key, least in thresholds.items():
-        limits[key].value_threshold.lower_bound.value = least
-    limits[change_metric].change_threshold.absolute.value = -max_drop
-    limits[change_metric].change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
-    for mean in set(means) & set(limits):
-        limit = limits[f"{mean}_undefined_tracks"] = config_pb2.MetricThreshold()
-        limit.value_threshold.upper_bound.value = max_undefined_tracks
-
-    metrics = [
-        config_pb2.MetricConfig(
-            class_name=metric.__name__,
-            module=metric.__module__,
-            config=json.dumps({"transform": transform, "organism": organism, "track_names": list(track_names)}),
+    def metrics_spec(head: Head) -> config_pb2.MetricsSpec:
+        least = {key: value for key, value in thresholds.items() if key in known[head.organism]}
+        limits = {key: _limit(lower_bound=value) for key, value in least.items()}
+        limits[f"{change_metric}_change_high"] = _limit(lower_bound=-max_drop)
+        for key in {*least, change_metric}:
+            mean, slash, group = key.partition("/")
+            if not slash or group.startswith("assay:"):
+                undefined = f"{mean}_undefined_tracks{slash}{group}"
+                limits[undefined] = _limit(upper_bound=max_undefined_tracks)
+        of_head = {"organism": head.organism}
+        of_tracks = of_head | {
+            "track_names": list(head.tracks),
+            "assays": head.assays,
+            "keyed_tracks": sorted({key.partition("/")[2] for key in least} & set(head.tracks)),
+        }
+        compared, transform = _MEANS[change_metric]
+        change = {"metric": compared.default, "transform": transform, "code_fingerprint": code_fingerprint}
+        return config_pb2.MetricsSpec(
+            output_names=[head.organism],
+            metrics=[
+                *(
+                    _metric_config(metric, of_tracks | {"transform": name, "in_blocks": name == transform})
+                    for metric, name in _MEANS.values()
+                ),
+                _metric_config(PairedChange, change | of_head),
+            ],
+            per_slice_thresholds={key: _overall_only(limit) for key, limit in limits.items()},
         )
-        for transform in TRANSFORMS
-        for metric in _METRICS
-    ]
 
     def model_spec(name: str, is_baseline: bool) -> config_pb2.ModelSpec:
         return config_pb2.ModelSpec(
@@ -91,16 +135,7 @@ def make_eval_config(
             # Not a tf_keras model: TFMA's Keras path needs Keras 2.
             model_type=tfma.TF_GENERIC,
             signature_name="serving_default",
-            label_keys={head: "target"},
-            preprocessing_function_names=list(preprocessing_functions),
-        )
-
-    def overall_only(limit: config_pb2.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:
-        # A plain threshold would hold for every slice, down to a chromosome with one window.
-        return config_pb2.PerSliceMetricThresholds(
-            thresholds=[
-                config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=limit)
-            ]
+            label_keys={head.organism: "target" for head in heads},
         )
 
     return config_pb2.EvalConfig(
@@ -112,11 +147,34 @@ def make_eval_config(
             config_pb2.SlicingSpec(),
             *(config_pb2.SlicingSpec(feature_keys=[key]) for key in slice_by),
         ],
-        metrics_specs=[
-            config_pb2.MetricsSpec(
-                output_names=[head],
-                metrics=metrics,
-                per_slice_thresholds={key: overall_only(limit) for key, limit in limits.items()},
-            )
-        ],
+        metrics_specs=[metrics_spec(head) for head in heads],
+    )
+
+
+def _keys(head: Head) -> set[str]:
+    """Returns the keys of a head that may have a threshold; a name that tracks share is none."""
+    tracks = {track for track, times in collections.Counter(head.tracks).items() if times == 1}
+    groups = {f"/assay:{assay}" for assay in head.assays} | {f"/{track}" for track in tracks}
+    return {mean + group for mean in _MEANS for group in {"", *groups}}
+
+
+def _metric_config(metric: type[tfma.metrics.Metric], config: Mapping[str, object]) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(
+        class_name=metric.__name__, module=metric.__module__, config=json.dumps(config)
+    )
+
+
+def _limit(**bound: float) -> config_pb2.MetricThreshold:
+    limit = config_pb2.MetricThreshold()
+    for name, value in bound.items():
+        getattr(limit.value_threshold, name).value = value
+    return limit
+
+
+def _overall_only(limit: config_pb2.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:
+    # A plain threshold would hold for every slice, down to a chromosome with one window.
+    return config_pb2.PerSliceMetricThresholds(
+        thresholds=[
+            config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=limit)
+        ]
     )

@@ -1,31 +1,136 @@
-"""Reading back what the Evaluator measured."""
+"""Reading back what the Evaluator measured and how it judged."""
 
+import dataclasses
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.writers import eval_config_writer
 
 Figures = dict[str, float | np.ndarray]
 
 
-def load_figures(evaluation: str | Path) -> dict[tuple[str, ...], Figures]:
+@dataclasses.dataclass(frozen=True)
+class HeadFigures:
+    """What was measured of a head.
+
+    Attributes:
+        tracks: names of its tracks, in order.
+        assays: assay of each track.
+        by_slice: slice (`()` is all examples, `("chr1",)` one chromosome) -> figures by key: a number, or a
+            float64 array [tracks] for `<metric>_per_track`. The keys stand in `components.evaluator.metrics`.
+    """
+
+    tracks: list[str]
+    assays: list[str]
+    by_slice: dict[tuple[str, ...], Figures]
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A figure over all examples, and the limit that it has.
+
+    Attributes:
+        head: name of the head.
+        key: of the figure.
+        value: of the candidate; NaN where it is not defined.
+        least: lowest value that passes, or -inf.
+        most: highest value that passes, or inf.
+    """
+
+    head: str
+    key: str
+    value: float
+    least: float
+    most: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within its limits; NaN is not."""
+        return self.least <= self.value <= self.most
+
+    def __str__(self) -> str:
+        limits = [f"at least {self.least:g}"] * math.isfinite(self.least)
+        limits += [f"at most {self.most:g}"] * math.isfinite(self.most)
+        return f"{self.head}: {self.key} {self.value:.4f}, {' and '.join(limits)} is wanted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How the Evaluator judged, and why.
+
+    Attributes:
+        blessed: whether every limit was met.
+        compared: whether there was a last blessed model to compare with.
+        checks: every limit with its figure.
+    """
+
+    blessed: bool
+    compared: bool
+    checks: list[Check]
+
+
+def load_figures(evaluation: str | Path) -> dict[str, HeadFigures]:
     """Reads the candidate's figures from an evaluation.
 
     Args:
         evaluation: folder that the Evaluator wrote.
 
     Returns:
-        By slice (`()` is all examples, `("chr1",)` one chromosome) the figures by key: a number, or a float64
-        array [tracks] for `<metric>_per_track`.
+        Head -> its figures.
     """
-    figures = {}
+    heads = {}
+    for spec in _load_config(evaluation).metrics_specs:
+        (head,) = spec.output_names
+        named = json.loads(spec.metrics[0].config)
+        heads[head] = HeadFigures(named["track_names"], named["assays"], {})
     for found in tfma.load_metrics(str(evaluation)):
         keys = tuple(key.bytes_value.decode() for key in found.slice_key.single_slice_keys)
-        figures[keys] = {
-            item.key.name: np.array(item.value.array_value.float64_values)
-            if item.value.HasField("array_value")
-            else item.value.double_value.value
-            for item in found.metric_keys_and_values
-            if item.key.model_name != tfma.BASELINE_KEY and not item.key.is_diff
-        }
-    return figures
+        for item in found.metric_keys_and_values:
+            if item.key.model_name != tfma.BASELINE_KEY and not item.key.is_diff:
+                heads[item.key.output_name].by_slice.setdefault(keys, {})[item.key.name] = (
+                    np.array(item.value.array_value.float64_values)
+                    if item.value.HasField("array_value")
+                    else item.value.double_value.value
+                )
+    return heads
+
+
+def load_verdict(evaluation: str | Path) -> Verdict:
+    """Reads how an evaluation ended, and every limit with its figure.
+
+    Args:
+        evaluation: folder that the Evaluator wrote.
+
+    Returns:
+        The verdict, with the checks in the order of heads and keys.
+    """
+    figures = load_figures(evaluation)
+    config = _load_config(evaluation)
+    checks = []
+    for spec in config.metrics_specs:
+        (head,) = spec.output_names
+        for key, limits in sorted(spec.per_slice_thresholds.items()):
+            (limit,) = (one.threshold.value_threshold for one in limits.thresholds)
+            checks.append(
+                Check(
+                    head,
+                    key,
+                    figures[head].by_slice[()][key],
+                    limit.lower_bound.value if limit.HasField("lower_bound") else -math.inf,
+                    limit.upper_bound.value if limit.HasField("upper_bound") else math.inf,
+                )
+            )
+    return Verdict(
+        blessed=tfma.load_validation_result(str(evaluation)).validation_ok,
+        compared=any(spec.is_baseline for spec in config.model_specs),
+        checks=checks,
+    )
+
+
+def _load_config(evaluation: str | Path) -> config_pb2.EvalConfig:
+    config, *_ = eval_config_writer.load_eval_run(str(evaluation))
+    return config

@@ -1,8 +1,9 @@
-"""TFMA metrics of genomic tracks: Pearson's correlation and R², per track and their mean.
+"""TFMA metrics of genomic tracks: Pearson's correlation and R², per track and their means.
 
 Every example is reduced to `TrackMoments` before slicing and shuffling, so that a few numbers per track
 reach the combiners and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks).
-`PearsonR` and `R2` of one head and transform read the same moments.
+Metrics of one head and transform read the same moments; those of a transform in which two models are compared
+are kept apart by blocks of the genome.
 
 For a metric named `pearson_r` the keys are
 
@@ -10,8 +11,16 @@ For a metric named `pearson_r` the keys are
   or target was NaN or infinite: a model that diverged on one track must not be judged on the others;
 - `pearson_r_undefined_tracks`: number of tracks left out of the mean, because a constant target (or, for
   the correlation, a constant prediction) leaves nothing to measure;
+- `pearson_r/assay:<assay>`, `pearson_r_undefined_tracks/assay:<assay>`: the same over the tracks of an assay;
 - `pearson_r_per_track`: float64 [tracks];
-- `pearson_r/<track>`: one scalar for each name in `track_names`.
+- `pearson_r/<track>`: one scalar for each track that is asked for by name, so that it can have a threshold.
+
+`PairedChange` compares with the baseline model on the same examples:
+
+- `pearson_r_change`: mean over tracks of the difference, candidate - baseline;
+- `pearson_r_change_low`, `pearson_r_change_high`: its 95% interval, by a bootstrap over contigs or blocks of
+  neighbouring windows (`components.evaluator.bootstrap`). Without a baseline nothing is known of the change:
+  NaN, between -inf and inf.
 
 All carry `example_weighted=None`, the form in which TFMA looks up thresholds that are given by name in
 `MetricsSpec.thresholds` or `MetricsSpec.per_slice_thresholds`. `MetricConfig.threshold` looks for another
@@ -22,6 +31,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,10 +40,15 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
+from components.evaluator.blocks import BlockMoments
+from components.evaluator.bootstrap import Change, paired_change
 from components.evaluator.moments import TrackMoments
 
 # What a metric may do to targets and predictions first; the name becomes the prefix of its keys.
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"": np.asarray, "log1p": np.log1p}
+
+# Tracks of an example that are in memory as float64 at the same time: 2 MB an array at 896 bins.
+TRACKS_AT_ONCE = 256
 
 
 def default_name(metric: str, transform: str) -> str:
@@ -46,33 +61,49 @@ class _TrackMetric(tfma.metrics.Metric):
 
     Args:
         name: Key of the mean; by default `default` behind the transform's prefix.
-        track_names: Names of the head's tracks in order, for one key each. Leave empty with thousands of
-            tracks: the array under `<name>_per_track` has them all.
+        track_names: Names of the head's tracks in order; may be empty if no other argument names a track.
+        assays: Assay of each track, for a mean over the tracks of each; may be empty.
+        keyed_tracks: Tracks that get a key of their own. With thousands of tracks those of all would take
+            gigabytes: the array under `<name>_per_track` has them.
         transform: A key of `TRANSFORMS`, applied to both sides.
         organism: Value of the feature `organism` of the examples that count; all of them if empty. Needed
             where one evaluation set serves heads of several organisms.
+        in_blocks: Whether to read the moments that a `PairedChange` of the same transform reads, instead of
+            having examples reduced once more.
 
     Raises:
-        ValueError: If the transform is unknown or two tracks share a name.
+        ValueError: If the transform is unknown, or a keyed track is not the name of one track.
     """
 
     default: str
     figure: Callable[[TrackMoments], np.ndarray]
 
     def __init__(
-        self, name: str = "", track_names: Sequence[str] = (), transform: str = "", organism: str = ""
+        self,
+        name: str = "",
+        track_names: Sequence[str] = (),
+        assays: Sequence[str] = (),
+        keyed_tracks: Sequence[str] = (),
+        transform: str = "",
+        organism: str = "",
+        in_blocks: bool = False,
     ) -> None:
-        if transform not in TRANSFORMS:
-            raise ValueError(f"transform {transform!r} is none of {sorted(TRANSFORMS)}")
-        twice = sorted(track for track, times in collections.Counter(track_names).items() if times > 1)
-        if twice:
-            raise ValueError(f"track names must be unique, these are not: {twice}")
+        _check_transform(transform)
+        times = collections.Counter(track_names)
+        wrong = sorted(track for track in keyed_tracks if times[track] != 1)
+        if wrong:
+            raise ValueError(f"not the name of one track: {wrong}")
+        if assays and len(assays) != len(track_names):
+            raise ValueError(f"{len(assays)} assays for {len(track_names)} tracks")
         super().__init__(
             metric_util.merge_per_key_computations(functools.partial(_computations, type(self).figure)),
             name=name or default_name(self.default, transform),
             track_names=list(track_names),
+            assays=list(assays),
+            keyed_tracks=list(keyed_tracks),
             transform=transform,
             organism=organism,
+            in_blocks=in_blocks,
         )
 
 
@@ -90,8 +121,40 @@ class R2(_TrackMetric):
     figure = TrackMoments.r2
 
 
+class PairedChange(tfma.metrics.Metric):
+    """How far the mean of a metric lies above the baseline model's on the same examples, with an interval.
+
+    Args:
+        metric: `PearsonR.default` or `R2.default`.
+        name: Key of the difference; by default that of the metric and `_change`.
+        transform: As the metric's.
+        organism: As the metric's.
+        code_fingerprint: Any text that changes with the metrics' code: TFX's cache of an evaluation sees the
+            configuration of its metrics, not their sources.
+
+    Raises:
+        ValueError: If the metric or the transform is unknown.
+    """
+
+    def __init__(
+        self, metric: str, name: str = "", transform: str = "", organism: str = "", code_fingerprint: str = ""
+    ) -> None:
+        _check_transform(transform)
+        figures = {one.default: one.figure for one in (PearsonR, R2)}
+        if metric not in figures:
+            raise ValueError(f"metric {metric!r} is none of {sorted(figures)}")
+        super().__init__(
+            metric_util.merge_per_key_computations(functools.partial(_change_computations, figures[metric])),
+            name=name or f"{default_name(metric, transform)}_change",
+            metric=metric,
+            transform=transform,
+            organism=organism,
+            code_fingerprint=code_fingerprint,
+        )
+
+
 class MomentsPreprocessor(metric_types.Preprocessor):
-    """Reduces one example's extracts to `TrackMoments`.
+    """Reduces one example's extracts to `BlockMoments`.
 
     Args:
         name: Unique name of what is computed; TFMA tells preprocessors apart by it.
@@ -99,26 +162,38 @@ class MomentsPreprocessor(metric_types.Preprocessor):
         head: Output to read, or empty if the model has one only.
         transform: A key of `TRANSFORMS`.
         organism: Examples of other organisms yield nothing; empty takes all.
+        in_blocks: Whether to tell windows apart by their place; else all go to one block.
     """
 
-    def __init__(self, name: str, model_name: str, head: str, transform: str, organism: str) -> None:
+    def __init__(
+        self, name: str, model_name: str, head: str, transform: str, organism: str, in_blocks: bool
+    ) -> None:
         super().__init__(name=name)
         self._model_name = model_name
         self._head = head
         self._transform = transform
         self._organism = organism
+        self._in_blocks = in_blocks
 
-    def process(self, extracts: Mapping[str, Any]) -> Iterator[TrackMoments]:
+    def setup(self) -> None:
+        """Sets aside all objects that there are, so that a search for garbage takes milliseconds."""
+        gc.freeze()
+
+    def process(self, extracts: Mapping[str, Any]) -> Iterator[BlockMoments]:
         """Yields the moments of one example, or nothing if it is of another organism.
 
         Args:
-            extracts: Of one example: `predictions` float [target_length, tracks] and `labels`, either float
-                of the same shape or the raw float16 bytes of it; each may be nested by model and head.
+            extracts: Of one example: `predictions` float [target_length, tracks]; `labels`, the float16 bytes
+                of the same shape; each may be nested by model and head; `features` with `organism`, `chrom`
+                and `start`.
 
         Raises:
             ValueError: If label and prediction do not fit each other.
         """
-        if self._organism and _organism_of(extracts) != self._organism:
+        # TFMA leaves the arrays of past batches in reference cycles, 100 MB each at Enformer's size, and Python
+        # counts objects, not bytes: it would let them pile up.
+        gc.collect()
+        if self._organism and _text(extracts, "organism") != self._organism:
             return
         prediction = np.asarray(self._select(extracts[tfma.PREDICTIONS_KEY]))
         label = self._select(extracts[tfma.LABELS_KEY])
@@ -127,10 +202,23 @@ class MomentsPreprocessor(metric_types.Preprocessor):
             raise ValueError(f"{where}: prediction has shape {prediction.shape}, not [target_length, tracks]")
         target = _decode_label(label, prediction.shape, where)
         transform = TRANSFORMS[self._transform]
+        parts = [
+            slice(start, start + TRACKS_AT_ONCE) for start in range(0, prediction.shape[1], TRACKS_AT_ONCE)
+        ]
         with np.errstate(invalid="ignore", divide="ignore"):  # log1p below -1 is NaN, which fails the metric
-            yield TrackMoments.from_arrays(
-                transform(target.astype(np.float64)), transform(prediction.astype(np.float64))
+            moments = TrackMoments.concatenate(
+                [
+                    TrackMoments.from_arrays(
+                        transform(target[:, part].astype(np.float64)),
+                        transform(prediction[:, part].astype(np.float64)),
+                    )
+                    for part in parts
+                ]
             )
+        place = ("", 0)
+        if self._in_blocks:
+            place = _text(extracts, "chrom"), int(np.asarray(extracts[tfma.FEATURES_KEY]["start"]).item())
+        yield BlockMoments.of_window(*place, moments)
 
     def _select(self, values: Any) -> Any:
         """Follows the model and head names, where TFMA has nested values by them."""
@@ -145,7 +233,7 @@ class MomentsPreprocessor(metric_types.Preprocessor):
 
 
 class MomentsCombineFn(beam.CombineFn):
-    """Merges `TrackMoments`; its accumulator is `None` until an example has come.
+    """Merges `BlockMoments`; its accumulator is `None` until an example has come.
 
     Args:
         key: Private metric key under which the moments reach the metrics derived from them.
@@ -154,98 +242,150 @@ class MomentsCombineFn(beam.CombineFn):
     def __init__(self, key: metric_types.MetricKey) -> None:
         self._key = key
 
-    def create_accumulator(self) -> TrackMoments | None:
+    def create_accumulator(self) -> BlockMoments | None:
         """Returns the accumulator of no examples."""
         return None
 
-    def add_input(self, accumulator: TrackMoments | None, element: TrackMoments) -> TrackMoments:
+    def add_input(self, accumulator: BlockMoments | None, element: BlockMoments) -> BlockMoments:
         """Adds one example's moments."""
         return element if accumulator is None else accumulator.merge(element)
 
-    def merge_accumulators(self, accumulators: Iterable[TrackMoments | None]) -> TrackMoments | None:
+    def merge_accumulators(self, accumulators: Iterable[BlockMoments | None]) -> BlockMoments | None:
         """Merges accumulators, in any order."""
         return functools.reduce(self.add_input, (one for one in accumulators if one is not None), None)
 
-    def extract_output(self, accumulator: TrackMoments | None) -> dict[metric_types.MetricKey, Any]:
+    def extract_output(self, accumulator: BlockMoments | None) -> dict[metric_types.MetricKey, Any]:
         """Returns the moments, or `None` if no example counted, under the private key."""
         return {self._key: accumulator}
+
+
+def _moments_computation(
+    transform: str, organism: str, in_blocks: bool, model_name: str, output_name: str
+) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
+    """Returns the reduction to moments that metrics share, and the key under which they find it."""
+    # TFMA merges computations of equal private keys and preprocessor names: both hold all that matters.
+    key = metric_types.MetricKey(
+        f"_moments|{transform}|{organism}|{in_blocks}", model_name=model_name, output_name=output_name
+    )
+    preprocessor = MomentsPreprocessor(
+        f"{key.name}|{model_name}|{output_name}", model_name, output_name, transform, organism, in_blocks
+    )
+    return key, metric_types.MetricComputation(
+        keys=[key], preprocessors=[preprocessor], combiner=MomentsCombineFn(key)
+    )
 
 
 def _computations(
     figure: Callable[[TrackMoments], np.ndarray],
     name: str,
     track_names: Sequence[str],
+    assays: Sequence[str],
+    keyed_tracks: Sequence[str],
     transform: str,
     organism: str,
+    in_blocks: bool,
     model_name: str = "",
     output_name: str = "",
 ) -> metric_types.MetricComputations:
     """Returns the shared reduction to moments and the keys that `figure` derives from it."""
-    # TFMA merges computations of equal private keys and preprocessor names: both hold all that matters.
-    private_name = "_track_moments" + "".join(f"|{part}" for part in (transform, organism))
-    moments_key = metric_types.MetricKey(private_name, model_name=model_name, output_name=output_name)
-    preprocessor = MomentsPreprocessor(
-        f"{private_name}|{model_name}|{output_name}", model_name, output_name, transform, organism
-    )
+    moments_key, reduction = _moments_computation(transform, organism, in_blocks, model_name, output_name)
+    groups = {"": slice(None)} | {
+        f"/assay:{assay}": np.flatnonzero(np.array(assays) == assay) for assay in dict.fromkeys(assays)
+    }
+    positions = {track: track_names.index(track) for track in keyed_tracks}
 
-    def key(suffix: str = "") -> metric_types.MetricKey:
+    def key(suffix: str) -> metric_types.MetricKey:
         return metric_types.MetricKey(
             name + suffix, model_name=model_name, output_name=output_name, example_weighted=None
         )
 
     def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
-        moments: TrackMoments | None = metrics[moments_key]
-        values = np.full(len(track_names), np.nan) if moments is None else figure(moments)
+        blocks: BlockMoments | None = metrics[moments_key]
+        if blocks is None:
+            values = np.full(len(track_names), np.nan)
+            finite = np.zeros(len(track_names), dtype=bool)
+        else:
+            moments = blocks.total()
+            values, finite = figure(moments), moments.finite()
         if track_names and len(values) != len(track_names):
             raise ValueError(
                 f"head {output_name!r} has {len(values)} tracks, {name} got {len(track_names)} track names"
             )
-        defined = values[~np.isnan(values)]
-        usable = moments is not None and moments.is_finite() and defined.size > 0
-        return {
-            key(): float(defined.mean()) if usable else float("nan"),
-            key("_undefined_tracks"): float(values.size - defined.size),
-            key("_per_track"): values,
-            **{key(f"/{track}"): float(value) for track, value in zip(track_names, values, strict=False)},
-        }
+        figures: dict[metric_types.MetricKey, Any] = {key("_per_track"): values}
+        for suffix, members in groups.items():
+            defined = values[members][~np.isnan(values[members])]
+            usable = finite[members].all() and defined.size > 0
+            figures[key(suffix)] = float(defined.mean()) if usable else float("nan")
+            figures[key(f"_undefined_tracks{suffix}")] = float(values[members].size - defined.size)
+        return figures | {key(f"/{track}"): float(values[index]) for track, index in positions.items()}
 
     keys = [
-        key(),
-        key("_undefined_tracks"),
         key("_per_track"),
-        *(key(f"/{track}") for track in track_names),
+        *(key(suffix) for suffix in groups),
+        *(key(f"_undefined_tracks{suffix}") for suffix in groups),
+        *(key(f"/{track}") for track in keyed_tracks),
     ]
-    return [
-        metric_types.MetricComputation(
-            keys=[moments_key], preprocessors=[preprocessor], combiner=MomentsCombineFn(moments_key)
-        ),
-        metric_types.DerivedMetricComputation(keys=keys, result=derive),
-    ]
+    return [reduction, metric_types.DerivedMetricComputation(keys=keys, result=derive)]
 
 
-def _organism_of(extracts: Mapping[str, Any]) -> str:
-    """Returns the feature `organism` of one example as text."""
-    value = np.asarray(extracts[tfma.FEATURES_KEY]["organism"]).reshape(-1)[0]
+def _change_computations(
+    figure: Callable[[TrackMoments], np.ndarray],
+    name: str,
+    metric: str,
+    transform: str,
+    organism: str,
+    code_fingerprint: str,
+    model_name: str = "",
+    output_name: str = "",
+) -> metric_types.MetricComputations:
+    """Returns the shared reduction to moments and, but for the baseline, the comparison with it."""
+    del metric, code_fingerprint  # `figure` is the one, and TFX has seen the other
+    candidate_key, reduction = _moments_computation(transform, organism, True, model_name, output_name)
+    if model_name == tfma.BASELINE_KEY:
+        return [reduction]
+    baseline_key, _ = _moments_computation(transform, organism, True, tfma.BASELINE_KEY, output_name)
+    keys = [
+        metric_types.MetricKey(
+            name + suffix, model_name=model_name, output_name=output_name, example_weighted=None
+        )
+        for suffix in ("", "_low", "_high")
+    ]
+
+    def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
+        candidate: BlockMoments | None = metrics[candidate_key]
+        baseline: BlockMoments | None = metrics.get(baseline_key)
+        if candidate is None or baseline is None:
+            change = Change(np.nan, -np.inf, np.inf)
+        else:
+            change = paired_change(figure, candidate.units(), baseline.units())
+        return dict(zip(keys, change, strict=True))
+
+    return [reduction, metric_types.DerivedMetricComputation(keys=keys, result=derive)]
+
+
+def _check_transform(transform: str) -> None:
+    if transform not in TRANSFORMS:
+        raise ValueError(f"transform {transform!r} is none of {sorted(TRANSFORMS)}")
+
+
+def _text(extracts: Mapping[str, Any], feature: str) -> str:
+    """Returns a feature of one example as text."""
+    value = np.asarray(extracts[tfma.FEATURES_KEY][feature]).reshape(-1)[0]
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _decode_label(label: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """Returns the label as real numbers of the prediction's shape.
+    """Returns the float16 numbers of a label's bytes.
 
     Raises:
-        ValueError: If it does not have that shape, or that many float16 values.
+        ValueError: If it is not as many as the prediction's shape asks for.
     """
     if label is None:
         raise ValueError(f"{where}: no label; check ModelSpec.label_keys")
     # Bytes stay in an object array: numpy's own bytes type drops trailing zeros, and coverage ends in them.
-    array = np.asarray(label, dtype=object if isinstance(label, bytes) else None)
-    if array.dtype.kind == "O" and array.size == 1:
-        raw = array.reshape(-1)[0]
-        if len(raw) != 2 * shape[0] * shape[1]:
-            raise ValueError(
-                f"{where}: target holds {len(raw) / 2:g} float16 values, the prediction has shape {shape}"
-            )
-        return np.frombuffer(raw, dtype="<f2").reshape(shape)
-    if array.shape != shape:
-        raise ValueError(f"{where}: target has shape {array.shape}, the prediction {shape}")
-    return array
+    (raw,) = np.asarray(label, dtype=object).reshape(-1)
+    if len(raw) != 2 * shape[0] * shape[1]:
+        raise ValueError(
+            f"{where}: target holds {len(raw) / 2:g} float16 values, the prediction has shape {shape}"
+        )
+    return np.frombuffer(raw, dtype="<f2").reshape(shape)

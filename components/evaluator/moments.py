@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -60,6 +61,20 @@ class TrackMoments:
             c_yp=np.einsum("nt,nt->t", y, p),
         )
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[TrackMoments]) -> TrackMoments:
+        """Puts tracks of the same pairs side by side.
+
+        Args:
+            parts: Moments of some tracks each, all of the same count.
+
+        Returns:
+            The moments of all tracks, in order.
+        """
+        fields = ("mean_y", "mean_p", "m2_y", "m2_p", "c_yp")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+        return cls(count=parts[0].count, **columns)
+
     def merge(self, other: TrackMoments) -> TrackMoments:
         """Returns the moments of both sets of pairs together.
 
@@ -81,10 +96,9 @@ class TrackMoments:
             c_yp=self.c_yp + other.c_yp + delta_y * delta_p * between,
         )
 
-    def is_finite(self) -> bool:
-        """Whether no target and no prediction of any track was NaN or infinite."""
-        sums = (self.mean_y, self.mean_p, self.m2_y, self.m2_p, self.c_yp)
-        return all(bool(np.isfinite(values).all()) for values in sums)
+    def finite(self) -> np.ndarray:
+        """Whether no target and no prediction of a track was NaN or infinite, bool [tracks]."""
+        return np.isfinite([self.mean_y, self.mean_p, self.m2_y, self.m2_p, self.c_yp]).all(axis=0)
 
     def pearson_r(self) -> np.ndarray:
         """Pearson's correlation per track.

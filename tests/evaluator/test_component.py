@@ -5,6 +5,7 @@ import pathlib
 from tfx import v1 as tfx
 
 from components.evaluator.eval_config import make_eval_config
+from components.evaluator.figures import load_verdict
 from tests.evaluator import tiny_model
 
 
@@ -23,7 +24,7 @@ def test_evaluator_blesses_by_value_and_by_change(tmp_path, examples, models):
             example_splits=["test"],
             model=importers[candidate].outputs["result"],
             baseline_model=importers[baseline].outputs["result"] if baseline else None,
-            eval_config=make_eval_config(tiny_model.HEAD, tiny_model.TRACKS, {"pearson_r": 0.1}, max_drop=0.01),
+            eval_config=make_eval_config([tiny_model.head()], {"pearson_r": 0.1}, max_drop=0.01),
         ).with_id(name)
         for name, (candidate, baseline) in runs.items()
     ]
@@ -38,7 +39,13 @@ def test_evaluator_blesses_by_value_and_by_change(tmp_path, examples, models):
             beam_pipeline_args=["--runner=FnApiRunner"],
         )
     )
-    verdicts = {
+    blessings = {
         name: [file.name for file in pathlib.Path(tmp_path, name, "blessing").glob("*/*")] for name in runs
     }
-    assert verdicts == {"first": ["BLESSED"], "worse": ["NOT_BLESSED"]}
+    assert blessings == {"first": ["BLESSED"], "worse": ["NOT_BLESSED"]}
+    (evaluation,) = (tmp_path / "worse" / "evaluation").iterdir()
+    verdict = load_verdict(evaluation)
+    assert verdict.compared
+    (refused,) = [check for check in verdict.checks if not check.met]
+    assert refused.key == "pearson_r_change_high"
+    assert str(refused) == f"ecoli: pearson_r_change_high {refused.value:.4f}, at least -0.01 is wanted"

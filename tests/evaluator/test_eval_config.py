@@ -8,15 +8,18 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.evaluator.eval_config import make_eval_config
-from components.evaluator.figures import load_figures
+from components.evaluator.eval_config import Head, make_eval_config
+from components.evaluator.figures import load_figures, load_verdict
 from tests.evaluator import tiny_model
 
 HEAD = tiny_model.HEAD
+MEANS = ("pearson_r", "r2", "log1p_pearson_r", "log1p_r2")
+# Of a change that there is nothing to measure by.
+UNKNOWN = {"": np.nan, "_low": -np.inf, "_high": np.inf}
 
 
 def analyse(folder, config, examples, candidate, baseline=None):
-    """Evaluates as TFX's Evaluator does; returns (metrics by slice, whether the limits are met)."""
+    """Evaluates as TFX's Evaluator does; returns the first head's figures by slice, and the verdict."""
     models = [
         tfma.default_eval_shared_model(
             f"{model}/{tiny_model.SERVING}", model_name=name, eval_config=config, rubber_stamp=not baseline
@@ -31,7 +34,11 @@ def analyse(folder, config, examples, candidate, baseline=None):
         output_path=str(folder),
         pipeline_options=PipelineOptions(["--runner=FnApiRunner"]),
     )
-    return load_figures(folder), tfma.load_validation_result(str(folder)).validation_ok
+    return load_figures(folder)[config.metrics_specs[0].output_names[0]].by_slice, load_verdict(folder)
+
+
+def r2_of(y, p):
+    return 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
 
 
 def numpy_figures(examples, model):
@@ -54,69 +61,113 @@ def numpy_figures(examples, model):
             y = transform(targets[rows]).reshape(-1, shape[-1])
             p = transform(predictions[rows]).reshape(-1, shape[-1])
             pearson = np.array([np.corrcoef(y[:, t], p[:, t])[0, 1] for t in range(shape[-1])])
-            r2 = 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
-            for name, per_track in ((f"{prefix}pearson_r", pearson), (f"{prefix}r2", r2)):
+            for name, per_track in ((f"{prefix}pearson_r", pearson), (f"{prefix}r2", r2_of(y, p))):
                 figures.setdefault(keys, {}).update(
                     {
                         name: per_track.mean(),
                         f"{name}_undefined_tracks": 0,
                         f"{name}_per_track": per_track,
-                        **{f"{name}/{t}": v for t, v in zip(tiny_model.TRACKS, per_track, strict=True)},
+                        **{f"{name}/assay:{a}": v for a, v in zip(tiny_model.ASSAYS, per_track, strict=True)},
+                        **{f"{name}_undefined_tracks/assay:{assay}": 0 for assay in tiny_model.ASSAYS},
                     }
                 )
     return figures
 
 
-@pytest.mark.parametrize(
-    ("decoded_by", "slack"),
-    [(("transform_features",), 1e-5), ((), -1e-5)],
-    ids=["decoded by the model, met", "decoded by the metric, missed"],
-)
-def test_figures_equal_numpys_and_limits_hold_overall_only(tmp_path, examples, models, decoded_by, slack):
+def test_figures_equal_numpys_and_limits_hold_overall_only(tmp_path, examples, models):
     truth = numpy_figures(examples, models["good"])
-    thresholds = {name: truth[()][name] - 1e-5 for name in ("pearson_r", "log1p_r2")}
-    thresholds["pearson_r/chip_1"] = truth[()]["pearson_r/chip_1"] - slack
+    thresholds = {name: truth[()][name] - 1e-5 for name in ("pearson_r", "log1p_r2", "r2/assay:CHIP")}
+    thresholds["pearson_r/chip_1"] = truth[()]["pearson_r/assay:CHIP"] - 1e-5
+    for slices in truth.values():  # the track with a limit, and the only one of its assay
+        slices |= {f"{name}/chip_1": slices[f"{name}/assay:CHIP"] for name in MEANS}
     # One of the chromosomes misses them even where the whole does not, and that must not matter.
     assert any(truth[chrom,][name] < least for chrom in ("chr1", "chr2") for name, least in thresholds.items())
-    config = make_eval_config(
-        HEAD, tiny_model.TRACKS, thresholds, max_drop=0.05, preprocessing_functions=decoded_by
-    )
-    figures, blessed = analyse(tmp_path, config, examples, models["good"])
+    config = make_eval_config([tiny_model.head()], thresholds, max_drop=0.05)
+    figures, verdict = analyse(tmp_path, config, examples, models["good"])
     assert figures.keys() == truth.keys()
     for keys, expected in truth.items():
-        assert figures[keys].keys() == expected.keys()
-        for name, value in expected.items():
+        unknown = {f"pearson_r_change{end}": value for end, value in UNKNOWN.items()}
+        assert figures[keys].keys() == expected.keys() | unknown.keys()
+        for name, value in (expected | unknown).items():
             np.testing.assert_allclose(figures[keys][name], value, rtol=0, atol=1e-6, err_msg=f"{keys} {name}")
-    assert blessed is (slack > 0)
+    assert verdict.blessed
+    assert not verdict.compared
+    assert {check.key: check.least for check in verdict.checks if np.isfinite(check.least)} == {
+        **thresholds,
+        "pearson_r_change_high": -0.05,
+    }
+    assert {check.key: check.most for check in verdict.checks if np.isfinite(check.most)} == {
+        "pearson_r_undefined_tracks": 0,
+        "log1p_r2_undefined_tracks": 0,
+        "r2_undefined_tracks/assay:CHIP": 0,
+    }
+    assert all(check.met for check in verdict.checks)
 
 
 @pytest.mark.parametrize(
-    ("candidate", "thresholds", "max_undefined_tracks", "blessed"),
+    ("candidate", "thresholds", "max_undefined_tracks", "missed"),
     [
-        ("nan", {"pearson_r": -1.0}, 2, False),
-        ("constant", {"pearson_r": 0.1}, 0, False),
-        ("constant", {"pearson_r": 0.1}, 1, True),
+        ("nan", {"pearson_r": -1.0}, 2, {"pearson_r"}),
+        ("constant", {"pearson_r": 0.1}, 0, {"pearson_r_undefined_tracks"}),
+        ("constant", {"pearson_r": 0.1}, 1, set()),
     ],
 )
 def test_what_misses_its_limits_is_not_blessed(
-    tmp_path, examples, models, candidate, thresholds, max_undefined_tracks, blessed
+    tmp_path, examples, models, candidate, thresholds, max_undefined_tracks, missed
 ):
     config = make_eval_config(
-        HEAD, tiny_model.TRACKS, thresholds, 0.05, max_undefined_tracks=max_undefined_tracks, slice_by=()
+        [tiny_model.head()], thresholds, 0.05, max_undefined_tracks=max_undefined_tracks, slice_by=()
     )
-    assert analyse(tmp_path, config, examples, models[candidate])[1] is blessed
+    _, verdict = analyse(tmp_path, config, examples, models[candidate])
+    assert {check.key for check in verdict.checks if not check.met} == missed
+    assert verdict.blessed is not bool(missed)
 
 
-@pytest.mark.parametrize("slack", [-1e-3, 1e-3])
-def test_a_candidate_may_fall_behind_the_last_blessed_model_by_max_drop(tmp_path, examples, models, slack):
+def test_a_candidate_is_compared_with_the_last_blessed_model_on_the_same_windows(tmp_path, examples, models):
     metric = "log1p_pearson_r"
-    drop = numpy_figures(examples, models["good"])[()][metric]
-    drop -= numpy_figures(examples, models["weaker"])[()][metric]
-    assert drop > 0.01
+    truth = {name: numpy_figures(examples, models[name])[()][metric] for name in ("good", "weaker")}
     config = make_eval_config(
-        HEAD, tiny_model.TRACKS, {metric: 0.0}, max_drop=drop + slack, change_metric=metric, slice_by=()
+        [tiny_model.head()], {metric: 0.0}, max_drop=1.0, change_metric=metric, slice_by=()
     )
-    assert analyse(tmp_path, config, examples, models["weaker"], models["good"])[1] is (slack > 0)
+    figures, verdict = analyse(tmp_path, config, examples, models["weaker"], models["good"])
+    change, low, high = (figures[()][f"{metric}_change{end}"] for end in UNKNOWN)
+    np.testing.assert_allclose(change, truth["weaker"] - truth["good"], rtol=0, atol=1e-6)
+    assert -1 < low < change < high < 0
+    assert verdict.compared
+    assert verdict.blessed
+    assert [check.value for check in verdict.checks if check.key == f"{metric}_change_high"] == [high]
+
+
+def test_heads_of_two_organisms_have_figures_and_limits_of_their_own(tmp_path):
+    model, data, arrays = tiny_model.write_two_heads(tmp_path, {"ecoli": 3, "yeast": 2})
+    heads = [Head("ecoli", list("abc"), ["CHIP:a", "CDS:b", "CHIP:c"]), Head("yeast", list("rs"), ["RNA:"] * 2)]
+    config = make_eval_config(heads, {"r2": -99.0, "r2/r": -99.0, "r2/assay:CHIP": 1.0}, 0.1)
+    evaluation = tmp_path / "evaluation"
+    _, verdict = analyse(evaluation, config, data, model)
+    figures = load_figures(evaluation)
+    for head, (y, p) in arrays.items():
+        np.testing.assert_allclose(figures[head].by_slice[()]["r2_per_track"], r2_of(y, p), rtol=0, atol=1e-6)
+    y, p = arrays["ecoli"]
+    assert figures["ecoli"].by_slice[()]["r2/assay:CHIP"] == pytest.approx(r2_of(y, p)[[0, 2]].mean(), abs=1e-6)
+    lowest = {(check.head, check.key): check.least for check in verdict.checks if np.isfinite(check.least)}
+    assert lowest == {
+        ("ecoli", "r2"): -99.0,
+        ("ecoli", "r2/assay:CHIP"): 1.0,
+        ("ecoli", "pearson_r_change_high"): -0.1,
+        ("yeast", "r2"): -99.0,
+        ("yeast", "r2/r"): -99.0,
+        ("yeast", "pearson_r_change_high"): -0.1,
+    }
+    assert [(check.head, check.key) for check in verdict.checks if not check.met] == [
+        ("ecoli", "r2/assay:CHIP")
+    ]
+    assert not verdict.blessed
+
+
+def test_assays_are_the_prefixes_of_descriptions():
+    descriptions = ["CHIP:H3K4me3:liver", "DNASE:", "CAGE: lung", "no colon", ":empty", ""]
+    assays = Head("human", list("abcdef"), descriptions).assays
+    assert assays == ["CHIP", "DNASE", "CAGE", "other", "other", "other"]
 
 
 @pytest.mark.parametrize(
@@ -125,13 +176,14 @@ def test_a_candidate_may_fall_behind_the_last_blessed_model_by_max_drop(tmp_path
         ({"thresholds": {}}, "at least one threshold"),
         ({"thresholds": {"pearson": 0.5}}, r"\['pearson'\]"),
         ({"thresholds": {"pearson_r/chip_3": 0.5}}, "chip_3"),
+        ({"heads": [Head(HEAD, ("a", "a"), ("", ""))], "thresholds": {"r2/a": 0.5}}, "r2/a"),
         ({"thresholds": {"pearson_r": float("nan")}}, "finite"),
         ({"max_drop": -0.1}, "max_drop"),
         ({"change_metric": "pearson_r/chip_1"}, "means are"),
-        ({"head": ""}, "head"),
+        ({"heads": [Head("", (), ())]}, "head"),
     ],
 )
 def test_limits_that_cannot_be_meant_are_refused(change, message):
-    given = {"head": HEAD, "track_names": tiny_model.TRACKS, "thresholds": {"r2": 0.1}, "max_drop": 0.1}
+    given = {"heads": [tiny_model.head()], "thresholds": {"r2": 0.1}, "max_drop": 0.1}
     with pytest.raises(ValueError, match=message):
         make_eval_config(**{**given, **change})

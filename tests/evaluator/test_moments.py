@@ -55,14 +55,14 @@ def test_constant_tracks_are_undefined_however_they_are_rounded():
     )
     assert np.isnan(moments.pearson_r()).tolist() == [True, True, False]
     assert np.isnan(moments.r2()).tolist() == [True, False, False]
-    assert moments.is_finite()
+    assert moments.finite().all()
 
 
 def test_not_a_number_is_told_apart_from_constant():
     targets, predictions = coverage(np.random.default_rng(2), (4, 3), 0.0)
     predictions[1, 2] = np.nan
     moments = TrackMoments.from_arrays(targets, predictions)
-    assert not moments.is_finite()
+    assert moments.finite().tolist() == [True, True, False]
     assert np.isnan(moments.pearson_r()).tolist() == [False, False, True]
 
 

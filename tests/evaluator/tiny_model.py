@@ -10,6 +10,7 @@ FLANK = 4
 BIN = 8
 TARGET_LENGTH = 6  # WINDOW / BIN, less one bin cropped from each end
 TRACKS = ("chip_1", "chip_2")
+ASSAYS = ("CHIP", "other")
 HEAD = "ecoli"
 SERVING = "Format-Serving"  # where TFX looks for a SavedModel inside a Model artifact
 # Weights [4, tracks] of A, C, G, T: what the targets below are made of.
@@ -63,6 +64,50 @@ def write_saved_model(path, weights):
     return str(path)
 
 
+def write_two_heads(folder, widths):
+    """Saves a model of `widths` (head -> tracks), and examples of each organism; returns path, file and arrays.
+
+    The arrays are, by head, targets and predictions [bins, tracks].
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serve(self, examples):
+            start = tf.io.parse_example(examples, {"start": tf.io.FixedLenFeature([], tf.float32)})["start"]
+            return {
+                head: tf.sin(start[:, None, None] + tf.range(1.0, width + 1)) * tf.range(1.0, 7)[:, None]
+                for head, width in widths.items()
+            }
+
+    model = Model()
+    tf.saved_model.save(model, f"{folder}/model/{SERVING}", signatures={"serving_default": model.serve})
+    pathlib.Path(folder, "Split-test").mkdir()
+    arrays = {head: ([], []) for head in widths}
+    with tf.io.TFRecordWriter(f"{folder}/Split-test/data.gz", options="GZIP") as out:
+        for index in range(12):
+            head, width = list(widths.items())[index % len(widths)]
+            features = {"start": tf.train.Feature(float_list=tf.train.FloatList(value=[index]))}
+            target = rng.gamma(2, 1, (TARGET_LENGTH, width)).astype("<f2")
+            for name, value in {
+                "target": target.tobytes(),
+                "organism": head.encode(),
+                "chrom": b"chr1",
+            }.items():
+                features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            record = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+            out.write(record)
+            arrays[head][0].append(target.astype(np.float64))
+            arrays[head][1].append(model.serve(tf.constant([record]))[head].numpy()[0].astype(np.float64))
+    return (
+        f"{folder}/model",
+        str(folder),
+        {head: tuple(map(np.concatenate, two)) for head, two in arrays.items()},
+    )
+
+
 def write_examples(folder, count=24):
     """Writes `count` examples as an Examples artifact lays them out: two shards of the split `test`."""
     import tensorflow as tf
@@ -95,6 +140,12 @@ def write_examples(folder, count=24):
     for shard in shards:
         shard.close()
     return str(folder)
+
+
+def head(descriptions=("CHIP:1", "CHIP without a colon")):
+    from components.evaluator.eval_config import Head
+
+    return Head(HEAD, TRACKS, descriptions)
 
 
 SPLIT_NAMES = json.dumps(["test"])

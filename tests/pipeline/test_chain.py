@@ -31,6 +31,7 @@ CACHED = {
     "Evaluator",
     "InfraCheck",
     "Pusher",
+    "EvaluationReporter",
 }
 # Loads a model where nothing but TensorFlow is imported, and answers for the sequences on standard input.
 CLIENT = """
@@ -120,14 +121,15 @@ def test_evaluator_measures_what_numpy_measures(chain):
     records = tf.constant(list(tf.data.TFRecordDataset([str(f) for f in files], "GZIP").as_numpy_iterator()))
     y = model.transform_features(records)["target"].numpy().astype(np.float64)
     p = model.serving_default(records)["tiny"].numpy().astype(np.float64)
-    metrics = load_figures(chain.first_outcome.evaluation)[()]
-    for track, name in enumerate(("coverage", "cds_plus", "cds_minus")):
+    figures = load_figures(chain.first_outcome.evaluation)["tiny"]
+    assert figures.tracks == ["coverage", "cds_plus", "cds_minus"]
+    for track in range(3):
         r = np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1]
         r2 = 1 - ((y - p)[..., track] ** 2).sum() / ((y[..., track] - y[..., track].mean()) ** 2).sum()
         # Other batches, other last digits of predictions that hardly vary after 8 steps. That the figures of
         # the same arrays agree to 1e-6 is tested in tests/evaluator.
-        assert metrics[f"pearson_r/{name}"] == pytest.approx(r, abs=1e-4)
-        assert metrics[f"r2/{name}"] == pytest.approx(r2, abs=1e-4)
+        assert figures.by_slice[()]["pearson_r_per_track"][track] == pytest.approx(r, abs=1e-4)
+        assert figures.by_slice[()]["r2_per_track"][track] == pytest.approx(r2, abs=1e-4)
 
 
 def test_report(chain, capsys):
@@ -178,6 +180,14 @@ def test_data_report_of_the_run(chain):
     assert not nodes["DataReporter"].downstream_nodes
 
 
+def test_evaluation_report_of_the_run(chain):
+    page = (chain.first_outcome.report / "report.html").read_text()
+    assert "<h1>Blessed</h1>" in page
+    assert page.count("data:image/png;base64,") == 3  # histograms, signals, curves
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert not nodes["EvaluationReporter"].downstream_nodes
+
+
 def edit_code(monkeypatch, name):
     """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
@@ -195,16 +205,22 @@ def test_a_second_run_uses_the_cache(chain):
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
-    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
+    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher", "EvaluationReporter"}
     assert len(list(chain.settings.checkpoints.iterdir())) == 1  # the first training's are gone
 
 
 def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
     settings = chain.settings
-    assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {"Evaluator", "Pusher"}
+    assert chain.run(thresholds={"log1p_pearson_r": 0.99}) & CACHED == {
+        "Evaluator",
+        "Pusher",
+        "EvaluationReporter",
+    }
     assert not chain.outcome().blessed
     assert report.write_report(chain.settings) == 1
-    assert re.search(r"log1p_pearson_r -?0\.\d{4}, at least 0\.99 is wanted", capsys.readouterr().out)
+    assert re.search(
+        r"missed  tiny: log1p_pearson_r -?0\.\d{4}, at least 0\.99 is wanted", capsys.readouterr().out
+    )
     chain.settings = settings
 
 
@@ -223,6 +239,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("infra_check", {"InfraCheck"}),
         ("pusher", {"Pusher"}),
         ("leak_audit", {"LeakAudit"}),
+        ("evaluator", {"Evaluator", "EvaluationReporter"}),
+        ("evaluation_report", {"EvaluationReporter"}),
         ("data_report", {"DataReporter"}),
         ("examples", {"DataReporter"}),
         ("anomaly_gate", {"AnomalyGate"}),

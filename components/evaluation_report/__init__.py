@@ -1,0 +1,1 @@
+"""A TFX component that tells people how a model was trained, how well it predicts, and how it was judged."""

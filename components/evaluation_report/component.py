@@ -1,0 +1,62 @@
+"""`EvaluationReporter`: training, figures and verdict of a run as one HTML file."""
+
+# No `from __future__ import annotations`: TFX reads the component's annotations as objects.
+from tfx import v1 as tfx
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+from tfx.utils import io_utils, path_utils
+
+from components.evaluation_report.curves import read_curves
+from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.signal import extreme_tracks, read_signals
+from components.evaluator.figures import load_figures, load_verdict
+
+REPORT_FILE = "report.html"
+
+
+class EvaluationReport(Artifact):
+    """Folder of `report.html`, which needs no other file and no network."""
+
+    TYPE_NAME = "EvaluationReport"
+
+
+@tfx.dsl.components.component
+def EvaluationReporter(  # noqa: N802 (a component is named like a class)
+    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    report: tfx.dsl.components.OutputArtifact[EvaluationReport],
+    split: tfx.dsl.components.Parameter[str] = "test",
+    most_drawn: tfx.dsl.components.Parameter[int] = 3,
+    most_windows: tfx.dsl.components.Parameter[int] = 16,
+    code_fingerprint: tfx.dsl.components.Parameter[str] = "",
+) -> None:
+    """Writes the report; it judges nothing.
+
+    Args:
+        evaluation: the Evaluator's output; the verdict and all figures are read from it.
+        model: the judged model.
+        model_run: the Trainer's TensorBoard logs.
+        examples: examples that the model was judged on.
+        report: gets the HTML file.
+        split: the split of the examples that is drawn.
+        most_drawn: best tracks of a head that are drawn, and as many of the worst.
+        most_windows: windows of each organism that are read for that, from the start of the split.
+        code_fingerprint: of the report's code, so that the cache sees a change.
+    """
+    del code_fingerprint
+    heads, verdict = load_figures(evaluation.uri), load_verdict(evaluation.uri)
+    metric = compared_metric(verdict)
+    drawn = {
+        name: extreme_tracks(head.by_slice[()][f"{metric}_per_track"], most_drawn)
+        for name, head in heads.items()
+    }
+    signals = read_signals(
+        path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
+        io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)),
+        drawn,
+        most_windows,
+    )
+    page = make_page(heads, verdict, metric, signals, read_curves(model_run.uri))
+    io_utils.write_string_file(f"{report.uri}/{REPORT_FILE}", page)

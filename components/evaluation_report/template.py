@@ -1,0 +1,60 @@
+"""The page's Jinja template: plain HTML, no script, nothing from the network."""
+
+TEMPLATE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Evaluation</title>
+<style>
+body { font: 15px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0 }
+td, th { padding: .2em .9em .2em 0; text-align: left; border-bottom: 1px solid #ddd }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+.missed { color: #b00; font-weight: bold }
+img { max-width: 100% }
+</style>
+</head>
+<body>
+<h1>{{ "Blessed" if verdict.blessed else "Refused" }}</h1>
+<table>
+<tr><th>head</th><th>figure over all test windows</th><th class="number">value</th>
+<th class="number">at least</th><th class="number">at most</th><th></th></tr>
+{%- for check in verdict.checks %}
+<tr><td>{{ check.head }}</td><td>{{ check.key }}</td><td class="number">{{ number(check.value) }}</td>
+<td class="number">{{ number(check.least) }}</td><td class="number">{{ number(check.most) }}</td>
+<td{% if not check.met %} class="missed"{% endif %}>{{ "met" if check.met else "missed" }}</td></tr>
+{%- endfor %}
+</table>
+{%- for change in changes %}
+<p>{{ change }}</p>
+{%- endfor %}
+{%- for head in heads %}
+<h2>{{ head.name }}</h2>
+<table>
+<tr><th></th><th class="number">tracks</th>
+{%- for mean in head.means %}<th class="number">{{ mean }}</th>{% endfor %}
+<th class="number">undefined</th></tr>
+{%- for row in head.rows %}
+<tr><td>{{ row.name }}</td><td class="number">{{ row.tracks }}</td>
+{%- for value in row.figures %}<td class="number">{{ number(value) }}</td>{% endfor %}
+<td class="number">{{ row.undefined }}</td></tr>
+{%- endfor %}
+</table>
+<p>Means over tracks; undefined: tracks without a {{ metric }}, left out of its mean.</p>
+<h3>{{ metric }} by assay</h3>
+<img alt="Histograms of {{ metric }} by assay" src="data:image/png;base64,{{ head.histograms }}">
+{%- if head.signals %}
+<h3>Best and worst tracks by {{ metric }}</h3>
+<img alt="Measured and predicted signal" src="data:image/png;base64,{{ head.signals }}">
+{%- endif %}
+{%- endfor %}
+<h2>Training</h2>
+{%- if curves %}
+<img alt="Training curves" src="data:image/png;base64,{{ curves }}">
+{%- else %}
+<p>No curves were logged.</p>
+{%- endif %}
+</body>
+</html>
+"""

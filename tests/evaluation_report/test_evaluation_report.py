@@ -1,0 +1,130 @@
+"""The report's parts: TensorBoard's logs, tracks that are drawn, and a page of escaped text."""
+
+import html.parser
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.evaluation_report.curves import read_curves
+from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.signal import extreme_tracks, read_signals
+from components.evaluator.figures import Check, HeadFigures, Verdict
+from tests.evaluator import tiny_model
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    return tiny_model.write_examples(tmp_path_factory.mktemp("examples") / "examples")
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    path = tiny_model.write_saved_model(tmp_path_factory.mktemp("model") / "good", tiny_model.TRUTH)
+    return f"{path}/{tiny_model.SERVING}"
+
+
+def test_curves_are_what_was_logged(tmp_path):
+    values = np.random.default_rng(0).random((2, 3)).astype(np.float32)
+    with tf.summary.create_file_writer(str(tmp_path)).as_default():
+        for phase, row in zip(("train", "validation"), values, strict=True):
+            for step, value in enumerate(row):
+                tf.summary.scalar(f"{phase}/loss", value, step=10 * step)
+    curves = read_curves(str(tmp_path))
+    assert curves.keys() == {"loss"}
+    for phase, row in zip(("train", "validation"), values, strict=True):
+        np.testing.assert_array_equal(curves["loss"][phase], np.stack([[0, 10, 20], row], axis=1))
+    (tmp_path / "nothing").mkdir()
+    assert read_curves(str(tmp_path / "nothing")) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.1, np.nan, 0.9, 0.5, 0.7, 0.3], [2, 4, 5, 0]),
+        ([0.1, np.nan, 0.9], [2, 0]),
+        ([np.nan], []),
+    ],
+)
+def test_best_and_worst_tracks(values, expected):
+    assert extreme_tracks(np.array(values), 2) == expected
+
+
+def test_signals_are_those_of_the_strongest_window(examples, saved_model):
+    (second, first) = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5)[
+        tiny_model.HEAD
+    ]
+    assert (second.track, first.track) == (1, 0)
+    files = sorted(tf.io.gfile.glob(f"{examples}/Split-test/*"))
+    records = list(tf.data.TFRecordDataset(files, "GZIP").take(5).as_numpy_iterator())
+    serve = tf.saved_model.load(saved_model).signatures["serving_default"]
+    predictions = serve(tf.constant(records))[tiny_model.HEAD].numpy()
+    parsed = [tf.train.Example.FromString(record).features.feature for record in records]
+    targets = np.stack([np.frombuffer(one["target"].bytes_list.value[0], "<f2") for one in parsed])
+    targets = targets.reshape(predictions.shape).astype(np.float32)
+    for signal in (first, second):
+        best = targets[..., signal.track].sum(axis=1).argmax()
+        start = parsed[best]["start"].int64_list.value[0]
+        assert signal.window.endswith(f":{start}-{start + tiny_model.WINDOW}")
+        np.testing.assert_array_equal(signal.measured, targets[best, :, signal.track])
+        np.testing.assert_allclose(signal.predicted, predictions[best, :, signal.track], rtol=1e-5)
+
+
+def verdict(compared):
+    checks = [
+        Check("ecoli", "r2", 0.25, 0.5, math.inf),
+        Check("ecoli", "r2_undefined_tracks", 0.0, -math.inf, 1.0),
+        Check("ecoli", "r2_change_high", 0.01 if compared else math.inf, -0.02, math.inf),
+    ]
+    return Verdict(blessed=False, compared=compared, checks=checks)
+
+
+def make(compared, examples, saved_model):
+    figures = {"r2": 0.25, "r2_undefined_tracks": 0.0, "r2_per_track": np.array([0.5, 0.0])}
+    groups = {
+        f"{key}/assay:{assay}": 0.25 for key in ("r2", "r2_undefined_tracks") for assay in ("<b>&", "CDS")
+    }
+    change = {"r2_change": -0.0123, "r2_change_low": -0.0345, "r2_change_high": 0.01}
+    head = HeadFigures(
+        ["<script>", "chip_$2$"], ["<b>&", "CDS"], {(): figures | groups | change, ("chr<1>",): figures}
+    )
+    signals = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1)
+    return make_page({"ecoli": head}, verdict(compared), "r2", signals, {})
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects the tags and the text of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.sources = set(), "", []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
+    assert compared_metric(verdict(True)) == "r2"
+    page = Tags()
+    page.feed(make(True, examples, saved_model))
+    assert "Refused" in page.text
+    assert "missed" in page.text
+    assert "-0.0123 against the last blessed model" in page.text
+    assert "95% interval -0.0345 to +0.0100" in page.text
+    # Names from the data are text, and no file and no script is asked for.
+    assert "<b>&" in page.text
+    assert "chr<1>" in page.text
+    assert not {"script", "b", "link", "iframe"} & page.tags
+    assert page.sources
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+
+
+def test_a_first_model_is_compared_with_none(examples, saved_model):
+    page = make(False, examples, saved_model)
+    assert "compared with none" in page
+    assert "No curves were logged" in page
