@@ -6,6 +6,7 @@ bytes: a reader hops from header to header and inflates what it wants. To every 
 gzip) it is a gzipped TFRecord file like any other.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable
@@ -13,9 +14,9 @@ from typing import BinaryIO, NamedTuple
 
 import apache_beam as beam
 import google_crc32c
-import tensorflow as tf
 from apache_beam.io.filebasedsink import FileBasedSink
 from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
 
 # Of a shard, about: small enough that many workers can read a split, large enough that few files hold it.
 _SHARD_BYTES = 2**28
@@ -27,6 +28,7 @@ _STRATEGY = zlib.Z_RLE
 # extra field, whose only subfield is "EN" with the member's length.
 _HEADER = struct.Struct("<4s4s2sH2sHQ")
 _FIXED = (b"\x1f\x8b\x08\x04", bytes(4), b"\x00\xff", 12, b"EN", 8)
+_MOST_INFLATED = 1032  # times its size: zlib's technical notes
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
@@ -82,9 +84,9 @@ def find_records(files: Iterable[str]) -> list[Place]:
     """
     places = []
     for file in files:
-        size = tf.io.gfile.stat(file).length
         start = 0
-        with tf.io.gfile.GFile(file, "rb") as content:
+        with _open(file) as content:
+            size = content.seek(0, io.SEEK_END)
             while start < size:
                 content.seek(start)
                 header = content.read(_HEADER.size)
@@ -116,15 +118,24 @@ def read_record(place: Place) -> bytes:
     Raises:
         ValueError: what lies there is damaged.
     """
-    with tf.io.gfile.GFile(place.file, "rb") as content:
+    with _open(place.file) as content:
         content.seek(place.start)
         member = content.read(place.length)
+    # A buffer of the right size spares a fifth of the time at 10 MB. The trailer tells it; a damaged one may
+    # not ask for more than deflate can reach.
+    framed_length = int.from_bytes(member[-4:], "little")
+    buffer = max(1, min(framed_length, _MOST_INFLATED * len(member)))
     try:
         # gzip's own checksum and length, which this verifies, cover TFRecord's.
-        framed = memoryview(zlib.decompress(member, zlib.MAX_WBITS | 16))
+        framed = memoryview(zlib.decompress(member, zlib.MAX_WBITS | 16, buffer))
     except zlib.error as error:
         raise ValueError(f"{place.file}: byte {place.start}: damaged record ({error})") from error
     return bytes(framed[_LENGTH.size + _CHECKSUM.size : -_CHECKSUM.size])
+
+
+def _open(file: str) -> BinaryIO:
+    """Opens a file on any of Beam's file systems (TensorFlow's take ten times as long over 10 MB)."""
+    return FileSystems.open(file, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 class _Sink(FileBasedSink):

@@ -1,36 +1,49 @@
-"""Batches for training: examples through the Transform graph, then augmentation."""
+"""Batches for training and validation: examples through the Transform graph, then augmentation."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
+from components.examples.records import Place, find_records, read_record
 from enformer_keras import augment
 
 _AUTOTUNE = tf.data.AUTOTUNE
 
+# `decode_examples` of the Transform graph: strings [batch] -> `sequence` and `target`.
+Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
-def read_examples(files: Sequence[str]) -> tf.data.Dataset:
-    """Reads serialized examples.
+
+def find_examples(files: Sequence[str], at_least: int) -> list[Place]:
+    """Finds the examples of a split, without reading them.
 
     Args:
-        files: patterns of gzipped TFRecord files, as TFX hands them over.
+        files: patterns of record files, as TFX hands them over.
+        at_least: how many there must be.
 
     Returns:
-        A dataset of scalar strings, in the order of the files' names.
+        Their places, in the order of the files' names.
 
     Raises:
         FileNotFoundError: no file matches.
+        ValueError: there are fewer than `at_least`, or a file is damaged.
     """
     names = sorted(name for pattern in files for name in tf.io.gfile.glob(pattern))
     if not names:
         raise FileNotFoundError(f"no examples: nothing matches {list(files)}")
-    return tf.data.TFRecordDataset(names, compression_type="GZIP", num_parallel_reads=1)
+    examples = find_records(names)
+    if len(examples) < at_least:
+        raise ValueError(
+            f"{list(files)} hold {len(examples)} examples, fewer than {at_least}: lower training.batch_size, "
+            "or the stride of the dataset's windows"
+        )
+    return examples
 
 
 def training_batches(
-    files: Sequence[str],
-    transform: Any,
+    examples: Sequence[Place],
+    decode: Decode,
     *,
     head: str,
     window_length: int,
@@ -38,33 +51,44 @@ def training_batches(
     max_shift: int,
     reverse_complement: bool,
     strand_pairs: Sequence[int],
-    shuffle_buffer: int,
     seed: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Endless, shuffled, augmented batches; the same seed gives the same batches.
+    """Endless batches in random order, augmented.
+
+    Every epoch is a permutation of all examples; batches follow each other across its end. What step n sees is
+    a function of the seed and n alone: a pipeline that begins at step n gives, bit for bit, what one that began
+    at 0 gives from there on, and reads nothing of what came before.
 
     Args:
-        files: patterns of gzipped TFRecord files.
-        transform: `decode_examples` of the Transform graph.
+        examples: `find_examples`.
+        decode: `decode_examples` of the Transform graph.
         head: name of the head that the target is for.
         window_length: bp that the model reads.
         batch_size: examples of a batch, over all replicas.
         max_shift: largest shift to either side, in bp; 0 for none.
         reverse_complement: whether half of the examples show the other strand.
         strand_pairs: for each track its partner on the other strand.
-        shuffle_buffer: examples held for shuffling.
         seed: seed of the order and of the draws.
+        first_step: where to begin.
 
     Returns:
         Dataset of (one-hot [batch_size, window_length, 4], {head: [batch_size, target_length, tracks]}).
     """
 
-    def prepare(serialized: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        features = transform(serialized)
-        shift = tf.random.stateless_uniform(
-            [batch_size], [seed, batch], -max_shift, max_shift + 1, dtype=tf.int32
-        )
-        other_strand = tf.random.stateless_uniform([batch_size], [seed + 1, batch]) < 0.5
+    @functools.lru_cache(maxsize=2)  # an epoch's end and the next one's beginning are read side by side
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch]).permutation(len(examples))
+
+    def read(number: np.ndarray) -> bytes:
+        epoch, position = divmod(int(number), len(examples))
+        return read_record(examples[order(epoch)[position]])
+
+    def prepare(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        serialized = tf.ensure_shape(tf.numpy_function(read, [number], tf.string, stateful=False), [])
+        features = decode(tf.expand_dims(serialized, 0))
+        shift = tf.random.stateless_uniform([1], [seed, number], -max_shift, max_shift + 1, dtype=tf.int32)
+        other_strand = tf.random.stateless_uniform([1], [seed + 1, number]) < 0.5
         sequence, target = augment(
             features["sequence"],
             features["target"],
@@ -73,25 +97,24 @@ def training_batches(
             strand_pairs=strand_pairs,
             window_length=window_length,
         )
-        return sequence, {head: target}
+        return sequence[0], {head: target[0]}
 
-    examples = read_examples(files).shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
-    batches = examples.batch(batch_size, drop_remainder=True)
     return (
-        tf.data.Dataset.zip(batches, tf.data.Dataset.counter())
+        tf.data.Dataset.counter(first_step * batch_size)
         .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
         .prefetch(_AUTOTUNE)
     )
 
 
 def evaluation_batches(
-    files: Sequence[str], transform: Any, *, head: str, window_length: int, batch_size: int
+    examples: Sequence[Place], decode: Decode, *, head: str, window_length: int, batch_size: int
 ) -> tf.data.Dataset:
     """Every example once, in order, as it stands on the forward strand.
 
     Args:
-        files: patterns of gzipped TFRecord files.
-        transform: `decode_examples` of the Transform graph.
+        examples: `find_examples`.
+        decode: `decode_examples` of the Transform graph.
         head: name of the head that the target is for.
         window_length: bp that the model reads.
         batch_size: examples of a batch; the last one may be smaller.
@@ -101,11 +124,13 @@ def evaluation_batches(
     """
 
     def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        features = transform(serialized)
+        features = decode(serialized)
         return crop_flanks(features["sequence"], window_length), {head: features["target"]}
 
+    files = list(dict.fromkeys(place.file for place in examples))
     return (
-        read_examples(files)
+        tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
+        .apply(tf.data.experimental.assert_cardinality(len(examples)))
         .batch(batch_size)
         .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
         .prefetch(_AUTOTUNE)

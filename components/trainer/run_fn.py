@@ -1,12 +1,7 @@
 """The function that TFX's Trainer calls."""
 
 import dataclasses
-import hashlib
-import json
 import logging
-import math
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +9,9 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.trainer.input_data import evaluation_batches, read_examples, training_batches
+from components.trainer.checkpoints import Checkpoints
+from components.trainer.fitting import fit
+from components.trainer.input_data import evaluation_batches, find_examples, training_batches
 from components.trainer.serving import export_model, make_decoder
 from components.trainer.strategy import make_strategy
 from components.trainer.training import Training
@@ -41,7 +38,9 @@ def compile_model(model: Enformer, training: Training) -> None:
         loss=keras.losses.Poisson(),
         metrics={head: [PearsonR(tracks), R2(tracks)] for head, tracks in model.heads.items()},
         jit_compile=training.jit_compile,
+        steps_per_execution=training.steps_per_execution,
     )
+    model.optimizer.build(model.trainable_variables)
 
 
 def run_fn(fn_args: Any) -> None:
@@ -55,33 +54,40 @@ def run_fn(fn_args: Any) -> None:
     Raises:
         ValueError: the configuration cannot train; says what to change.
         FileNotFoundError: there are no examples.
+        CheckpointError: a checkpoint cannot be written, or none can be read.
+        Preempted: SIGTERM came; the next run goes on.
     """
     config = fn_args.custom_config
     training = Training(**config["training"])
     (head,) = config["model"]["heads"]
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    examples = find_examples(fn_args.train_files, at_least=training.batch_size)
+    validation_examples = find_examples(fn_args.eval_files, at_least=1)
+    _logger.info("%d training and %d validation examples", len(examples), len(validation_examples))
     batches = {
-        "transform": make_decoder(transform_output.transform_features_layer(), transform_output),
+        "decode": make_decoder(transform_output.transform_features_layer(), transform_output),
         "head": head,
         "window_length": config["model"]["sequence_length"],
         "batch_size": training.batch_size,
     }
-    train = training_batches(
-        fn_args.train_files,
-        **batches,
-        max_shift=training.max_shift,
-        reverse_complement=training.reverse_complement,
-        strand_pairs=config["strand_pairs"],
-        shuffle_buffer=training.shuffle_buffer,
-        seed=training.seed,
+
+    def train(first_step: int) -> tf.data.Dataset:
+        return training_batches(
+            examples,
+            **batches,
+            max_shift=training.max_shift,
+            reverse_complement=training.reverse_complement,
+            strand_pairs=config["strand_pairs"],
+            seed=training.seed,
+            first_step=first_step,
+        )
+
+    validation = evaluation_batches(validation_examples, **batches)
+    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
+    checkpoints = Checkpoints(
+        Path(config["checkpoints"]),
+        {**config, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
     )
-    validation = evaluation_batches(fn_args.eval_files, **batches)
-    # The training examples are not counted to the end: that can be hundreds of gigabytes.
-    count_examples(fn_args.train_files, at_least=training.batch_size, stop_at=training.batch_size)
-    num_validation = count_examples(fn_args.eval_files, at_least=1)
-    _logger.info("%d validation examples", num_validation)
-    num_batches = math.ceil(num_validation / training.batch_size)
-    validation = validation.apply(tf.data.experimental.assert_cardinality(num_batches))
 
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training.strategy)
@@ -93,82 +99,6 @@ def run_fn(fn_args: Any) -> None:
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)
-    fit(
-        model,
-        train,
-        validation,
-        training,
-        checkpoints=Path(config["checkpoints"]) / _key(config, fn_args.train_files),
-        log_folder=fn_args.model_run_dir,
-    )
+        fit(model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir)
     export_model(model, transform_output, fn_args.serving_model_dir)
-
-
-def fit(
-    model: Enformer,
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    training: Training,
-    *,
-    checkpoints: Path,
-    log_folder: str,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
-    """Fits in `training.epochs` parts, each logged for TensorBoard, validated and checkpointed.
-
-    A run that was killed goes on from its last checkpoint; one that ends removes it.
-
-    Args:
-        model: compiled model.
-        train: endless batches.
-        validation: all validation batches.
-        training: how to train.
-        checkpoints: folder of this very configuration.
-        log_folder: TensorBoard's folder.
-        callbacks: further callbacks.
-    """
-    epochs = max(parts for parts in range(1, training.epochs + 1) if training.steps % parts == 0)
-    model.fit(
-        train,
-        epochs=epochs,
-        steps_per_epoch=training.steps // epochs,
-        shuffle=False,  # the dataset is shuffled already
-        validation_data=validation,
-        callbacks=[
-            keras.callbacks.BackupAndRestore(checkpoints),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
-            keras.callbacks.TensorBoard(log_folder, write_graph=False),
-            *callbacks,
-        ],
-        # A bar where a person watches, a line for each part in a log.
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-
-
-def count_examples(files: Sequence[str], at_least: int, stop_at: int = -1) -> int:
-    """Counts the examples of a split.
-
-    Args:
-        files: patterns of gzipped TFRecord files.
-        at_least: how many there must be.
-        stop_at: how many to count at most; -1 counts all.
-
-    Returns:
-        Their number.
-
-    Raises:
-        ValueError: there are fewer than `at_least`.
-    """
-    count = sum(1 for _ in read_examples(files).take(stop_at))
-    if count < at_least:
-        raise ValueError(
-            f"{list(files)} hold {count} examples, fewer than {at_least}: lower training.batch_size, or "
-            "the stride of the dataset's windows"
-        )
-    return count
-
-
-def _key(config: Mapping[str, Any], files: Sequence[str]) -> str:
-    """A name for the checkpoints of this configuration on these examples."""
-    text = json.dumps([config, sorted(files)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    checkpoints.finish()

@@ -9,6 +9,8 @@ TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
 
 # See `components.trainer.strategy.make_strategy`.
 STRATEGIES = ("auto", "tpu", "mirrored", "one")
+KEEP = ("last", "best")
+_LEAST = {"steps": 1, "batch_size": 1, "epochs": 1, "patience": 0, "steps_per_execution": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,12 @@ class Training:
         clip_norm: global norm of the gradient at which it is clipped.
         max_shift: augmentation: largest shift, in bp.
         reverse_complement: augmentation: whether half of the examples show the other strand.
-        shuffle_buffer: examples held for shuffling.
-        epochs: the steps are divided into at most so many equal parts; each ends with a validation and a
-            checkpoint.
+        epochs: the steps are divided into at most so many equal parts (`steps_per_part`); each ends with a
+            validation and a checkpoint.
+        patience: parts without a better validation after which training stops; 0 for never.
+        keep: whose weights are exported: those of the `last` part or of the `best` in validation.
+        steps_per_execution: updates between two looks at what happens outside (SIGTERM, a loss that is not
+            finite).
         strategy: one of `STRATEGIES`.
         jit_compile: whether XLA compiles the step, where one device trains.
         seed: of weights, order and augmentation, from 0 to 2**32 - 1.
@@ -40,17 +45,21 @@ class Training:
     clip_norm: float = 0.2
     max_shift: int = 3
     reverse_complement: bool = True
-    shuffle_buffer: int = 1024
     epochs: int = 10
+    patience: int = 0
+    keep: str = "last"
+    steps_per_execution: int = 1
     strategy: str = "auto"
     jit_compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that cannot train."""
-        for field in ("steps", "batch_size", "epochs", "shuffle_buffer"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"training.{field} must be at least 1, got {getattr(self, field)}")
+        for field, least in _LEAST.items():
+            if getattr(self, field) < least:
+                raise ValueError(f"training.{field} must be at least {least}, got {getattr(self, field)}")
+        if self.keep not in KEEP:
+            raise ValueError(f"training.keep must be one of {KEEP}, got {self.keep!r}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"training.seed must be from 0 to 2**32 - 1, got {self.seed}")
         if self.strategy not in STRATEGIES:
@@ -59,3 +68,13 @@ class Training:
             raise ValueError(
                 f"training.warm_up_steps={self.warm_up_steps} leaves none of {self.steps} steps to decay over"
             )
+        if self.steps_per_part % self.steps_per_execution:
+            raise ValueError(
+                f"training.steps_per_execution={self.steps_per_execution} must divide the "
+                f"{self.steps_per_part} steps of a part (training.steps over training.epochs)"
+            )
+
+    @property
+    def steps_per_part(self) -> int:
+        """Steps from one validation to the next."""
+        return self.steps // max(parts for parts in range(1, self.epochs + 1) if self.steps % parts == 0)

@@ -23,16 +23,17 @@ def run(shift, reverse, target, pairs):
     return ops.convert_to_numpy(sequence), ops.convert_to_numpy(target)
 
 
-def test_shift_and_reverse_complement_are_those_of_strings():
+@pytest.mark.parametrize("pairs", [[0, 1, 3, 2], [1, 0, 2, 3], [0, 2, 1, 3], [0, 1, 2, 3]])
+def test_shift_and_reverse_complement_are_those_of_strings(pairs):
     target = np.arange(8, dtype="float32").reshape(2, 4)
     shifts, reverses = [-3, 0, 3, 3, 0, -2], [False, False, False, True, True, True]
-    sequences, targets = run(shifts, reverses, target, [0, 1, 3, 2])
+    sequences, targets = run(shifts, reverses, target, pairs)
     for sequence, augmented, shift, reverse in zip(sequences, targets, shifts, reverses, strict=True):
         window = FLANKED[3 + shift : 3 + shift + WINDOW]
         if reverse:
             window = window.translate(COMPLEMENT)[::-1]
         np.testing.assert_array_equal(sequence, one_hot_encode(window))
-        np.testing.assert_array_equal(augmented, target[::-1][:, [0, 1, 3, 2]] if reverse else target)
+        np.testing.assert_array_equal(augmented, target[::-1][:, pairs] if reverse else target)
 
 
 @pytest.mark.parametrize("pairs", [[0, 1], [1, 2, 0], [0, 1, 3]])

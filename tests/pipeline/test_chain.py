@@ -60,7 +60,8 @@ def test_everything_ran_and_a_model_was_pushed(chain):
     assert chain.first_outcome.servable
     assert chain.first_outcome.pushed.parent == chain.settings.pushed
     assert any((chain.settings.root / "Trainer" / "model_run").rglob("events.out.tfevents*"))
-    assert not any(path.is_file() for path in chain.settings.checkpoints.rglob("*"))
+    (training,) = chain.settings.checkpoints.iterdir()
+    assert (training / "finished").exists()
 
 
 def test_pushed_model_serves_what_the_trainable_model_predicts(chain, sequences, predicted):
@@ -161,6 +162,7 @@ def test_a_second_run_uses_the_cache(chain):
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
     assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher"}
+    assert len(list(chain.settings.checkpoints.iterdir())) == 1  # the first training's are gone
 
 
 def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):

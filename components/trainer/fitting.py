@@ -1,0 +1,210 @@
+"""The fit: in parts, each validated and kept, so that whatever ends the process costs a part at most."""
+
+import contextlib
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components.trainer.checkpoints import CheckpointError, Checkpoints, Progress
+from components.trainer.training import Training
+
+_logger = logging.getLogger(__name__)
+_LOG_EVERY_S = 60
+_SCORE = "pearson_r"  # how the names of figures of `PearsonR` end, with the head's name in front or not
+
+
+class Preempted(SystemExit):
+    """SIGTERM came and the state has been saved; the exit status is the signal's."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def fit(
+    model: keras.Model,
+    train: Callable[[int], tf.data.Dataset],
+    validation: tf.data.Dataset,
+    training: Training,
+    *,
+    checkpoints: Checkpoints,
+    log_folder: str,
+) -> Progress:
+    """Fits in parts, each followed by a validation and a checkpoint; goes on from the newest if there is any.
+
+    A checkpoint holds weights, moving statistics, random generators and optimizer. As the training order is a
+    function of the step, a run that was killed ends with the weights of one that was not. SIGTERM, by which
+    clusters say that a machine is needed elsewhere, saves after the running update and ends the process.
+
+    Parts are compared by Pearson's r in validation, the mean over the heads.
+
+    Args:
+        model: compiled and built.
+        train: from a step to endless batches that begin there.
+        validation: all validation batches.
+        training: how to train.
+        checkpoints: of this very configuration.
+        log_folder: TensorBoard's folder.
+
+    Returns:
+        The progress at the end. The model has the weights of the best part or the last (`training.keep`).
+
+    Raises:
+        Preempted: SIGTERM came.
+        CheckpointError: a checkpoint cannot be written, or none can be read.
+        FloatingPointError: the loss is not finite.
+    """
+    state = [*model.variables, *model.optimizer.variables]
+    progress = _restore(state, checkpoints)
+    writer = tf.summary.create_file_writer(log_folder)
+    parts = training.steps // training.steps_per_part
+
+    def save() -> None:
+        checkpoints.save(progress, [keras.ops.convert_to_numpy(variable) for variable in state])
+
+    with _sigterm() as terminated:
+        watch = _Watch(progress, training.steps, terminated)
+        while len(progress.history) < parts and not _stalled(progress, training):
+            part = len(progress.history)
+            missing = (part + 1) * training.steps_per_part - progress.step
+            figures = {"train": {}, "validation": {}}
+            try:
+                if missing:
+                    fitted = model.fit(
+                        train(progress.step),
+                        steps_per_epoch=missing,
+                        shuffle=False,  # the batches come in their order
+                        callbacks=[watch],
+                        verbose=1 if sys.stdout.isatty() else 0,
+                    )
+                    figures["train"] = {name: float(values[-1]) for name, values in fitted.history.items()}
+                figures["validation"] = model.evaluate(
+                    validation, callbacks=[watch], return_dict=True, verbose=0
+                )
+            except _Terminated:
+                save()
+                _logger.warning("SIGTERM: saved at step %d; the next run goes on from there", progress.step)
+                raise Preempted from None
+            _record(progress, figures, writer)
+            save()
+        if terminated():
+            raise Preempted
+    if training.keep == "best" and not progress.best_step:
+        _logger.warning("no part has a validation figure: keeping the weights of step %d", progress.step)
+    elif training.keep == "best":
+        _logger.info("keeping the weights of step %d, the best in validation", progress.best_step)
+        _assign(state, checkpoints.load_best(progress), checkpoints)
+    return progress
+
+
+class _Terminated(Exception):  # noqa: N818 (no error: a request)
+    """SIGTERM came; the state is that after a whole update."""
+
+
+class _Watch(keras.callbacks.Callback):
+    """Counts and logs the updates, and stops at SIGTERM or at a loss that is not finite."""
+
+    def __init__(self, progress: Progress, steps: int, terminated: Callable[[], bool]) -> None:
+        super().__init__()
+        self._progress = progress
+        self._steps = steps
+        self._terminated = terminated
+        self._logged = time.monotonic()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._first = batch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._progress.step += batch - self._first + 1
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"the loss is {logs['loss']} at step {self._progress.step}: lower training.learning_rate, or "
+                "look in the data report for targets that are out of all proportion"
+            )
+        if time.monotonic() - self._logged > _LOG_EVERY_S:
+            self._logged = time.monotonic()
+            _logger.info("step %d of %d: loss %.4f", self._progress.step, self._steps, logs["loss"])
+        self._stop_if_terminated()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._stop_if_terminated()
+
+    def _stop_if_terminated(self) -> None:
+        if self._terminated():
+            raise _Terminated
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM instead of dying of it; gives the question whether it came."""
+    came = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    except ValueError:
+        _logger.warning("not in the main thread: SIGTERM ends the training without saving")
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _restore(state: list[keras.Variable], checkpoints: Checkpoints) -> Progress:
+    """Puts the newest checkpoint into the variables, if there is one."""
+    found = checkpoints.load_newest()
+    if found is None:
+        return Progress()
+    progress, values = found
+    _assign(state, values, checkpoints)
+    _logger.info("%s: going on from step %d", checkpoints.folder, progress.step)
+    return progress
+
+
+def _assign(state: list[keras.Variable], values: list[Any], checkpoints: Checkpoints) -> None:
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
+        raise CheckpointError(
+            f"{checkpoints.folder}: the checkpoint is of another model, though the configuration is the same: "
+            "remove the folder to train from the beginning"
+        )
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
+
+
+def _record(progress: Progress, figures: dict[str, dict[str, float]], writer: tf.summary.SummaryWriter) -> None:
+    """Adds a part to the history, TensorBoard and the log."""
+    progress.history.append({"step": progress.step, **figures})
+    of_heads = [value for name, value in figures["validation"].items() if name.endswith(_SCORE)]
+    reached = sum(of_heads) / len(of_heads)
+    if reached > progress.best_score:  # False for NaN
+        progress.best_step, progress.best_score = progress.step, reached
+    with writer.as_default(progress.step):
+        for phase, values in figures.items():
+            for name, value in values.items():
+                tf.summary.scalar(f"{phase}/{name}", value)
+    writer.flush()
+    _logger.info(
+        "step %d: loss %.4f, in validation %.4f; %s %.4f, best %.4f at step %d",
+        progress.step,
+        figures["train"].get("loss", math.nan),
+        figures["validation"]["loss"],
+        _SCORE,
+        reached,
+        progress.best_score,
+        progress.best_step,
+    )
+
+
+def _stalled(progress: Progress, training: Training) -> bool:
+    """Says whether as many parts as `training.patience` have passed since the best."""
+    since_best = sum(1 for part in progress.history if part["step"] > progress.best_step)
+    if training.patience and since_best >= training.patience:
+        _logger.info("no better part in %d: stopped early at step %d", since_best, progress.step)
+        return True
+    return False

@@ -1,0 +1,120 @@
+"""Trainings in real processes that really die: each ends with the weights of one that was left alone."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.trainer.tiny_training import PARTS, read_weights, train, write_examples
+
+# A server that has imported TensorFlow forks a process for each attempt.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.trainer.tiny_training"])
+PATIENCE_S = 300
+
+
+class Attempts:
+    """One training after another in one folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        write_examples(folder / "examples.gz")
+        self._seen = 0
+
+    def run(self, *, send=None, after="", **arguments):
+        """Starts an attempt, sends it a signal once the log says `after`; returns exit status and its log."""
+        process = processes.Process(target=train, args=(self.folder,), kwargs=arguments)
+        process.start()
+        deadline = time.monotonic() + PATIENCE_S
+        if send is not None:
+            while after not in self._log():
+                assert process.is_alive(), self._log()
+                assert time.monotonic() < deadline, self._log()
+                time.sleep(0.01)
+            os.kill(process.pid, send)
+        process.join(PATIENCE_S)
+        log = self._log()
+        self._seen += len(log)
+        return process.exitcode, log
+
+    def _log(self):
+        file = self.folder / "log"
+        return file.read_text()[self._seen :] if file.exists() else ""
+
+    def checkpoints(self):
+        return sorted(file.name for file in self.folder.glob("checkpoints/*/*") if "step" in file.name)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Of a training that nothing happened to."""
+    undisturbed = Attempts(tmp_path_factory.mktemp("undisturbed") / "run")
+    status, log = undisturbed.run()
+    assert status == 0, log
+    assert "going on" not in log
+    return read_weights(undisturbed.folder)
+
+
+def assert_same(attempts, weights):
+    for value, expected in zip(read_weights(attempts.folder), weights, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_killed_in_a_step_while_saving_and_while_exporting(tmp_path, weights):
+    attempts = Attempts(tmp_path / "run")
+    status, _ = attempts.run(send=signal.SIGKILL, after="step 4:")
+    assert status == -signal.SIGKILL
+    status, log = attempts.run(die_while="saving")
+    assert status == -signal.SIGKILL
+    assert "going on from step" in log
+    assert any(name.endswith(".partial") for name in attempts.checkpoints())
+    status, log = attempts.run(die_while="exporting")
+    assert status == -signal.SIGKILL
+    assert "a run died while it wrote this checkpoint; removed" in log
+    status, log = attempts.run()
+    assert status == 0, log
+    assert "going on from step 12" in log
+    assert_same(attempts, weights)
+
+
+def test_terminated_then_a_full_disk_then_a_damaged_checkpoint(tmp_path, weights):
+    attempts = Attempts(tmp_path / "run")
+    status, log = attempts.run(send=signal.SIGTERM, after="step 2:")
+    assert status == 128 + signal.SIGTERM, log
+    assert "SIGTERM: saved at step" in log
+    before = attempts.checkpoints()
+    status, log = attempts.run(die_while="disk is full")
+    assert status == 1
+    assert "cannot be written" in log
+    assert "free" in log
+    assert attempts.checkpoints() == before
+    (newest,) = attempts.folder.glob(f"checkpoints/*/{before[-1]}")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    status, log = attempts.run()
+    assert status == 0, log
+    assert f"{before[-1]}: damaged checkpoint, left out" in log
+    assert_same(attempts, weights)
+
+
+def test_the_best_part_is_kept_and_training_stops_when_it_stays_the_best(tmp_path):
+    attempts = Attempts(tmp_path / "run")
+    status, log = attempts.run(keep="best", patience=2)
+    assert status == 0, log
+    (folder,) = attempts.folder.glob("checkpoints/*")
+    newest = max(folder.glob("step-*"))
+    with np.load(newest) as arrays:
+        progress = json.loads(str(arrays["progress"]))
+    scores = [part["validation"]["pearson_r"] for part in progress["history"]]
+    best = int(np.argmax(scores))
+    assert len(scores) == min(best + 1 + 2, PARTS)
+    assert progress["best_step"] == progress["history"][best]["step"]
+    with np.load(folder / f"step-{progress['best_step']:09d}.npz") as arrays:
+        for number, value in enumerate(read_weights(attempts.folder)):
+            np.testing.assert_array_equal(value, arrays[str(number)])
