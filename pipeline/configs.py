@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Settings:
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
         schema: what examples must look like.
-        beam_arguments: where and how Beam runs.
+        beam_arguments: where and how Beam runs; of an argument given twice the last one holds.
     """
 
     name: str
@@ -120,7 +120,13 @@ ECOLI = PROJECT / "datasets" / "ecoli" / "dataset.yaml"
 RUN = PROJECT / "runs" / "demo"
 
 
-def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 0) -> Settings:
+def small(
+    run: Path = RUN,
+    dataset: Path = ECOLI,
+    steps: int = 600,
+    seed: int = 0,
+    beam_arguments: Sequence[str] = (),
+) -> Settings:
     """A small Enformer, by default on the E. coli genome: two cores and five minutes.
 
     Args:
@@ -128,6 +134,7 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
         dataset: YAML file of the dataset.
         steps: training steps.
         seed: of weights, order and augmentation.
+        beam_arguments: added to those that `Settings` has.
 
     Returns:
         The settings.
@@ -148,4 +155,5 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
             seed=seed,
         ),
         thresholds={"log1p_pearson_r": 0.5},
+        beam_arguments=(*Settings.beam_arguments, *beam_arguments),
     )
