@@ -624,8 +624,8 @@ def limit(bins: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
         float64 [tracks, bins].
     """
     soft, hard = (
-        np.array([np.inf if limit is None else limit for limit in limits])[:, np.newaxis]
-        for limits in ([track.clip_soft for track in tracks], [track.clip for track in tracks])
+        np.array([np.inf if bound is None else bound for bound in bounds])[:, np.newaxis]
+        for bounds in ([track.clip_soft for track in tracks], [track.clip for track in tracks])
     )
     over = bins > soft
     if over.any():
