@@ -627,9 +627,11 @@ def limit(bins: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
         np.array([np.inf if bound is None else bound for bound in bounds])[:, np.newaxis]
         for bounds in ([track.clip_soft for track in tracks], [track.clip for track in tracks])
     )
-    over = bins > soft
-    if over.any():
-        bins = np.where(over, soft - 1 + np.sqrt(np.maximum(bins - soft, 0) + 1), bins)
+    rows, at = np.nonzero(bins > soft)
+    if rows.size:
+        start = soft[rows, 0]
+        bins = bins.copy()
+        bins[rows, at] = start - 1 + np.sqrt(bins[rows, at] - start + 1)
     return np.clip(bins, -hard, hard)
 
 
