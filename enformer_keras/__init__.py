@@ -5,7 +5,7 @@ from enformer_keras.alternating import AlternatingHeads
 from enformer_keras.augmentation import Augmentation, augment
 from enformer_keras.enformer import BIN_SIZE, PARTS, Enformer
 from enformer_keras.metrics import R2, PearsonR
-from enformer_keras.optimizers import AdamByPart
+from enformer_keras.optimizers import AdamByPart, SynchronizedAdam
 from enformer_keras.presets import PRESETS
 from enformer_keras.schedules import WarmUp
 from enformer_keras.sequence import one_hot_encode
@@ -21,6 +21,7 @@ __all__ = [
     "Augmentation",
     "Enformer",
     "PearsonR",
+    "SynchronizedAdam",
     "WarmUp",
     "augment",
     "load_sonnet_checkpoint",

@@ -121,7 +121,7 @@ class Enformer(RematerializedModel):
         rematerialized: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else dict(heads)
+        heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else heads
         _check_arguments(
             channels=channels,
             num_transformer_layers=num_transformer_layers,
@@ -137,7 +137,9 @@ class Enformer(RematerializedModel):
                 "attention_dropout": attention_dropout,
                 "position_dropout": position_dropout,
             },
+            parts={"frozen": frozen, "rematerialized": rematerialized},
         )
+        heads = dict(heads)
         dtype = kwargs.pop("dtype", None)
         # The global policy of today belongs to the model, not the one of the day when it is loaded.
         policy = keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
@@ -330,9 +332,7 @@ class Enformer(RematerializedModel):
         Raises:
             ValueError: There is no such part.
         """
-        for part in parts:
-            if part not in BLOCKS:
-                raise ValueError(f"rematerialized: {part!r} is not among {BLOCKS}")
+        _check_parts("rematerialized", parts, BLOCKS)
         tower = [f"tower_{block}_pool" for block in range(NUM_TOWER_BLOCKS)]
         transformer = [f"transformer_{block}_mlp_residual" for block in range(self.num_transformer_layers)]
         ends = {"stem": ["stem_pool"], "tower": tower, "transformer": transformer}
@@ -357,10 +357,7 @@ class Enformer(RematerializedModel):
         Raises:
             ValueError: There is no such part.
         """
-        known = (*PARTS, *(f"head_{head}" for head in self.heads))
-        for part in parts:
-            if part not in known:
-                raise ValueError(f"frozen: {part!r} is not a part of the model; its parts are {known}")
+        _check_parts("frozen", parts, (*PARTS, *(f"head_{head}" for head in self.heads)))
         for layer in self.layers:
             frozen = layer.name in parts or layer.name.startswith(
                 tuple(f"{part}_" for part in parts if part in PARTS)
@@ -382,7 +379,7 @@ class Enformer(RematerializedModel):
             A new model, not compiled; this one is left alone.
         """
         frozen = [part for part in self.frozen if part in (*PARTS, *(f"head_{head}" for head in heads))]
-        return self._rebuild(heads=dict(heads), frozen=frozen)
+        return self._rebuild(heads=heads, frozen=frozen)
 
     def with_sequence_length(self, sequence_length: int, target_length: int | None) -> "Enformer":
         """Build the model for windows of another length, with a copy of the weights.
@@ -503,12 +500,13 @@ def _check_arguments(
     num_transformer_layers: int,
     num_heads: int,
     pooling_type: str,
-    heads: dict[str, int],
+    heads: Mapping[str, int],
     sequence_length: int,
     target_length: int | None,
     key_size: int,
     filters_divisible_by: int,
     rates: dict[str, float],
+    parts: dict[str, Sequence[str]],
 ) -> None:
     positive = {
         "channels": channels,
@@ -542,8 +540,10 @@ def _check_arguments(
         raise ValueError(f"pooling_type must be one of {POOLING_TYPES}, got {pooling_type!r}")
     if sequence_length % BIN_SIZE:
         raise ValueError(f"sequence_length={sequence_length} must be a multiple of {BIN_SIZE} bp")
-    if not heads:
-        raise ValueError("heads must name at least one head, such as heads={'human': 5313}")
+    if not isinstance(heads, Mapping) or not heads:
+        raise ValueError(
+            f"heads must map at least one head to its tracks, such as {{'human': 5313}}, got {heads!r}"
+        )
     for head, tracks in heads.items():
         if not isinstance(head, str) or not head.isidentifier():
             raise ValueError(f"heads: {head!r} must be a name of letters, digits and underscores")
@@ -561,6 +561,16 @@ def _check_arguments(
     for argument, rate in rates.items():
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"{argument} must be at least 0 and below 1, got {rate!r}")
+    for argument, names in parts.items():
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise ValueError(f"{argument} must be a list of parts, such as ['tower'], got {names!r}")
+
+
+def _check_parts(argument: str, parts: Sequence[str], known: Sequence[str]) -> None:
+    for part in parts:
+        if part not in known:
+            cure = "" if isinstance(part, str) else "; give names one by one"
+            raise ValueError(f"{argument}: {part!r} is not among {known}{cure}")
 
 
 def _is_integer(value: Any) -> bool:

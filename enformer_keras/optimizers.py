@@ -1,4 +1,4 @@
-"""An optimizer with a learning rate for each part of the model."""
+"""Adam that clips alike on any number of replicas, and with a learning rate for each part of the model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,30 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
-class AdamByPart(keras.optimizers.Adam):
+class SynchronizedAdam(keras.optimizers.Adam):
+    """Adam that clips the gradient of the whole batch, whatever part of it each replica has.
+
+    Under a strategy of TensorFlow, Keras's own optimizers clip every replica's part before they add the parts:
+    ``global_clipnorm`` means something else on eight cores than on one. Here the parts are added first. On JAX
+    and torch gradients are those of the whole batch when an optimizer sees them.
+
+    Args:
+        *args: Arguments of ``keras.optimizers.Adam``.
+        **kwargs: Likewise.
+    """
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        """Leave clipping, on TensorFlow, to `_all_reduce_sum_gradients`, which follows."""
+        return grads if keras.backend.backend() == "tensorflow" else super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Add the replicas' gradients, then clip; called by Keras on TensorFlow, with one replica too."""
+        gradients, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
+        return list(zip(super()._clip_gradients(list(gradients)), variables, strict=True))
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class AdamByPart(SynchronizedAdam):
     """Adam whose learning rate is multiplied by a factor of each weight's layer.
 
     For fine-tuning: a pretrained trunk moves slowly while a new head learns fast.
@@ -20,7 +43,8 @@ class AdamByPart(keras.optimizers.Adam):
         **kwargs: Further arguments of ``keras.optimizers.Adam``.
 
     Raises:
-        ValueError: A factor is negative, or fits no weight (when the optimizer first sees the weights).
+        ValueError: The factors are no mapping, one is negative, or one fits no weight (when the optimizer first
+            sees the weights).
 
     Example:
         >>> model.compile(AdamByPart(1e-3, {"stem": 0.1, "tower": 0.1, "transformer": 0.1}), loss="poisson")
@@ -30,6 +54,8 @@ class AdamByPart(keras.optimizers.Adam):
         self, learning_rate: Any = 1e-3, factors: Mapping[str, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
+        if factors is not None and not isinstance(factors, Mapping):
+            raise ValueError(f"factors must map names to numbers, such as {{'stem': 0.1}}, got {factors!r}")
         self.factors = dict(factors or {})
         for prefix, factor in self.factors.items():
             if factor < 0:

@@ -8,8 +8,7 @@ from typing import Any
 
 from components.trainer.training import Training
 from enformer_keras import BIN_SIZE, PRESETS
-from enformer_keras.genome.description import DatasetDescription, load_descriptions
-from enformer_keras.genome.tracks import Track, read_track_table
+from pipeline.data import DataDescription, describe_data
 
 # Trains the weights, watches the training, judges the model.
 SPLITS = ("train", "valid", "test")
@@ -23,7 +22,7 @@ class Settings:
 
     Attributes:
         name: of the pipeline; runs of one name share their cache and their last blessed model.
-        dataset: YAML file of the dataset.
+        dataset: YAML file of the dataset: genome files or a Basenji folder.
         run: folder of everything that the pipeline writes.
         model: arguments of `Enformer` other than those that the dataset decides (head, lengths).
         training: how to train.
@@ -31,6 +30,11 @@ class Settings:
         max_drop: how far `change_metric` may fall below the last blessed model's.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
+        serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
+            endpoint; a model that takes longer is not pushed.
+        serving_memory_limit_mb: the most memory that this process may hold at a time, in MB (2**20 bytes).
+        serving_tolerance: how far the served model may be from the Trainer's, see `InfraCheck`.
+        keep_versions: newest pushed versions that stay.
         schema: what examples must look like.
         beam_arguments: where and how Beam runs; of an argument given twice the last one holds.
     """
@@ -44,12 +48,16 @@ class Settings:
     max_drop: float = 0.02
     leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
+    serving_time_limit_s: int = 600
+    serving_memory_limit_mb: int = 16_384
+    serving_tolerance: float = 0.01
+    keep_versions: int = 5
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
     # In this process: Beam's default would fetch a runner binary first.
     beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner",)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the dataset does not fit the model or the training."""
+        """Raises ValueError where the dataset does not fit the model or the training, or a number cannot be."""
         problems = []
         if self.description.bin_size != BIN_SIZE:
             problems.append(f"bin_size must be {BIN_SIZE}, the model's, not {self.description.bin_size}")
@@ -58,27 +66,24 @@ class Settings:
                 f"flank_length={self.description.flank_length} must be at least training.max_shift="
                 f"{self.training.max_shift}"
             )
-        if set(self.description.splits.names) != set(SPLITS):
-            problems.append(f"the splits must be named {SPLITS}, not {self.description.splits.names}")
+        if set(self.description.splits) != set(SPLITS):
+            problems.append(f"the splits must be named {SPLITS}, not {self.description.splits}")
         if problems:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
+        if self.keep_versions < 1:
+            raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
 
     @functools.cached_property
-    def description(self) -> DatasetDescription:
-        """The dataset's description, read from its file."""
+    def description(self) -> DataDescription:
+        """What the dataset's YAML file and its table of tracks say."""
         return _describe(self.dataset)
-
-    @functools.cached_property
-    def tracks(self) -> tuple[Track, ...]:
-        """The dataset's tracks, in the order of the head's outputs."""
-        return read_track_table(self.dataset.parent / self.description.tracks, self.dataset.parent)
 
     @property
     def model_arguments(self) -> dict[str, Any]:
         """Arguments of `Enformer`: the dataset decides head, window and target length."""
         return {
             **self.model,
-            "heads": {self.description.organism: len(self.tracks)},
+            "heads": {self.description.organism: len(self.description.tracks)},
             "sequence_length": self.description.window_length,
             "target_length": self.description.target_length,
         }
@@ -103,10 +108,15 @@ class Settings:
         """Folder of checkpoints, from which a killed run goes on."""
         return self.run / "checkpoints"
 
+    @property
+    def digests(self) -> Path:
+        """File that remembers the digests of the data files, so that a second run need not read them."""
+        return self.run / "digests.json"
 
-def _describe(dataset: Path) -> DatasetDescription:
+
+def _describe(dataset: Path) -> DataDescription:
     """Reads a description; the Trainer takes one organism, so that several are a ValueError."""
-    descriptions = load_descriptions(dataset)
+    descriptions = describe_data(dataset)
     if len(descriptions) > 1:
         names = ", ".join(description.organism for description in descriptions)
         raise ValueError(

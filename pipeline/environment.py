@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enformer_keras.genome.dataset import DatasetError, load_dataset
+from enformer_keras.genome.errors import DatasetError
 from pipeline.configs import Settings, small
+from pipeline.data import fingerprint_data
 
 if TYPE_CHECKING:
     from tfx import v1 as tfx
@@ -69,13 +70,13 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
     show_progress()
     settings = settings_from_environment()
     try:
-        fingerprint = load_dataset(settings.dataset).fingerprint()
-    except DatasetError as error:
-        sys.exit(f"the dataset cannot be used:\n{error}")
-    try:
         settings.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"ENFORMER_RUN={str(settings.run)!r} cannot be the output folder: {error}")
+    try:
+        fingerprint = fingerprint_data(settings.dataset, settings.digests)
+    except DatasetError as error:
+        sys.exit(f"the dataset cannot be used:\n{error}")
     return create_pipeline(
         settings,
         fingerprint,

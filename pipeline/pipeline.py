@@ -1,6 +1,7 @@
 """The pipeline from a genome and its tracks to a pushed model."""
 
 import hashlib
+import importlib.metadata
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tfx import v1 as tfx
 import components
 import enformer_keras
 from components.anomaly_gate.component import AnomalyGate
+from components.basenji_example_gen.component import BasenjiExampleGen
 from components.data_report.component import DataReporter
 from components.evaluator.eval_config import make_eval_config
 from components.fingerprint import code_fingerprint
@@ -18,10 +20,14 @@ from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
 from components.last_blessed_model.strategy import LastBlessedModelStrategy
 from components.leak_audit.component import LeakAudit
+from components.pusher.component import Pusher
 from pipeline.configs import SPLITS, Settings
 
+EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
+# What the card of a pushed model says of each track; nobody else needs to know where its file lay.
+TRACK_FIELDS = ("index", "identifier", "description", "genome", "strand_pair")
 
 
 def create_pipeline(
@@ -33,25 +39,25 @@ def create_pipeline(
 
     Args:
         settings: what to train on what, and where to put it.
-        data_fingerprint: `Dataset.fingerprint()`: changed data must not be taken from the cache.
+        data_fingerprint: `data.fingerprint_data`: changed data must not be taken from the cache.
         metadata_connection_config: ML Metadata's store; `None` where the orchestrator brings its own.
 
     Returns:
         The pipeline, for any runner.
     """
     window = settings.description
-    tracks = settings.tracks
+    tracks = window.tracks
     train_split, valid_split, test_split = SPLITS
     library, parts = Path(enformer_keras.__file__).parent, Path(components.__file__).parent
 
     # Windows of the genome with their targets, in splits that do not overlap.
-    example_gen = GenomeExampleGen(settings.dataset, data_fingerprint)
+    example_gen = EXAMPLE_GENS[window.kind](settings.dataset, data_fingerprint)
     examples = example_gen.outputs["examples"]
 
     # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
     data_reporter = DataReporter(
         examples=examples,
-        code_fingerprint=code_fingerprint(parts / "data_report", parts / "genome_example_gen"),
+        code_fingerprint=code_fingerprint(parts / "data_report", parts / "examples"),
     )
 
     # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
@@ -68,7 +74,10 @@ def create_pipeline(
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"],
+        code_fingerprint=code_fingerprint(parts / "anomaly_gate"),
+    )
 
     # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
     leak_audit = LeakAudit(
@@ -107,8 +116,15 @@ def create_pipeline(
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
-            "strand_pairs": [track.strand_pair for track in tracks],
             "checkpoints": str(settings.checkpoints),
+            "organisms": {
+                window.organism: {
+                    "assembly": window.assembly,
+                    "tracks": [track.model_dump(include=set(TRACK_FIELDS)) for track in tracks],
+                }
+            },
+            "data_fingerprint": data_fingerprint,
+            "code_version": importlib.metadata.version("enformer-keras"),
             "code_fingerprint": code_fingerprint(parts / "trainer", parts / "transform", library),
         },
     )
@@ -138,19 +154,24 @@ def create_pipeline(
         ),
     )
 
-    # Does it load and answer in a process of its own?
+    # Does it load in a process of its own, give the Trainer's numbers, and stay within time and memory?
     infra_check = InfraCheck(
-        model=model, examples=examples, code_fingerprint=code_fingerprint(parts / "infra_check")
+        model=model,
+        examples=examples,
+        time_limit_s=settings.serving_time_limit_s,
+        memory_limit_mb=settings.serving_memory_limit_mb,
+        tolerance=settings.serving_tolerance,
+        code_fingerprint=code_fingerprint(parts / "infra_check"),
     )
 
     # Only what passed both goes out.
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_check.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(settings.pushed))
-        ),
+        destination=str(settings.pushed),
+        keep_versions=settings.keep_versions,
+        code_fingerprint=code_fingerprint(parts / "pusher"),
     )
 
     return tfx.dsl.Pipeline(

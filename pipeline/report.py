@@ -4,23 +4,34 @@ Run as `python -m pipeline.report` with the environment of the runner (`pipeline
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from components.basenji_example_gen.description import load_basenji_description, open_folders
 from components.trainer.training import TRAINABLE_MODEL
-from enformer_keras.genome.dataset import Dataset, load_dataset
+from enformer_keras.genome.basenji import BasenjiRecord
+from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.intervals import Window
+from enformer_keras.genome.track_table import TrackRow
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
+from pipeline.data import DataDescription
 from pipeline.outcome import read_outcome
 
-# Bins of a split that the report looks at: enough for a correlation, few enough for memory.
+# Bins of a split that the report looks at, and those of all its tracks together: enough for a correlation, few
+# enough for memory.
 MAX_BINS = 32_768
+MAX_VALUES = 1 << 25
+# Tracks that are printed and drawn, evenly spaced over the table.
+MOST_SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +66,29 @@ class SplitSignal:
     features: np.ndarray
 
 
-def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
-    """Reads windows of each split whose targets do not overlap.
+def read_splits(settings: Settings) -> dict[str, SplitSignal]:
+    """Reads windows of each split.
 
     Args:
-        dataset: a checked dataset.
+        settings: of the run.
 
     Returns:
-        Split -> its bins: all of them, or, of a split with more than `MAX_BINS`, windows evenly spaced over it.
+        Split -> its bins. Of a genome, windows whose targets do not overlap: all of them, or, of a split with
+        more than `MAX_BINS` or `MAX_VALUES`, evenly spaced ones. Of a Basenji folder, whose records come in
+        random order and can only be read from the beginning, the first ones.
+
+    Raises:
+        DatasetError: the data cannot be used.
     """
+    data = settings.description
+    bins = min(MAX_BINS, MAX_VALUES // len(data.tracks))
+    most = max(bins // data.target_length, 1)
+    read = _read_genome if data.kind == "genome" else _read_folder
+    return read(settings.dataset, most)
+
+
+def _read_genome(path: Path, most: int) -> dict[str, SplitSignal]:
+    dataset = load_dataset(path)
     description = dataset.description
     step = description.target_length * description.bin_size
     tiled = description.model_copy(update={"stride": step})
@@ -73,7 +98,6 @@ def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
     splits = {}
     for split in description.splits.names:
         own = [window for window in windows if window.split == split]
-        most = max(MAX_BINS // description.target_length, 1)
         if len(own) > most:
             chosen = np.linspace(0, len(own) - 1, most).round().astype(int)
             print(f"report: {most} of the {len(own)} windows of split {split}, evenly spaced")
@@ -94,6 +118,36 @@ def read_splits(dataset: Dataset) -> dict[str, SplitSignal]:
     genome.close()
     tracks.close()
     return splits
+
+
+def _read_folder(path: Path, most: int) -> dict[str, SplitSignal]:
+    description = load_basenji_description(path)
+    ((organism, folder),) = open_folders(path, description).items()
+    fasta = description.organisms[organism].fasta_file(path)
+    bin_size = folder.statistics.pool_width
+    splits = {}
+    for split, parts in description.splits.items():
+        total = sum(len(folder.windows[part]) for part in parts)
+        if total > most:
+            print(f"report: the first {most} of the {total} windows of split {split}")
+        records = itertools.chain.from_iterable(
+            folder.records(part, fasta, description.window_length) for part in parts
+        )
+        own = sorted(itertools.islice(records, most), key=lambda record: record.window.interval)
+        splits[split] = SplitSignal(
+            windows=[record.window for record in own],
+            sequences=[record.sequence for record in own],
+            measured=np.stack([record.target for record in own]).astype(np.float64),
+            features=np.concatenate([kmer_features(_around_target(one, bin_size), bin_size) for one in own]),
+        )
+    return splits
+
+
+def _around_target(record: BasenjiRecord, margin: int) -> bytes:
+    """Returns the bases of a target and of a margin on each side, N where the sequence does not reach."""
+    wanted, there = record.window.target.extend(margin), record.window.interval
+    beyond = b"N" * max(0, there.start - wanted.start)  # as much on the other side: the target is centred
+    return beyond + record.sequence[max(0, wanted.start - there.start) : wanted.end - there.start] + beyond
 
 
 def predict(saved_model: Path, head: str, sequences: list[bytes], batch_size: int = 4) -> np.ndarray:
@@ -118,62 +172,61 @@ def predict(saved_model: Path, head: str, sequences: list[bytes], batch_size: in
     return np.concatenate(batches).astype(np.float64)
 
 
-def score(dataset: Dataset, splits: dict[str, SplitSignal], predicted: np.ndarray) -> list[TrackScore]:
+def score(
+    tracks: Sequence[TrackRow], splits: dict[str, SplitSignal], predicted: np.ndarray
+) -> list[TrackScore]:
     """Correlates prediction and baseline with the measured test split, on log1p of the signal per bin.
 
     Args:
-        dataset: a checked dataset.
+        tracks: of the targets.
         splits: its `train`, `valid` and `test` bins.
         predicted: [windows, target_length, tracks] for the test windows.
 
     Returns:
         A score for each track.
     """
-    tracks = len(dataset.tracks)
-    signal = {split: np.log1p(data.measured).reshape(-1, tracks) for split, data in splits.items()}
+    signal = {split: np.log1p(data.measured).reshape(-1, len(tracks)) for split, data in splits.items()}
     baseline = fit_ridge(
         (splits["train"].features, signal["train"]),
         (splits["valid"].features, signal["valid"]),
         splits["test"].features,
     )
-    model = np.log1p(predicted).reshape(-1, tracks)
+    model = np.log1p(predicted).reshape(-1, len(tracks))
     return [
         TrackScore(
             track.identifier,
             pearson_r(model[:, track.index], signal["test"][:, track.index]),
             pearson_r(baseline[:, track.index], signal["test"][:, track.index]),
         )
-        for track in dataset.tracks
+        for track in tracks
     ]
 
 
 def plot_tracks(
-    file: Path, dataset: Dataset, test: SplitSignal, predicted: np.ndarray, num_windows: int = 3
+    file: Path, data: DataDescription, test: SplitSignal, predicted: np.ndarray, num_windows: int = 3
 ) -> None:
-    """Draws measured and predicted tracks over the test windows that have the strongest signal.
+    """Draws measured and predicted signal of some tracks over the strongest of neighbouring test windows.
 
     Args:
         file: where the PNG goes.
-        dataset: a checked dataset.
-        test: its test bins.
+        data: what the tracks are.
+        test: test bins.
         predicted: [windows, target_length, tracks].
-        num_windows: windows drawn, one after another.
+        num_windows: windows drawn; fewer where so many are nowhere neighbours.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    peak = np.log1p(test.measured[..., 0]).mean(axis=1)
-    stretches = np.convolve(peak, np.ones(min(num_windows, len(peak))), mode="valid")
-    first = int(np.argmax(stretches))
-    shown = slice(first, first + num_windows)
-    bin_size = dataset.description.bin_size
+    shown = strongest_neighbours(test.windows, np.log1p(test.measured[..., 0]).mean(axis=1), num_windows)
+    bin_size = data.bin_size
     position = np.concatenate(
         [np.arange(w.target.start, w.target.end, bin_size) + bin_size / 2 for w in test.windows[shown]]
     )
-    figure, rows = plt.subplots(len(dataset.tracks), 1, figsize=(12, 1.9 * len(dataset.tracks)), sharex=True)
-    for row, track in zip(np.atleast_1d(rows), dataset.tracks, strict=True):
+    tracks = shown_tracks(data.tracks)
+    figure, rows = plt.subplots(len(tracks), 1, figsize=(12, 1.9 * len(tracks)), sharex=True)
+    for row, track in zip(np.atleast_1d(rows), tracks, strict=True):
         measured = test.measured[shown, :, track.index].ravel()
         row.fill_between(position / 1e3, measured, step="mid", color="0.75", linewidth=0, label="measured")
         row.plot(
@@ -195,6 +248,34 @@ def plot_tracks(
     partial.replace(file)
 
 
+def shown_tracks(tracks: Sequence[Any]) -> list[Any]:
+    """Chooses what is shown of all tracks, one for each."""
+    chosen = np.linspace(0, len(tracks) - 1, min(len(tracks), MOST_SHOWN)).round().astype(int)
+    return [tracks[index] for index in chosen]
+
+
+def strongest_neighbours(windows: Sequence[Window], signal: np.ndarray, most: int) -> slice:
+    """Finds the windows whose targets lie side by side and have the strongest signal.
+
+    Args:
+        windows: in the order of the genome.
+        signal: float [windows].
+        most: how many at most; fewer only where so many are nowhere neighbours.
+
+    Returns:
+        Which windows.
+    """
+    reach = np.ones(len(windows), dtype=np.int64)  # of each window: so many lie side by side from it on
+    for at in range(len(windows) - 2, -1, -1):
+        here, after = windows[at].target, windows[at + 1].target
+        if (here.chrom, here.end) == (after.chrom, after.start):
+            reach[at] = min(reach[at + 1] + 1, most)
+    length = int(reach.max())
+    starts = np.flatnonzero(reach == length)
+    first = int(starts[np.argmax([signal[start : start + length].sum() for start in starts])])
+    return slice(first, first + length)
+
+
 def write_report(settings: Settings) -> int:
     """Writes `report/` and `model.keras` of a run's pushed model, and prints what a user wants to know.
 
@@ -202,7 +283,7 @@ def write_report(settings: Settings) -> int:
         settings: of the run.
 
     Returns:
-        Exit status: 0 if the model was pushed, 1 if it was judged and refused.
+        Exit status: 0 if the model was pushed, 1 if it was judged and refused, or is kept no more.
     """
     outcome = read_outcome(settings.metadata, settings.name)
     if outcome.pushed is None:
@@ -221,15 +302,22 @@ def write_report(settings: Settings) -> int:
             print(f"not pushed: the model does not serve: {outcome.reason}")
         return 1
 
-    dataset = load_dataset(settings.dataset)
-    splits = read_splits(dataset)
-    predicted = predict(outcome.pushed, dataset.description.organism, splits["test"].sequences)
-    scores = score(dataset, splits, predicted)
+    if not outcome.pushed.is_dir():
+        print(
+            f"this model was pushed before; its version {outcome.pushed.name} has been removed since, for "
+            f"newer ones: the last {settings.keep_versions} are kept"
+        )
+        return 1
+
+    data = settings.description
+    splits = read_splits(settings)
+    predicted = predict(outcome.pushed, data.organism, splits["test"].sequences)
+    scores = score(data.tracks, splits, predicted)
 
     report = settings.run / "report"
     report.mkdir(parents=True, exist_ok=True)
     picture = report / "tracks.png"
-    plot_tracks(picture, dataset, splits["test"], predicted)
+    plot_tracks(picture, data, splits["test"], predicted)
     figures = {
         "pushed": outcome.pushed.name,
         "measure": "Pearson r of log1p of the signal per bin on the test split",
@@ -243,9 +331,12 @@ def write_report(settings: Settings) -> int:
 
     bins = splits["test"].measured[..., 0].size
     print(f"\nPearson r on the test split ({bins:,} bins), log1p of the signal per bin:")
-    width = max(len(one.track) for one in scores)
-    for one in scores:
+    shown = shown_tracks(scores)
+    width = max(len(one.track) for one in shown)
+    for one in shown:
         print(f"  {one.track:<{width}}  model {one.model:.4f}   ridge on 6-mers {one.baseline:.4f}")
+    if len(scores) > len(shown):
+        print(f"  {len(scores) - len(shown)} more tracks in {_short(report / 'scores.json')}")
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +32,10 @@ class OrganismData(pydantic.BaseModel):
 
     folder: Path
     fasta: Path | None = None
+
+    def fasta_file(self, description: Path) -> Path | None:
+        """Returns the FASTA file, resolved by the path of the YAML file."""
+        return None if self.fasta is None else description.parent / self.fasta
 
 
 class BasenjiDescription(pydantic.BaseModel):
@@ -76,6 +81,21 @@ class BasenjiDescription(pydantic.BaseModel):
         return self
 
 
+def describes_folders(path: str | Path) -> bool:
+    """Says whether a YAML file describes Basenji folders: those of other kinds name no `folder`.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    organisms = read_yaml_mapping(Path(path)).get("organisms")
+    return isinstance(organisms, dict) and any(
+        isinstance(data, dict) and "folder" in data for data in organisms.values()
+    )
+
+
 def load_basenji_description(path: str | Path) -> BasenjiDescription:
     """Reads and validates a YAML file alone, for places that have no data (compiling a pipeline).
 
@@ -106,15 +126,22 @@ def open_folders(path: Path, description: BasenjiDescription) -> dict[str, Basen
         Organism -> its folder, checked.
 
     Raises:
-        DatasetError: everything found wrong in any of them.
+        DatasetError: everything found wrong in any of them, or tracks of one identifier.
     """
     folders: dict[str, BasenjiFolder] = {}
     problems: list[str] = []
     for organism, data in description.organisms.items():
         try:
-            folders[organism] = BasenjiFolder(path.parent / data.folder)
+            folder = folders[organism] = BasenjiFolder(path.parent / data.folder)
         except DatasetError as error:
             problems += error.problems
+            continue
+        # The folder alone can be read by columns; a pipeline's figures go by name.
+        problems += [
+            f"{folder.path / 'targets.txt'}: identifier {name} is that of {count} tracks; make it unique"
+            for name, count in Counter(target.identifier for target in folder.targets).items()
+            if count > 1
+        ]
     if problems:
         raise DatasetError(problems)
     return folders
@@ -142,9 +169,9 @@ def basenji_fingerprint(path: str | Path) -> str:
     for organism, folder in open_folders(path, description).items():
         total.update(organism.encode() + b"\0")
         whole = [folder.path / name for name in ("statistics.json", "targets.txt", "sequences.bed")]
-        fasta = description.organisms[organism].fasta
+        fasta = description.organisms[organism].fasta_file(path)
         if fasta is not None:
-            whole.append(path.parent / fasta)
+            whole.append(fasta)
         for one in whole:
             try:
                 with one.open("rb") as file:

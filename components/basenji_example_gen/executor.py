@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from components.basenji_example_gen.description import (
     load_basenji_description,
     open_folders,
 )
+from components.examples.account import Account, SplitAccount, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import ExamplesExecutor
 from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
@@ -61,8 +63,7 @@ class BasenjiData:
 
     def fasta(self, organism: str) -> Path | None:
         """The organism's FASTA file, resolved."""
-        fasta = self.description.organisms[organism].fasta
-        return None if fasta is None else self.path.parent / fasta
+        return self.description.organisms[organism].fasta_file(self.path)
 
     def files(self) -> list[_File]:
         """All record files of the splits that are used."""
@@ -195,8 +196,19 @@ def _add_reports(reports: Iterable[_Report]) -> _Report:
     return _Report(sum(written), sum(windows), sum(bp), sum(disagreeing), first)
 
 
-def _judge_report(report: tuple[tuple[str, str, str], _Report], data: BasenjiData) -> None:
-    """Logs what became of a split's windows; one that disagrees with the FASTA fails the pipeline."""
+def _judge_report(report: tuple[tuple[str, str, str], _Report], data: BasenjiData) -> tuple[str, str, int]:
+    """Logs what became of a split's windows; one that disagrees with the FASTA fails the pipeline.
+
+    Args:
+        report: organism, split and the folder's split that it was made from; the sum of its reports.
+        data: whose windows they are.
+
+    Returns:
+        Organism, split, and windows written.
+
+    Raises:
+        DatasetError: a stored sequence is not the FASTA's.
+    """
     (organism, split, part), counted = report
     if counted.first is not None:
         raise DatasetError(
@@ -213,6 +225,26 @@ def _judge_report(report: tuple[tuple[str, str, str], _Report], data: BasenjiDat
         counted.padded_windows,
         counted.padded_bp,
     )
+    return organism, split, counted.written
+
+
+def _write_accounts(found: list[tuple[str, str, int]], data: BasenjiData, folder: str) -> None:
+    written: Counter[tuple[str, str]] = Counter()
+    for organism, split, windows in found:
+        written[organism, split] += windows
+    accounts = {}
+    for organism, basenji in data.folders.items():
+        accounts[organism] = Account(
+            tracks=[target.identifier for target in basenji.targets],
+            target_length=basenji.statistics.target_length,
+            bin_size=basenji.statistics.pool_width,
+            # Every record is written, and none tells what was missing or clipped when it was made.
+            splits={
+                split: SplitAccount(written[organism, split], dropped={}, missing=None, clipped=None)
+                for split in data.description.splits
+            },
+        )
+    write_accounts(folder, accounts)
 
 
 class BasenjiToExamples(beam.PTransform):
@@ -223,11 +255,13 @@ class BasenjiToExamples(beam.PTransform):
 
     Args:
         data: checked data.
+        folder: where the account of the build is written (`examples.account`).
     """
 
-    def __init__(self, data: BasenjiData) -> None:
+    def __init__(self, data: BasenjiData, folder: str) -> None:
         super().__init__()
         self._data = data
+        self._folder = folder
 
     def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
         """Adds the steps that count and read the files.
@@ -261,6 +295,8 @@ class BasenjiToExamples(beam.PTransform):
             outputs[_REPORT]
             | "AddReports" >> beam.CombinePerKey(_add_reports)
             | "JudgeReports" >> beam.Map(_judge_report, data)
+            | "AccountsToList" >> beam.combiners.ToList()
+            | "WriteAccounts" >> beam.Map(_write_accounts, data, self._folder)
         )
         return {split: outputs[split] for split in splits}
 
@@ -273,7 +309,7 @@ class Executor(ExamplesExecutor):
 
         Args:
             description: path of the YAML file.
-            folder: of the artifact.
+            folder: of the artifact, where the account of the build goes.
 
         Returns:
             The steps that read the folders.
@@ -281,4 +317,4 @@ class Executor(ExamplesExecutor):
         Raises:
             DatasetError: the data cannot be used.
         """
-        return BasenjiToExamples(load_data(description))
+        return BasenjiToExamples(load_data(description), folder)

@@ -36,7 +36,7 @@ def DataReporter(  # noqa: N802 (a component is named like a class)
     """Reports windows by split, and every track's figures; odd tracks are warnings and fail nothing.
 
     Args:
-        examples: GenomeExampleGen's output: every target is read, and the account of the build beside them.
+        examples: an ExampleGen's output: every target is read, and the account of the build beside them.
         report: gets the figures as JSON and a picture of some tracks.
         most_drawn: tracks of each organism in the picture, at most, evenly spaced over the track table.
         code_fingerprint: of the report's code, so that the cache sees a change.

@@ -172,8 +172,8 @@ def make_report(
         `organisms`: organism -> `bin_size`, `drawn` (identifiers) and `splits`: split -> `windows` found,
         `dropped` (reason -> windows), `shown` (`interval`, and `values` by drawn track, of the example with the
         strongest signal) and `tracks`: identifier -> `mean`, `max`, `zero_fraction` of the bins,
-        `nan_fraction` (bp without a value, counted as 0), `clip_rate` (bins that clip_soft or clip changed) and
-        `marks` (of `all_zero`, `missing`, `clipped`);
+        `nan_fraction` (bp without a value, counted as 0), `clip_rate` (bins that clip_soft or clip changed),
+        both None where the build does not know, and `marks` (of `all_zero`, `missing`, `clipped`);
         `warnings`: a line for each mark of a split, and for each split that does not hold what was written.
     """
     report: dict[str, Any] = {"organisms": {}, "warnings": []}
@@ -217,19 +217,23 @@ def _track_figures(found: Sums, built: SplitAccount, account: Account) -> dict[s
         "mean": found.total / bins,
         "max": found.largest,
         "zero_fraction": found.zeros / bins,
-        "nan_fraction": np.array(built.missing) / (built_bins * account.bin_size),
-        "clip_rate": np.array(built.clipped) / built_bins,
+        "nan_fraction": _shares(built.missing, built_bins * account.bin_size),
+        "clip_rate": _shares(built.clipped, built_bins),
     }
-    marks = {
-        "all_zero": found.zeros == bins,
-        "missing": columns["nan_fraction"] > MOST_MISSING,
-        "clipped": columns["clip_rate"] > MOST_CLIPPED,
-    }
+    marks = {"all_zero": found.zeros == bins}
+    if built.missing is not None:
+        marks["missing"] = columns["nan_fraction"] > MOST_MISSING
+    if built.clipped is not None:
+        marks["clipped"] = columns["clip_rate"] > MOST_CLIPPED
     return {
-        track: {name: float(column[index]) for name, column in columns.items()}
+        track: {name: None if column is None else float(column[index]) for name, column in columns.items()}
         | {"marks": [mark for mark, marked in marks.items() if marked[index]]}
         for index, track in enumerate(account.tracks)
     }
+
+
+def _shares(counts: list[int] | None, total: int) -> np.ndarray | None:
+    return None if counts is None else np.array(counts) / total
 
 
 def write_figures(

@@ -42,7 +42,7 @@ def draw_report(report: dict[str, Any]) -> bytes:
                 centres[-1],
                 1.02,
                 f"mean {figures['mean']:.3g}  max {figures['max']:.3g}  zero {figures['zero_fraction']:.1%}  "
-                f"no value {figures['nan_fraction']:.1%}  clipped {figures['clip_rate']:.1%}",
+                f"no value {_share(figures['nan_fraction'])}  clipped {_share(figures['clip_rate'])}",
                 transform=row.get_xaxis_transform(),
                 horizontalalignment="center",
                 fontsize=7,
@@ -61,6 +61,10 @@ def draw_report(report: dict[str, Any]) -> bytes:
     figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
     return buffer.getvalue()
+
+
+def _share(fraction: float | None) -> str:
+    return "not known" if fraction is None else f"{fraction:.1%}"
 
 
 def _describe(organism: str, split: str, found: dict[str, Any]) -> str:

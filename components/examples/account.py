@@ -17,14 +17,15 @@ class SplitAccount:
     Attributes:
         written: windows that are examples.
         dropped: reason -> windows left out: the reasons of `planning.Plan`, and `max_n_fraction`.
-        missing: [tracks], bp of the written targets without a value, counted as 0.
-        clipped: [tracks], bins of the written targets that clip_soft or clip changed.
+        missing: [tracks], bp of the written targets without a value, counted as 0; None where nobody knows, of
+            records that others made.
+        clipped: [tracks], bins of the written targets that clip_soft or clip changed; None likewise.
     """
 
     written: int
     dropped: dict[str, int]
-    missing: list[int]
-    clipped: list[int]
+    missing: list[int] | None
+    clipped: list[int] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,9 @@ def read_accounts(folder: str) -> dict[str, Account]:
     """
     file = f"{folder}/{ACCOUNT_FILE}"
     if not tf.io.gfile.exists(file):
-        raise FileNotFoundError(f"{file} is missing: these are no examples of GenomeExampleGen, or older ones")
+        raise FileNotFoundError(
+            f"{file} is missing: another ExampleGen wrote these examples, or an older version"
+        )
     with tf.io.gfile.GFile(file) as written:
         content = json.load(written)
     return {

@@ -35,7 +35,7 @@ def fit(
     *,
     checkpoints: Checkpoints,
     log_folder: str,
-) -> Progress:
+) -> int:
     """Fits in parts, each followed by a validation and a checkpoint; goes on from the newest if there is any.
 
     A checkpoint holds weights, moving statistics, random generators and optimizer. As the training order is a
@@ -53,7 +53,7 @@ def fit(
         log_folder: TensorBoard's folder.
 
     Returns:
-        The progress at the end. The model has the weights of the best part or the last (`training.keep`).
+        The step whose weights the model has: that of the best part or the last (`training.keep`).
 
     Raises:
         Preempted: SIGTERM came.
@@ -100,7 +100,8 @@ def fit(
     elif training.keep == "best":
         _logger.info("keeping the weights of step %d, the best in validation", progress.best_step)
         _assign(state, checkpoints.load_best(progress), checkpoints)
-    return progress
+        return progress.best_step
+    return progress.step
 
 
 class _Terminated(Exception):  # noqa: N818 (no error: a request)

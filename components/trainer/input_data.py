@@ -1,6 +1,7 @@
 """Batches for training and validation: examples through the Transform graph, then augmentation."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from components.examples.records import Place, find_records, read_record
 from enformer_keras import augment
 
+_logger = logging.getLogger(__name__)
 _AUTOTUNE = tf.data.AUTOTUNE
 
 # `decode_examples` of the Transform graph: strings [batch] -> `sequence` and `target`.
@@ -108,7 +110,13 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: Sequence[Place], decode: Decode, *, head: str, window_length: int, batch_size: int
+    examples: Sequence[Place],
+    decode: Decode,
+    *,
+    head: str,
+    window_length: int,
+    batch_size: int,
+    whole_batches: bool = False,
 ) -> tf.data.Dataset:
     """Every example once, in order, as it stands on the forward strand.
 
@@ -118,10 +126,26 @@ def evaluation_batches(
         head: name of the head that the target is for.
         window_length: bp that the model reads.
         batch_size: examples of a batch; the last one may be smaller.
+        whole_batches: whether to leave out a smaller last batch, for devices whose programs have fixed shapes.
 
     Returns:
         Dataset of (one-hot [batch, window_length, 4], {head: [batch, target_length, tracks]}).
+
+    Raises:
+        ValueError: not one batch is whole.
     """
+    if whole_batches and len(examples) < batch_size:
+        raise ValueError(
+            f"{len(examples)} validation examples do not fill a batch of {batch_size}, and this device takes whole "
+            "batches: lower training.batch_size, or give validation more of the genome"
+        )
+    left_out = len(examples) % batch_size if whole_batches else 0
+    if left_out:
+        _logger.warning(
+            "%d of %d examples are left out of every validation, which takes whole batches on this device",
+            left_out,
+            len(examples),
+        )
 
     def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         features = decode(serialized)
@@ -131,7 +155,7 @@ def evaluation_batches(
     return (
         tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
         .apply(tf.data.experimental.assert_cardinality(len(examples)))
-        .batch(batch_size)
+        .batch(batch_size, drop_remainder=whole_batches)
         .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
         .prefetch(_AUTOTUNE)
     )

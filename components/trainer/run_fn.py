@@ -12,10 +12,10 @@ import tensorflow_transform as tft
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
 from components.trainer.input_data import evaluation_batches, find_examples, training_batches
-from components.trainer.serving import export_model, make_decoder
-from components.trainer.strategy import make_strategy
+from components.trainer.serving import ModelCard, export_model, make_decoder
+from components.trainer.strategy import make_strategy, per_replica_batch
 from components.trainer.training import Training
-from enformer_keras import R2, Enformer, PearsonR, WarmUp
+from enformer_keras import R2, Enformer, PearsonR, SynchronizedAdam, WarmUp
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def compile_model(model: Enformer, training: Training) -> None:
     """
     decay_steps = training.steps - training.warm_up_steps if training.decay else None
     model.compile(
-        optimizer=keras.optimizers.Adam(
+        optimizer=SynchronizedAdam(
             WarmUp(training.learning_rate, training.warm_up_steps, decay_steps),
             global_clipnorm=training.clip_norm,
         ),
@@ -48,8 +48,8 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
-            `Training`), `strand_pairs` (for each track its partner), `checkpoints` (a folder that outlives this
-            attempt), and fingerprints that only the cache reads.
+            `Training`), `organisms` (see `serving.ModelCard`), `checkpoints` (a folder that outlives this
+            attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -77,12 +77,11 @@ def run_fn(fn_args: Any) -> None:
             **batches,
             max_shift=training.max_shift,
             reverse_complement=training.reverse_complement,
-            strand_pairs=config["strand_pairs"],
+            strand_pairs=[track["strand_pair"] for track in config["organisms"][head]["tracks"]],
             seed=training.seed,
             first_step=first_step,
         )
 
-    validation = evaluation_batches(validation_examples, **batches)
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
@@ -91,14 +90,25 @@ def run_fn(fn_args: Any) -> None:
 
     keras.utils.set_random_seed(training.seed)
     strategy = make_strategy(training.strategy)
-    _logger.info("%s with %d replicas", type(strategy).__name__, strategy.num_replicas_in_sync)
+    _logger.info(
+        "%s: %d replicas with %d examples each",
+        type(strategy).__name__,
+        strategy.num_replicas_in_sync,
+        per_replica_batch(strategy, training.batch_size),
+    )
     if training.jit_compile and strategy is not tf.distribute.get_strategy():
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")
         training = dataclasses.replace(training, jit_compile=False)
+    validation = evaluation_batches(
+        validation_examples, **batches, whole_batches=isinstance(strategy, tf.distribute.TPUStrategy)
+    )
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)
-        fit(model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir)
-    export_model(model, transform_output, fn_args.serving_model_dir)
+        step = fit(
+            model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
+        )
+    card = ModelCard.from_config(config, step)
+    export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
     checkpoints.finish()

@@ -49,6 +49,28 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()  # TensorFlow's default: the first GPU, else the CPU
 
 
+def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+    """Divides a batch among the replicas.
+
+    Args:
+        strategy: of `make_strategy`.
+        batch_size: examples of an update, over all replicas.
+
+    Returns:
+        Examples of each replica.
+
+    Raises:
+        ValueError: they do not come out even.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"training.batch_size={batch_size} must be a multiple of the {replicas} replicas of "
+            f"{type(strategy).__name__}"
+        )
+    return batch_size // replicas
+
+
 def _find_tpu() -> tf.distribute.cluster_resolver.TPUClusterResolver | None:
     try:
         return tf.distribute.cluster_resolver.TPUClusterResolver()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from enformer_keras.genome.basenji_metadata import (
     read_statistics,
     read_targets,
     read_windows,
+    strand_pairs,
 )
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
@@ -36,6 +38,10 @@ _logger = logging.getLogger(__name__)
 
 LETTERS = np.frombuffer(ALPHABET.encode(), dtype=np.uint8)
 _N = ord("N")
+# A record of a TFRecord file begins with its length and a checksum of that.
+_FRAME_BYTES = 8 + 4
+# Read at once of a compressed file; what it holds is up to a thousand times as much.
+_CHUNK_BYTES = 1 << 16
 # float16 of these bits and more, the sign left out, are infinite or NaN (IEEE 754).
 _INFINITE_BITS = 0x7C00
 
@@ -50,9 +56,9 @@ def _canonical_letters() -> np.ndarray:
 
 
 CANONICAL = _canonical_letters()
-# Stored index -> letter; basenji writes 4 for N.
-_LETTER_OF_INDEX = np.full(256, _N, dtype=np.uint8)
-_LETTER_OF_INDEX[:4] = LETTERS
+# Stored index -> letter, 0 where it is none; basenji writes 4 for N.
+_LETTER_OF_INDEX = np.zeros(256, dtype=np.uint8)
+_LETTER_OF_INDEX[:5] = [*LETTERS, _N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +162,7 @@ class BasenjiFolder:
     @property
     def strand_pairs(self) -> list[int]:
         """For each column of the target its partner on the other strand, itself if it has none."""
-        column = {target.index: number for number, target in enumerate(self.targets)}
-        return [
-            number if target.strand_pair is None else column[target.strand_pair]
-            for number, target in enumerate(self.targets)
-        ]
+        return strand_pairs(self.targets)
 
     def files(self, split: str) -> tuple[Path, ...]:
         """Returns the files of a split in the order of its records.
@@ -359,7 +361,14 @@ class BasenjiReader:
                 "statistics.json or fetch the file again"
             )
         if statistics.seq_1hot:
-            return _LETTER_OF_INDEX[stored]
+            letters = _LETTER_OF_INDEX[stored]
+            wrong = np.flatnonzero(letters == 0)
+            if wrong.size:
+                raise DatasetError(
+                    f"{where}: sequence: position {wrong[0]} is {stored[wrong[0]]}, neither the index of a "
+                    f"base nor 4, which is N ({wrong.size} such positions); fetch the file again"
+                )
+            return letters
         rows = stored.view("<u4")  # the four bytes of a bp as one number, which is 0 for N
         letters = np.full(rows.size, _N, dtype=np.uint8)
         for column, letter in enumerate(LETTERS):
@@ -479,6 +488,9 @@ def basenji_dataset(
 def count_records(file: Path) -> int:
     """Counts the records of a file, which is read in full: nothing in the format tells their number.
 
+    TensorFlow, which reads the records, does not mind a ZLIB stream without its end, and passes over whatever
+    follows the first stream. Both are refused here.
+
     Args:
         file: a TFRecord file, ZLIB.
 
@@ -486,11 +498,46 @@ def count_records(file: Path) -> int:
         The number.
 
     Raises:
-        DatasetError: a record is truncated or corrupt.
+        DatasetError: the file is cut or damaged, or bytes follow its records.
     """
-    import tensorflow as tf
+    count, body, header = 0, 0, b""  # of a record: the bytes still to come; of the next: what is there so far
+    for text in _inflate(file):
+        at = 0
+        while at < len(text):
+            if body:
+                step = min(body, len(text) - at)
+                body -= step
+            else:
+                step = min(_FRAME_BYTES - len(header), len(text) - at)
+                header += text[at : at + step]
+                if len(header) == _FRAME_BYTES:
+                    body = int.from_bytes(header[:8], "little") + 4  # a checksum follows, too
+                    header = b""
+                    count += 1
+            at += step
+    if body or header:
+        raise DatasetError(f"{file}: is cut in record {count - bool(body)}; fetch or write the file again")
+    return count
 
-    return sum(1 for _ in _guard(iter(tf.data.TFRecordDataset(str(file), compression_type="ZLIB")), file))
+
+def _inflate(file: Path) -> Iterator[bytes]:
+    """Yields what a ZLIB stream holds, and refuses a file that is not one whole stream."""
+    stream = zlib.decompressobj()
+    with file.open("rb") as packed:
+        while chunk := packed.read(_CHUNK_BYTES):
+            if stream.eof:
+                break
+            try:
+                yield stream.decompress(chunk)
+            except zlib.error as error:
+                raise DatasetError(f"{file}: is damaged ({error}); fetch or write the file again") from error
+        if not stream.eof:
+            raise DatasetError(f"{file}: is cut: its ZLIB stream has no end; fetch or write the file again")
+        if chunk or stream.unused_data:
+            raise DatasetError(
+                f"{file}: bytes follow the end of its ZLIB stream; fetch the file again, or take files apart "
+                "that were put together"
+            )
 
 
 def _guard(records: Iterator[Any], file: Path) -> Iterator[Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
 import logging
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import pydantic
 
-from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError, describe_validation_error
 from enformer_keras.genome.intervals import Interval, Window
+from enformer_keras.genome.text_file import read_text
+from enformer_keras.genome.track_table import TrackRow, read_rows, unpaired_strands
 
 _logger = logging.getLogger(__name__)
 
@@ -73,43 +75,31 @@ class Statistics(pydantic.BaseModel):
         return self
 
 
-class Target(pydantic.BaseModel):
+class Target(TrackRow):
     """One row of `targets.txt`: a track that the records hold. Other columns are not read.
 
     Attributes:
-        index: number of the track; a second organism's need not start at 0.
+        index: see `TrackRow`; a second organism's need not start at 0.
         genome: number or name of the genome, as basenji has it; not interpreted.
-        identifier: short name.
+        identifier: see `TrackRow`.
         file: where the values came from; not opened.
         clip: as it was applied when the data was made; so with clip_soft, scale and sum_stat.
         clip_soft: see clip.
         scale: see clip.
         sum_stat: see clip.
-        strand_pair: index of the track that this one becomes on the other strand.
+        strand_pair: see `TrackRow`; None if it has none.
         description: free text.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
-    index: pydantic.NonNegativeInt
     genome: str = ""
-    identifier: Annotated[str, pydantic.Field(min_length=1)]
     file: str = ""
     clip: float | None = None
     clip_soft: float | None = None
     scale: float | None = None
     sum_stat: str | None = None
-    strand_pair: pydantic.NonNegativeInt | None = None
     description: str = ""
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; fetch it, it belongs to the folder") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); fetch it again") from error
 
 
 def read_statistics(path: Path) -> Statistics:
@@ -125,7 +115,7 @@ def read_statistics(path: Path) -> Statistics:
         DatasetError: every field that is wrong.
     """
     try:
-        return Statistics.model_validate(json.loads(_read_text(path)))
+        return Statistics.model_validate(json.loads(read_text(path)))
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}: is not JSON ({error}); fetch it again") from error
     except pydantic.ValidationError as error:
@@ -133,7 +123,7 @@ def read_statistics(path: Path) -> Statistics:
 
 
 def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
-    """Reads `targets.txt`: tab separated, with a header.
+    """Reads `targets.txt`.
 
     Args:
         path: the file.
@@ -145,38 +135,15 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
     Raises:
         DatasetError: every row that is wrong, by line number.
     """
-    # Quotes have no meaning: descriptions hold 5' and 3'.
-    lines = list(csv.reader(_read_text(path).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not lines:
-        raise DatasetError(f"{path}: is empty; give a header and one row for each track")
-    header = [lines[0][0] or "index", *lines[0][1:]]
-    missing = [name for name in ("index", "identifier") if name not in header]
-    if missing:
-        raise DatasetError(f"{path}: column {' and '.join(missing)} is missing; add it to the header")
-    twice = [name for name in dict.fromkeys(header) if name in Target.model_fields and header.count(name) > 1]
-    if twice:
-        raise DatasetError(f"{path}: column {' and '.join(twice)} comes more than once; keep one")
-    targets: list[Target] = []
-    problems: list[str] = []
+    rows, problems = read_rows(path, Target, required=("index", "identifier"))
+    targets = tuple(rows.values())
     line_of: dict[int, int] = {}
-    for number, cells in enumerate(lines[1:], start=2):
-        where = f"{path}: line {number}"
-        if len(cells) != len(header):
-            problems.append(
-                f"{where}: has {len(cells)} fields, the header {len(header)}; separate them by tabs"
-            )
-            continue
-        row = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-        try:
-            target = Target.model_validate(row)
-        except pydantic.ValidationError as error:
-            problems += describe_validation_error(where, error)
-            continue
+    for number, target in rows.items():
         if line_of.setdefault(target.index, number) != number:
             problems.append(
-                f"{where}: index {target.index} is also on line {line_of[target.index]}; make it unique"
+                f"{path}: line {number}: index {target.index} is also on line {line_of[target.index]}; make it "
+                "unique"
             )
-        targets.append(target)
     if not problems and len(targets) != num_targets:
         problems.append(
             f"{path}: has {len(targets)} tracks, statistics.json says num_targets {num_targets}; take both "
@@ -186,17 +153,24 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
     for name, count in names.items():
         if count > 1:  # an error in a track table of ours, but this one is the authors'
             _logger.warning("%s: identifier %s is that of %d tracks", path, name, count)
-    partners = {target.index: target.strand_pair for target in targets}
     if not problems:
-        problems += [
-            f"{path}: line {line_of[target.index]}: strand_pair {target.strand_pair} is no track's index, or "
-            "names another partner; let partners name each other"
-            for target in targets
-            if target.strand_pair is not None and partners.get(target.strand_pair) != target.index
-        ]
+        problems += unpaired_strands(path, rows)
     if problems:
         raise DatasetError(problems)
-    return tuple(targets)
+    return targets
+
+
+def strand_pairs(targets: Sequence[Target]) -> list[int]:
+    """Returns for each column of the target its partner on the other strand, itself if it has none.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+    """
+    column = {target.index: number for number, target in enumerate(targets)}
+    return [
+        number if target.strand_pair is None else column[target.strand_pair]
+        for number, target in enumerate(targets)
+    ]
 
 
 def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:
@@ -213,8 +187,9 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
         DatasetError: the first rows that are wrong, by line number.
     """
     windows: dict[str, list[Window]] = {}
+    line_of: dict[Interval, int] = {}
     problems: list[str] = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         where = f"{path}: line {number}"
         fields = line.split("\t")
         if len(fields) < 4 or not (fields[1].isdecimal() and fields[2].isdecimal() and fields[0] and fields[3]):
@@ -226,9 +201,11 @@ def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, 
             )
         else:
             row = Interval(fields[0], int(fields[1]), int(fields[2]))
+            if line_of.setdefault(row, number) != number:
+                problems.append(f"{where}: {row} is also on line {line_of[row]}; fetch or write the file again")
             window = Window(row.resize(statistics.seq_length), row.resize(statistics.target_width), fields[3])
             windows.setdefault(window.split, []).append(window)
-        if len(problems) == 10:
+        if len(problems) == MOST_PROBLEMS:
             break
     if not windows and not problems:
         problems.append(f"{path}: is empty; it has one row for each record")
@@ -262,10 +239,11 @@ def find_record_files(folder: Path) -> dict[str, tuple[Path, ...]]:
         if files.setdefault(int(match["number"]), path) != path:
             problems.append(f"{path}: has the number of {files[int(match['number'])].name}; remove one")
     for split, files in numbered.items():
-        missing = sorted(set(range(max(files) + 1)) - set(files))
+        missing = max(files) + 1 - len(files)
         if missing:
-            names = ", ".join(f"{split}-{number}.tfr" for number in missing[:8])
-            problems.append(f"{folder}: {names} ({len(missing)} files of split {split}) missing; fetch them")
+            first = itertools.islice((number for number in itertools.count() if number not in files), 8)
+            names = ", ".join(f"{split}-{number}.tfr" for number in first if number < max(files))
+            problems.append(f"{folder}: {names} ({missing} files of split {split}) missing; fetch them")
     if not numbered and not problems:
         problems.append(f"{folder}: holds no .tfr file; fetch <split>-<number>.tfr into it")
     if problems:

@@ -14,8 +14,9 @@ import numpy as np
 import pydantic
 
 from enformer_keras.genome.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
-from enformer_keras.genome.basenji_metadata import Target
+from enformer_keras.genome.basenji_metadata import Target, read_targets
 from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.intervals import Interval
 
 # Basenji writes 4 for N.
 _INDEX_OF_LETTER = np.full(256, 4, dtype=np.uint8)
@@ -45,24 +46,32 @@ def write_basenji(
         records_per_file: of each file but a split's last.
 
     Raises:
-        DatasetError: the folder exists, there is no record, or a record that does not fit.
+        DatasetError: the folder exists, targets that cannot be a table, no record, or one that does not fit.
+        ValueError: pool_width or records_per_file is below 1.
     """
     folder = Path(folder)
     if folder.exists():
         raise DatasetError(f"{folder}: exists already; remove it or write to another folder")
-    if records_per_file < 1:
-        raise ValueError(f"records_per_file must be at least 1, got {records_per_file}")
+    for argument, value in (("pool_width", pool_width), ("records_per_file", records_per_file)):
+        if value < 1:
+            raise ValueError(f"{argument} must be at least 1, got {value}")
     rows = [_as_target(target, number) for number, target in enumerate(targets)]
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     (partial / "tfrecords").mkdir(parents=True)
+    # What is written must be what is read: of the table before any record is asked for, of all in the end.
     try:
+        table = partial / "targets.txt"
+        table.write_text(_target_table(rows), encoding="utf-8")
+        try:
+            read_targets(table, len(rows))
+        except DatasetError as error:
+            raise DatasetError(line.replace(str(partial), str(folder)) for line in error.problems) from None
         statistics, bed = _write_records(
             partial / "tfrecords", folder, records, len(rows), pool_width, one_hot, records_per_file
         )
         (partial / "statistics.json").write_text(json.dumps(statistics, indent=4) + "\n", encoding="utf-8")
         (partial / "sequences.bed").write_text("".join(bed), encoding="utf-8")
-        (partial / "targets.txt").write_text(_target_table(rows), encoding="utf-8")
-        BasenjiFolder(partial)  # what is written must be what is read
+        BasenjiFolder(partial)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial)
@@ -89,30 +98,38 @@ def _target_table(targets: Sequence[Target]) -> str:
     lines = ["\t".join(["", *columns])]
     for target in targets:
         cells = [getattr(target, name) for name in ["index", *columns]]
-        lines.append("\t".join("" if cell is None else str(cell) for cell in cells))
+        texts = ["" if cell is None else str(cell) for cell in cells]
+        if any(re.search(r"[\t\r\n]", text) for text in texts):
+            raise DatasetError(
+                f"target {target.identifier!r}: has a tab or a line end in it; remove it: {texts}"
+            )
+        lines.append("\t".join(texts))
     return "\n".join(lines) + "\n"
 
 
 def _write_records(
     folder: Path,
-    name: Path,
+    final: Path,
     records: Iterable[BasenjiRecord],
     num_targets: int,
     pool_width: int,
     one_hot: bool,
     records_per_file: int,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Writes the TFRecord files; returns statistics and the lines of `sequences.bed`."""
+    """Writes the TFRecord files; returns statistics and the lines of `sequences.bed`.
+
+    Errors name the final folder.
+    """
     import tensorflow as tf
 
     writers: dict[str, tf.io.TFRecordWriter] = {}
     counts: dict[str, int] = {}
-    bed: list[str] = []
+    bed: dict[Interval, str] = {}
     seq_length = target_length = 0
     try:
         for number, record in enumerate(records):
             interval, split = record.window.interval, record.window.split
-            where = f"{name}: record {number} ({split} {interval})"
+            where = f"{final}: record {number} ({split} {interval})"
             if not seq_length:
                 seq_length, target_length = len(record.sequence), len(record.target)
                 rest = seq_length - target_length * pool_width
@@ -146,12 +163,14 @@ def _write_records(
             counts[split] += 1
             # As basenji has it: with a crop, the row spans the targets.
             row = interval.resize(target_length * pool_width)
-            bed.append(f"{row.chrom}\t{row.start}\t{row.end}\t{split}\n")
+            if row in bed:
+                raise DatasetError(f"{where}: has the place of an earlier record; leave one out")
+            bed[row] = f"{row.chrom}\t{row.start}\t{row.end}\t{split}\n"
     finally:
         for writer in writers.values():
             writer.close()
     if not bed:
-        raise DatasetError(f"{name}: no record to write; give at least one")
+        raise DatasetError(f"{final}: no record to write; give at least one")
     statistics = {
         "num_targets": num_targets,
         **{f"{split}_seqs": count for split, count in counts.items()},
@@ -161,7 +180,7 @@ def _write_records(
         "target_length": target_length,
     }
     # Readers that do not know the field take the sequence for one-hot.
-    return (statistics if one_hot else {**statistics, "seq_1hot": True}), bed
+    return (statistics if one_hot else {**statistics, "seq_1hot": True}), list(bed.values())
 
 
 def _checked(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import numbers
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,16 @@ class WindowBatches(keras.utils.PyDataset):
         description = self.dataset.description
         if split not in description.splits.names:
             raise ValueError(f"split={split!r} is not among {list(description.splits.names)}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if not 0 <= max_shift <= description.flank_length:
+        for argument, value, least in (
+            ("batch_size", batch_size, 1),
+            ("max_shift", max_shift, 0),
+            ("seed", seed, 0),
+        ):
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise ValueError(f"{argument} must be a whole number of at least {least}, got {value!r}")
+        if max_shift > description.flank_length:
             raise ValueError(
-                f"max_shift={max_shift} must be from 0 to the dataset's flank_length {description.flank_length}"
+                f"max_shift={max_shift} must be at most the dataset's flank_length {description.flank_length}"
             )
         planned = self.dataset.plan().windows
         check_no_leak(planned, description.flank_length)

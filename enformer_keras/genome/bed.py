@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.contig_names import ContigNames
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.genome.text_file import open_text
-
-# More would say the same again.
-_MOST_PROBLEMS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ def read_bed(
     """Reads a BED file: tab separated, 0-based half-open, sorted by start within each contig.
 
     Empty lines and lines that begin with `#`, `track` or `browser` are passed over, and so are contigs that
-    are not asked for. The order of the contigs does not matter.
+    are not asked for, whose lines are counted in the log. The order of the contigs does not matter.
 
     Args:
         path: the file; one that ends in `.gz` or `.bgz` is decompressed.
@@ -59,17 +57,16 @@ def read_bed(
     Raises:
         DatasetError: the first lines that are wrong, by number; or no line lies on a wanted contig.
     """
-    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    names = ContigNames(contig_lengths, aliases)
     least = max([3, *columns]) if fields is None else fields
     found: dict[str, tuple[list[int], list[int], list[list[str]], list[int]]] = {}
-    others: dict[str, None] = {}
     problems: list[str] = []
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if line.startswith(("#", "track ", "browser ")) or not line.strip():
                     continue
-                if len(problems) == _MOST_PROBLEMS:
+                if len(problems) == MOST_PROBLEMS:
                     break
                 where = f"{path}: line {number}"
                 cells = line.rstrip("\r\n").split("\t")
@@ -79,9 +76,8 @@ def read_bed(
                         f"{where}: has {len(cells)} fields instead of {wanted}; separate them by tabs"
                     )
                     continue
-                contig = contig_of.get(cells[0])
+                contig = names.find(cells[0])
                 if contig is None:
-                    others[cells[0]] = None
                     continue
                 if not (cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) < int(cells[2])):
                     problems.append(
@@ -111,13 +107,14 @@ def read_bed(
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
     if not found and not problems:
-        named = f"it names {', '.join(list(others)[:8])}" if others else "it is empty"
+        named = f"it names {', '.join(list(names.others)[:8])}" if names.others else "it is empty"
         problems.append(
             f"{path}: no line lies on a used contig ({', '.join(list(contig_lengths)[:8])}); {named}: name "
             "them in contig_aliases or give another file"
         )
     if problems:
         raise DatasetError(problems)
+    names.log_others(path)
     return {
         contig: BedLines(
             np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), tuple(kept), np.array(lines)

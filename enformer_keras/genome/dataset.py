@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enformer_keras.genome.bed import read_bed
+from enformer_keras.genome.bed import BedLines, read_bed
 from enformer_keras.genome.description import (
     MASK_FIELDS,
     DatasetDescription,
     load_description,
     load_descriptions,
 )
+from enformer_keras.genome.digests import FileDigests
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.masks import Blacklist, HomologyGroups, Masks, Ranges
 from enformer_keras.genome.planning import Plan, make_plan
@@ -41,12 +42,14 @@ class Dataset:
         path: the YAML file.
         description: its content.
         tracks: the track table's rows, files resolved.
+        fasta_contigs: contig of the FASTA file, used or not -> bp.
         contig_lengths: contig that is used -> bp.
     """
 
     path: Path
     description: DatasetDescription
     tracks: tuple[Track, ...]
+    fasta_contigs: dict[str, int]
     contig_lengths: dict[str, int]
 
     @property
@@ -65,7 +68,7 @@ class Dataset:
         if description.blacklist is not None and description.blacklist_rule == "clip":
             quantile = description.blacklist_quantile
             blacklist = Blacklist(
-                Ranges.of_bed(read_bed(self._resolve(description.blacklist), *self._names())),
+                Ranges.of_bed(self._read_bed(description.blacklist)),
                 0.5 if quantile is None else quantile,
             )
         return TrackReader(
@@ -83,7 +86,7 @@ class Dataset:
 
         def read(field: str, **options: Any) -> Any:
             try:
-                return read_bed(self._resolve(description.mask_files[field]), *self._names(), **options)
+                return self._read_bed(description.mask_files[field], **options)
             except DatasetError as error:
                 problems.extend(error.problems)
 
@@ -95,7 +98,8 @@ class Dataset:
         splits = None
         if description.splits.bed is not None:
             try:
-                splits = description.splits.bed.read(self._resolve(description.splits.bed.file), *self._names())
+                bed = description.splits.bed
+                splits = bed.read(self._resolve(bed.file), self.fasta_contigs, description.contig_aliases)
             except DatasetError as error:
                 problems += error.problems
         if problems:
@@ -121,10 +125,9 @@ class Dataset:
     def _resolve(self, path: Path) -> Path:
         return self.path.parent / path
 
-    def _names(self) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
-        """Returns all contigs of the FASTA file, used or not, and their aliases."""
-        with contextlib.closing(self.open_genome()) as genome:
-            return genome.contig_lengths, self.description.contig_aliases
+    def _read_bed(self, path: Path, **options: Any) -> dict[str, BedLines]:
+        """Reads a BED file's lines on all contigs of the FASTA file, used or not."""
+        return read_bed(self._resolve(path), self.fasta_contigs, self.description.contig_aliases, **options)
 
     def scale_by_mean(self, track: Track) -> float:
         """Returns the factor that makes a track's mean over all used contigs 1.
@@ -148,26 +151,38 @@ class Dataset:
         """Returns track index -> factor for every track whose scale is `mean`."""
         return {track.index: self.scale_by_mean(track) for track in self.tracks if track.scale == "mean"}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, cache: Path | None = None) -> str:
         """Returns a SHA-256 over the content of the YAML file, the track table and every data file.
 
         It names no folder, so that a moved dataset keeps its fingerprint. Files are read in full, as a
         stream: seconds for a bacterium, hours for thousands of bigWigs.
+
+        Args:
+            cache: JSON file that remembers the files' digests, so that only those that changed are read again
+                (see `digests.FileDigests`); it is made at first use. `None`: all are read.
+
+        Raises:
+            DatasetError: the cache cannot be read.
         """
+        digests = FileDigests(cache)
         table = self.path.parent / self.description.tracks
         masks = [self._resolve(path) for path in self.description.mask_files.values()]
         total = hashlib.sha256()
         for path in dict.fromkeys([self.path, table, self.fasta, *(t.file for t in self.tracks), *masks]):
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+            total.update(digests.digest(path))
         return total.hexdigest()
 
 
-def fingerprint_of(datasets: Sequence[Dataset]) -> str:
-    """Returns one fingerprint for the datasets of several organisms; of one dataset it is its own."""
+def fingerprint_of(datasets: Sequence[Dataset], cache: Path | None = None) -> str:
+    """Returns one fingerprint for the datasets of several organisms; of one dataset it is its own.
+
+    Args:
+        datasets: of one description.
+        cache: see `Dataset.fingerprint`.
+    """
     if len(datasets) == 1:
-        return datasets[0].fingerprint()
-    return hashlib.sha256("".join(dataset.fingerprint() for dataset in datasets).encode()).hexdigest()
+        return datasets[0].fingerprint(cache)
+    return hashlib.sha256("".join(dataset.fingerprint(cache) for dataset in datasets).encode()).hexdigest()
 
 
 def load_datasets(path: str | Path) -> tuple[Dataset, ...]:
@@ -209,58 +224,69 @@ def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
     """
     path = Path(path).resolve()
     description = load_description(path, organism)
+    genome, tracks = _open_genome_and_table(path, description)
+    with contextlib.closing(genome):
+        contigs = genome.contig_lengths
+        masks = Dataset(path, description, tracks, contigs, contigs).read_masks()
+        stretches = masks.splits
+        if stretches is None:
+            named = set(description.splits.named_contigs or contigs)
+        else:
+            named = {stretch.chrom for owned in stretches.values() for stretch in owned}
+        used = {name: length for name, length in contigs.items() if name in named}
+        try:
+            description.splits.stretches(used, stretches)
+        except DatasetError as error:
+            raise DatasetError([f"{path}: {problem}" for problem in error.problems]) from None
+        genome.check_ends(used)
+    dataset = Dataset(path, description, tracks, contigs, used)
+    with contextlib.closing(dataset.open_tracks()) as reader:
+        reader.check_signal()
+    return dataset
+
+
+def _open_genome_and_table(path: Path, description: DatasetDescription) -> tuple[Genome, tuple[Track, ...]]:
+    """Opens the FASTA file, looks for the contigs that the description names, and reads the track table."""
     problems: list[str] = []
-    contigs: dict[str, int] = {}
-    tracks: tuple[Track, ...] = ()
+    genome = None
     try:
-        with contextlib.closing(Genome(path.parent / description.fasta)) as genome:
-            contigs = genome.contig_lengths
+        genome = Genome(path.parent / description.fasta)
+        problems += _unknown_contigs(path, description, genome.contig_lengths)
     except DatasetError as error:
         problems += error.problems
     try:
         tracks = read_track_table(path.parent / description.tracks, path.parent)
     except DatasetError as error:
         problems += error.problems
-    if contigs:
-        known = ", ".join(list(contigs)[:8]) + (", ..." if len(contigs) > 8 else "")
-        problems += [
-            f"{path}: contig_aliases: {contig} is not a contig of {description.fasta}; it has {known}"
-            for contig in description.contig_aliases
-            if contig not in contigs
-        ]
-        problems += [
-            f"{path}: contig_aliases.{contig}: {name} is another contig of {description.fasta}; remove it"
-            for contig, names in description.contig_aliases.items()
-            for name in names
-            if name != contig and name in contigs
-        ]
-        problems += [
-            f"{path}: splits.contigs.{split}: {contig} is not a contig of {description.fasta}; it has {known}"
-            for split, names in (description.splits.contigs or {}).items()
-            for contig in names
-            if contig not in contigs
-        ]
-        problems += [
-            f"{path}: splits.folds.contigs: {contig} is not a contig of {description.fasta}; it has {known}"
-            for contig in (description.splits.folds and description.splits.folds.contigs) or ()
-            if contig not in contigs
-        ]
     if problems:
+        if genome is not None:
+            genome.close()
         raise DatasetError(problems)
-    masks = Dataset(path, description, tracks, contigs).read_masks()
-    stretches = masks.splits
-    if stretches is None:
-        named = set(description.splits.named_contigs or contigs)
-    else:
-        named = {stretch.chrom for owned in stretches.values() for stretch in owned}
-    used = {name: length for name, length in contigs.items() if name in named}
-    try:
-        description.splits.stretches(used, stretches)
-    except DatasetError as error:
-        raise DatasetError([f"{path}: {problem}" for problem in error.problems]) from None
-    dataset = Dataset(path, description, tracks, used)
-    with contextlib.closing(dataset.open_genome()) as genome:
-        genome.check_ends(used)
-    with contextlib.closing(dataset.open_tracks()) as reader:
-        reader.check_signal()
-    return dataset
+    return genome, tracks
+
+
+def _unknown_contigs(path: Path, description: DatasetDescription, contigs: Mapping[str, int]) -> list[str]:
+    """Says where a description names a contig that its FASTA file does not have."""
+    fasta = description.fasta
+    known = ", ".join(list(contigs)[:8]) + (", ..." if len(contigs) > 8 else "")
+    problems = [
+        f"{path}: contig_aliases.{contig}: {name} is another contig of {fasta}; remove it"
+        for contig, names in description.contig_aliases.items()
+        for name in names
+        if name != contig and name in contigs
+    ]
+    named = [("contig_aliases", contig) for contig in description.contig_aliases]
+    named += [
+        (f"splits.contigs.{split}", contig)
+        for split, names in (description.splits.contigs or {}).items()
+        for contig in names
+    ]
+    named += [
+        ("splits.folds.contigs", contig)
+        for contig in (description.splits.folds and description.splits.folds.contigs) or ()
+    ]
+    return problems + [
+        f"{path}: {field}: {contig} is not a contig of {fasta}; it has {known}"
+        for field, contig in named
+        if contig not in contigs
+    ]

@@ -27,6 +27,7 @@ class DatasetDescription(pydantic.BaseModel):
 
     Attributes:
         organism: name of the head that learns this dataset.
+        assembly: name of the genome build, such as hg38; a pushed model carries it.
         fasta: genome sequence, FASTA, plain or compressed by bgzip.
         tracks: track table, see `tracks.read_track_table`.
         contig_aliases: contig of the FASTA file -> other names it has in track files.
@@ -56,6 +57,7 @@ class DatasetDescription(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     organism: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    assembly: Annotated[str, pydantic.Field(min_length=1)] | None = None
     fasta: Path
     tracks: Path
     contig_aliases: dict[str, tuple[str, ...]] = {}

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 import pydantic
 
+# Of one file: more would say the same again.
+MOST_PROBLEMS = 10
+
 
 class DatasetError(ValueError):
     """A dataset that cannot be used: every line names the file, the field or record, and the cure."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.contig_names import ContigNames
+from enformer_keras.genome.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.genome.segments import Segments, Stretches, presence
 from enformer_keras.genome.text_file import open_text
 
@@ -23,7 +24,7 @@ _GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
 
 def read_features(
     path: Path,
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     contig_lengths: Mapping[str, int],
     aliases: Mapping[str, Sequence[str]],
 ) -> dict[int, Segments]:
@@ -45,9 +46,8 @@ def read_features(
     Raises:
         DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
     """
-    is_gtf = any(suffix in (".gtf", ".GTF") for suffix in path.suffixes[-2:])
-    kind_of_file = "GTF" if is_gtf else "GFF3"
-    contig_of = {name: contig for contig in contig_lengths for name in (contig, *aliases.get(contig, ()))}
+    kind = tracks[0].kind
+    names = ContigNames(contig_lengths, aliases)
     wanted = {track.index: (track.feature, track.strand) for track in tracks}
     types = {feature for feature, _ in wanted.values()}
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
@@ -56,14 +56,14 @@ def read_features(
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, start=1):
-                if len(problems) == 10:
+                if len(problems) == MOST_PROBLEMS:
                     break
                 where = f"{path}: line {number}"
                 if line.startswith("##FASTA"):
                     break
                 if line.startswith("##sequence-region"):
                     words = line.split()
-                    contig = contig_of.get(words[1]) if len(words) == 4 else None
+                    contig = names.find(words[1]) if len(words) == 4 else None
                     if contig and words[3] != str(contig_lengths[contig]):
                         problems.append(
                             f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
@@ -73,11 +73,9 @@ def read_features(
                     continue
                 fields = line.rstrip("\n").split("\t")
                 if len(fields) != 9:
-                    problems.append(
-                        f"{where}: has {len(fields)} fields, {kind_of_file} has 9; separate them by tabs"
-                    )
+                    problems.append(f"{where}: has {len(fields)} fields, {kind} has 9; separate them by tabs")
                     continue
-                contig = contig_of.get(fields[0])
+                contig = names.find(fields[0])
                 if contig is None:
                     continue
                 if "Is_circular=true" in fields[8]:
@@ -92,7 +90,7 @@ def read_features(
                         "correct them"
                     )
                     continue
-                if is_gtf and not _GTF_ATTRIBUTE.match(fields[8]):
+                if kind == "GTF" and not _GTF_ATTRIBUTE.match(fields[8]):
                     problems.append(
                         f"{where}: attributes {fields[8][:40]!r} are not GTF's `key \"value\";`; a GFF3 file's "
                         "name must end in .gff3"
@@ -105,24 +103,26 @@ def read_features(
                 place.append((int(fields[3]) - 1, int(fields[4]), number))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(
-            f"{path}: cannot be read ({error}); give a {kind_of_file} text file, plain or gzip"
+            f"{path}: cannot be read ({error}); give a {kind} text file, plain or gzip"
         ) from error
 
     sources: dict[int, Segments] = {}
     for index, (feature, strand) in wanted.items():
         covered: dict[str, Stretches] = {}
         for contig, length in contig_lengths.items():
-            pairs = [
-                pair
-                for (kind, on), places in found.items()
-                if kind == feature and strand in (".", on)
-                for pair in places.get(contig, ())
+            places = [
+                place
+                for (found_feature, found_strand), by_contig in found.items()
+                if found_feature == feature and strand in (".", found_strand)
+                for place in by_contig.get(contig, ())
             ]
-            if not pairs:
+            if not places:
                 continue
-            starts, ends, lines = np.array(pairs, dtype=np.int64).T
+            starts, ends, lines = np.array(places, dtype=np.int64).T
             past = ends > length
-            wrong = np.flatnonzero(past & (starts >= length) if contig in circular else past)
+            # Across the origin of a circle, but not more than once around.
+            around = (starts >= length) | (ends - starts > length)
+            wrong = np.flatnonzero(past & around if contig in circular else past)
             if wrong.size:
                 at = wrong[0]
                 problems.append(
@@ -141,4 +141,5 @@ def read_features(
         sources[index] = Segments(covered)
     if problems:
         raise DatasetError(dict.fromkeys(problems))
+    names.log_others(path)
     return sources

@@ -48,9 +48,13 @@ class Segments:
         return contig in self._stretches
 
     def totals(self) -> tuple[float, float]:
-        """Returns the sum of all stretches' values and that of their squares."""
-        values = [values.astype(np.float64) for _, _, values in self._stretches.values()]
-        return float(sum(v.sum() for v in values)), float(sum((v * v).sum() for v in values))
+        """Returns the sum of the values of all bp and that of their squares."""
+        total = squares = 0.0
+        for starts, ends, values in self._stretches.values():
+            lengths, heights = ends - starts, values.astype(np.float64)
+            total += float(lengths @ heights)
+            squares += float(lengths @ heights**2)
+        return total, squares
 
     def close(self) -> None:
         """Nothing is held open."""

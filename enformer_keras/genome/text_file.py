@@ -58,3 +58,17 @@ def open_text(path: Path) -> Iterator[TextIO]:
         check_last_block(path)
     with open_binary(path) as file, io.TextIOWrapper(file, encoding="utf-8") as text:
         yield text
+
+
+def read_text(path: Path) -> str:
+    """Reads a small UTF-8 text file; a byte-order mark, as spreadsheets write it, is left out.
+
+    Raises:
+        DatasetError: the file is missing or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; correct the path, or fetch or write the file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); give a readable UTF-8 text file") from error

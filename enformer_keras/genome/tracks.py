@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import resource
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyBigWig
@@ -16,13 +15,14 @@ import pydantic
 import pysam
 
 from enformer_keras.genome.bed import read_bed
-from enformer_keras.genome.errors import DatasetError, describe_validation_error
+from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.fasta_index import check_index, find_fault
 from enformer_keras.genome.gff import read_features
 from enformer_keras.genome.intervals import Interval
 from enformer_keras.genome.masks import Blacklist
 from enformer_keras.genome.segments import Segments, Stretches, largest, merge, presence
 from enformer_keras.genome.text_file import check_last_block, is_packed
+from enformer_keras.genome.track_table import TrackRow, read_rows, unpaired_strands
 from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
@@ -56,11 +56,13 @@ _CHUNK_BP = 1 << 20
 _BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
 # Of each contig, read from its FASTA file before the work begins.
 _END_BP = 128
-# Contigs, the longest ones, of which every track is asked for values before the work begins.
-_MOST_CONTIGS = 100
+# Before the work begins, tracks are asked whether they have values on contigs, the longest first: so often in
+# all, which takes eight seconds of bigWigs in the page cache, but at least so many contigs of each track.
+_QUESTIONS = 50_000
+_LEAST_CONTIGS = 100
 
 
-class Track(pydantic.BaseModel):
+class Track(TrackRow):
     """One row of the track table: a measured signal or an annotation, and how a bin's value is made.
 
     The first eight fields, clip_soft and strand_pair are those of basenji's `targets.txt`.
@@ -85,14 +87,12 @@ class Track(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    index: pydantic.NonNegativeInt
     genome: str
-    identifier: Annotated[str, pydantic.Field(min_length=1)]
     file: Path
-    clip: pydantic.PositiveFloat | None
+    clip: pydantic.PositiveFloat | None = None
     scale: pydantic.PositiveFloat | Literal["mean"]
     sum_stat: Literal["sum", "mean", "max", "median", "sum_sqrt", "mean_sqrt"]
-    description: str
+    description: str = ""
     clip_soft: pydantic.PositiveFloat | None = None
     strand_pair: pydantic.NonNegativeInt
     feature: str | None = None
@@ -116,6 +116,12 @@ class Track(pydantic.BaseModel):
         if self.value is None or self.value in names:
             return names.get(self.value or "")
         return int(self.value)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _pair(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """A track without a partner is its own."""
+        return {"strand_pair": fields.get("index"), **fields}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Track:
@@ -147,11 +153,10 @@ class Track(pydantic.BaseModel):
 
 
 def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
-    """Reads a track table: tab separated, with a header, the columns of basenji's `targets.txt`.
+    """Reads a track table (see `track_table.read_rows`) with the columns of basenji's `targets.txt`.
 
-    Required columns: index (its header may be empty, as pandas writes it), genome, identifier, file,
-    clip, scale, sum_stat, description; optional: clip_soft, strand_pair, feature, strand, value. An empty
-    cell is a value not given.
+    Required columns: index, genome, identifier, file, clip, scale, sum_stat, description; optional: clip_soft,
+    strand_pair, feature, strand, value.
 
     Args:
         path: the table.
@@ -163,82 +168,34 @@ def read_track_table(path: Path, folder: Path) -> tuple[Track, ...]:
     Raises:
         DatasetError: every row that is wrong, by line number.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            # Quotes have no meaning in targets.txt: descriptions hold 5' and 3'.
-            lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); give a tab-separated track table") from error
-    if len(lines) < 2:
-        raise DatasetError(f"{path}: holds no track; write a header and one row for each track")
-    header = [lines[0][0] or "index", *lines[0][1:]]
-    allowed = set(Track.model_fields)
-    required = allowed - {"clip_soft", "strand_pair", "feature", "strand", "value"}
-    problems = [
-        f"{path}: column {name} is missing; add it to the header" for name in sorted(required - set(header))
-    ]
-    problems += [f"{path}: column {name} is unknown; remove it" for name in header if name not in allowed]
+    required = ("index", "genome", "identifier", "file", "clip", "scale", "sum_stat", "description")
+    rows, problems = read_rows(path, Track, required)
     problems += [
-        f"{path}: column {name} comes {header.count(name)} times; keep one"
-        for name in dict.fromkeys(header)
-        if name in allowed and header.count(name) > 1
+        f"{path}: line {number}: index is {track.index}, but the row is the {number - 2}th from 0; renumber"
+        for number, track in rows.items()
+        if track.index != number - 2
     ]
-    if problems:
-        raise DatasetError(problems)
-
-    tracks: list[Track] = []
-    for number, cells in enumerate(lines[1:], start=2):
-        where = f"{path}: line {number}"
-        if len(cells) != len(header):
-            problems.append(
-                f"{where}: has {len(cells)} fields, the header {len(header)}; separate them by tabs"
-            )
-            continue
-        row = {name: cell or None for name, cell in zip(header, cells, strict=True)}
-        row["description"] = row["description"] or ""
-        row["strand"] = row.get("strand") or "."
-        row["strand_pair"] = row.get("strand_pair") or row["index"]
-        if row["file"]:
-            row["file"] = str(folder / row["file"])
-        try:
-            track = Track.model_validate(row)
-        except pydantic.ValidationError as error:
-            problems += describe_validation_error(where, error)
-            continue
-        if track.index != number - 2:
-            problems.append(
-                f"{where}: index is {track.index}, but the row is the {number - 2}th from 0; renumber"
-            )
-        tracks.append(track)
     if problems:
         raise DatasetError(problems)
 
     first_use: dict[str, int] = {}
     spelled: dict[str, str] = {}
-    for track in tracks:
-        where = f"{path}: line {track.index + 2}"
-        if first_use.setdefault(track.identifier, track.index) != track.index:
+    for number, track in rows.items():
+        where = f"{path}: line {number}"
+        if first_use.setdefault(track.identifier, number) != number:
             problems.append(
-                f"{where}: identifier {track.identifier} is also on line "
-                f"{first_use[track.identifier] + 2}; make it unique"
+                f"{where}: identifier {track.identifier} is also on line {first_use[track.identifier]}; "
+                "make it unique"
             )
         if track.identifier != track.identifier.strip():
             problems.append(f"{where}: identifier {track.identifier!r} has blanks at an end; remove them")
         other = spelled.setdefault(track.identifier.casefold(), track.identifier)
         if other != track.identifier:
             _logger.warning("%s: identifiers %s and %s differ by case only", where, other, track.identifier)
-        if track.strand_pair >= len(tracks):
-            problems.append(
-                f"{where}: strand_pair {track.strand_pair} is no track; the last is {len(tracks) - 1}"
-            )
-        elif tracks[track.strand_pair].strand_pair != track.index:
-            problems.append(
-                f"{where}: strand_pair is {track.strand_pair}, but that track's is "
-                f"{tracks[track.strand_pair].strand_pair}; partners must name each other"
-            )
+    problems += unpaired_strands(path, rows)
     if problems:
         raise DatasetError(problems)
-    return tuple(tracks)
+    return tuple(track.model_copy(update={"file": folder / track.file}) for track in rows.values())
 
 
 class Genome:
@@ -755,12 +712,23 @@ class TrackReader:
         """Asks every track which contigs have values, and logs where there is none, or nothing but 0.
 
         A bigWig is asked for what it says of itself, a fraction of a millisecond for each contig: most that are
-        cut fail at that. One whose own sum is not finite is read on all used contigs.
+        cut fail at that. One whose own sum is not finite is read on all used contigs. Of many tracks on many
+        contigs the longest 100 are asked about or more; how many were not is logged.
 
         Raises:
             DatasetError: every file that cannot be read so far, or holds an infinite value.
         """
-        contigs = sorted(self._contig_lengths, key=self._contig_lengths.get, reverse=True)[:_MOST_CONTIGS]
+        contigs = sorted(self._contig_lengths, key=self._contig_lengths.get, reverse=True)
+        most = max(_LEAST_CONTIGS, _QUESTIONS // len(self._tracks))
+        if len(contigs) > most:
+            _logger.info(
+                "%d tracks: of %d contigs the %d shortest, %.2g%% of all bp, were not looked at for values",
+                len(self._tracks),
+                len(contigs),
+                len(contigs) - most,
+                100 * sum(map(self._contig_lengths.get, contigs[most:])) / sum(self._contig_lengths.values()),
+            )
+        contigs = contigs[:most]
         problems: list[str] = []
         partly = []
         for track in self._tracks:

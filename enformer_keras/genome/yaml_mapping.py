@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.text_file import read_text
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,11 +38,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         DatasetError: the file is missing, is not YAML, or is no mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; give the path of a description") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); give a readable YAML file") from error
+        content = yaml.load(read_text(path), _Loader)  # a safe loader
     except yaml.YAMLError as error:
         raise DatasetError(f"{path}: is not YAML; correct this: {error}") from error
     if not isinstance(content, dict):

@@ -13,9 +13,18 @@ from components.basenji_example_gen.component import BasenjiExampleGen
 from components.basenji_example_gen.description import basenji_fingerprint, load_basenji_description
 from components.basenji_example_gen.executor import Executor
 from components.examples import description as description_module
+from components.examples.account import Account, SplitAccount, read_accounts
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras.genome.errors import DatasetError
-from tests.genome.tiny_basenji import BINS, RECORDS, SEQ_LENGTH, TRACKS, build_tiny_basenji, write_records
+from tests.genome.tiny_basenji import (
+    BINS,
+    POOL_WIDTH,
+    RECORDS,
+    SEQ_LENGTH,
+    TRACKS,
+    build_tiny_basenji,
+    write_records,
+)
 
 WINDOW, FLANK = 128, 3
 
@@ -55,6 +64,10 @@ def test_every_record_of_two_organisms_becomes_an_example(human, tmp_path, caplo
     caplog.set_level(logging.INFO)
     organisms = {"human": human, "mouse": build_tiny_basenji(tmp_path / "mouse", indices=True, seed=1)}
     splits = run_executor(describe(tmp_path), tmp_path)
+    # Of what was missing or clipped when the records were made nothing is known.
+    built = {split: SplitAccount(count, {}, None, None) for split, count in RECORDS.items()}
+    account = Account(["ENCFF1", "CNhs1+", "CNhs1-"], BINS, POOL_WIDTH, built)
+    assert read_accounts(str(tmp_path / "examples")) == {"human": account, "mouse": account}
     for split, count in RECORDS.items():
         found = {}
         for serialized in splits[split]:
@@ -98,6 +111,8 @@ def test_folds_are_gathered_into_splits(tmp_path):
     path = describe(tmp_path, splits={"train": ["fold0", "fold2"], "test": ["fold1"]})
     splits = run_executor(path, tmp_path)
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 14, "test": 3}
+    built = read_accounts(str(tmp_path / "examples"))["human"].splits
+    assert {split: account.written for split, account in built.items()} == {"train": 14, "test": 3}
 
 
 def test_a_genome_that_disagrees_fails_with_the_number_of_windows(human, tmp_path):
@@ -126,7 +141,11 @@ def test_a_genome_that_disagrees_fails_with_the_number_of_windows(human, tmp_pat
         ),
         (
             lambda tiny: tiny.file("train-4.tfr").write_bytes(tiny.file("train-4.tfr").read_bytes()[:-30]),
-            "train-4.tfr: record 0: cannot be read",
+            "train-4.tfr: is cut: its ZLIB stream has no end",
+        ),
+        (
+            lambda tiny: tiny.file("train-4.tfr").write_bytes(tiny.file("train-4.tfr").read_bytes() + b"x"),
+            "train-4.tfr: bytes follow the end of its ZLIB stream",
         ),
         (lambda tiny: tiny.file("test-0.tfr").unlink(), "test-0.tfr is missing"),
     ],
@@ -168,6 +187,12 @@ def test_bad_data_is_refused_before_beam_starts(human, tmp_path):
         run_executor(describe(tmp_path), tmp_path)
     assert len(caught.value.problems) == 2
     human.edit_statistics(num_targets=3)
+    human.edit("targets.txt", "CNhs1-", "CNhs1+")
+    with pytest.raises(
+        DatasetError, match=r"targets.txt: identifier CNhs1\+ is that of 2 tracks; make it unique"
+    ):
+        run_executor(describe(tmp_path, organisms={"human": {"folder": "human/data"}}), tmp_path)
+    human.edit("targets.txt", "5315\t1\tCNhs1+", "5315\t1\tCNhs1-")
     (tmp_path / "mouse" / "data").rmdir()
     with pytest.raises(DatasetError, match="sequence_length 134 is longer than the stored 96"):
         run_executor(describe(tmp_path, organisms={"human": {"folder": "human/data"}}), tmp_path)

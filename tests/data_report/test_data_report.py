@@ -8,6 +8,7 @@ import logging
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from tfx import v1 as tfx
 
 from components.data_report.component import DataReporter
@@ -195,10 +196,36 @@ def test_picture_of_two_organisms_one_of_them_without_examples():
     assert picture.shape[:2] == (3 * 170, 1400)
 
 
+def test_what_the_build_does_not_know_is_not_called_zero(monkeypatch):
+    add = AddTargets(most_drawn=8)
+    found = add.add_input(
+        add.create_accumulator(), Target(Interval("c", 0, 64), np.eye(4, 1, dtype=np.float16))
+    )
+    report = make_report(
+        {("x", "train"): found}, {"x": Account(["a"], 4, 16, {"train": SplitAccount(1, {}, None, None)})}, 8
+    )
+    figures = report["organisms"]["x"]["splits"]["train"]["tracks"]["a"]
+    assert figures == {
+        "mean": 0.25,
+        "max": 1.0,
+        "zero_fraction": 0.75,
+        "nan_fraction": None,
+        "clip_rate": None,
+        "marks": [],
+    }
+    texts = []
+    text = Axes.text
+    monkeypatch.setattr(
+        Axes, "text", lambda self, x, y, s, **style: texts.append(s) or text(self, x, y, s, **style)
+    )
+    assert draw_report(report).startswith(b"\x89PNG")
+    assert texts == ["mean 0.25  max 1  zero 75.0%  no value not known  clipped not known"]
+
+
 def test_accounts_are_read_as_they_were_written(tmp_path):
     accounts = {"x": Account(["a", "b"], 4, 16, {"train": SplitAccount(2, {"gap": 1}, [0, 3], [1, 0])})}
     write_accounts(str(tmp_path), accounts)
     assert read_accounts(str(tmp_path)) == accounts
     assert [file.name for file in tmp_path.iterdir()] == ["build.json"]
-    with pytest.raises(FileNotFoundError, match=r"no examples of GenomeExampleGen"):
+    with pytest.raises(FileNotFoundError, match="another ExampleGen wrote these examples"):
         read_accounts(str(tmp_path / "other"))

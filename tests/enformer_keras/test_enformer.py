@@ -119,6 +119,8 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("num_transformer_layers", -1, "at least 0"),
         ("pooling_type", "mean", "attention.*max"),
         ("heads", {}, "at least one head"),
+        ("heads", "ecoli", r"such as {'human': 5313}, got 'ecoli'"),
+        ("heads", ["ecoli"], r"such as {'human': 5313}, got \['ecoli'\]"),
         ("heads", {"ecoli": 0}, "positive number of tracks"),
         ("heads", {"e coli": 4}, "letters, digits and underscores"),
         ("sequence_length", 1000, "multiple of 128"),
@@ -126,6 +128,9 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("target_length", 10, r"None and 2, 4, \.\.\., 8"),
         ("target_length", 0, r"None and 2, 4, \.\.\., 8"),
         ("dropout_rate", 1.0, "below 1"),
+        ("frozen", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
+        ("rematerialized", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
+        ("rematerialized", None, "a list of parts"),
     ],
 )
 def test_arguments_that_cannot_work(argument, value, allowed):

@@ -89,7 +89,7 @@ def test_freezing_takes_whole_names():
     model.freeze("head_e")
     assert not model.get_layer("head_e").trainable
     assert model.get_layer("head_e_coli").trainable
-    with pytest.raises(ValueError, match=r"'heads' is not a part.*head_e"):
+    with pytest.raises(ValueError, match=r"frozen: 'heads' is not among .*head_e"):
         model.freeze("heads")
 
 
@@ -126,6 +126,9 @@ def test_each_part_has_its_learning_rate():
 def test_factors_that_cannot_be():
     with pytest.raises(ValueError, match="'stem' must have a factor of at least 0"):
         AdamByPart(1e-3, {"stem": -1.0})
+    for wrong in ("stem", ["stem"]):
+        with pytest.raises(ValueError, match=r"factors must map names to numbers, such as {'stem': 0.1}, got"):
+            AdamByPart(1e-3, wrong)
     with pytest.raises(ValueError, match=r"\['trunk'\] fit the beginning of no trainable layer"):
         AdamByPart(1e-3, {"trunk": 0.1}).build(build().trainable_variables)
 

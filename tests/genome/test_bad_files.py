@@ -8,6 +8,7 @@ import pyBigWig
 import pysam
 import pytest
 
+from enformer_keras.genome import tracks
 from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval
@@ -188,6 +189,21 @@ def test_tracks_without_signal_are_warned_of(tiny, caplog, entries, words):
     target, missing = reader.read(Interval("c1", 0, 32), {0: 1.0})
     assert np.isfinite(target).all()
     assert missing[1] == 32 - sum(min(end, 32) for c, _, end, value in entries if c == "c1" and value == value)
+
+
+def test_contigs_that_are_not_looked_at_for_values_are_counted(tiny, caplog, monkeypatch):
+    """With the limits of a real assembly made small: of two contigs and four tracks the longest one is left."""
+    caplog.set_level("INFO")
+    write_holes(tiny, [("c1", 0, 3000, 1.0)])
+    load_dataset(tiny.path)
+    assert "not looked at" not in caplog.text
+    assert "holes (c2)" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(tracks, "_QUESTIONS", 7)
+    monkeypatch.setattr(tracks, "_LEAST_CONTIGS", 1)
+    load_dataset(tiny.path)
+    assert "4 tracks: of 2 contigs the 1 shortest, 33% of all bp, were not looked at for values" in caplog.text
+    assert "holes (c2)" not in caplog.text
 
 
 @pytest.mark.parametrize("interval", [("c1", -16, 16), ("c1", 2992, 3008), ("c9", 0, 16)])

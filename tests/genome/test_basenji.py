@@ -1,5 +1,7 @@
 import itertools
 import json
+import re
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from enformer_keras.genome import (  # noqa: E402
     basenji_dataset,
     write_basenji,
 )
+from enformer_keras.genome.basenji import count_records  # noqa: E402
 from tests.genome.tiny_basenji import (  # noqa: E402
     BINS,
     POOL_WIDTH,
@@ -220,10 +223,13 @@ def test_statistics_that_disagree(tiny, fields, words):
         ("targets.txt", "\tidentifier", "\tname", ["targets.txt: column identifier is missing"]),
         ("targets.txt", "CNhs1+\t", "", ["targets.txt: line 3: has 9 fields, the header 10"]),
         ("targets.txt", "5314\t1", "5313\t1", ["line 3: index 5313 is also on line 2"]),
-        ("targets.txt", "\t5315\t", "\t5313\t", ["strand_pair 5313", "name each other"]),
+        ("targets.txt", "\t5315\t", "\t5313\t", ["line 3: strand_pair is 5313", "name each other"]),
+        ("targets.txt", "\t5315\t", "\t\t", ["line 4: strand_pair is 5314, but that track's is None"]),
+        ("targets.txt", "\t5315\t", "\t5316\t", ["line 3: strand_pair 5316 is no track; the last is 5315"]),
         ("targets.txt", "ENCFF1", "", ["line 2: identifier", "is missing"]),
         ("sequences.bed", "\ttrain", "", ["sequences.bed: line 1:", "contig, start, end and split"]),
         ("sequences.bed", "\ttrain", "\ttest", ["train_seqs is 12", "11 rows", "test_seqs is 2"]),
+        ("sequences.bed", "c2\t616\t680", "c2\t6\t70", ["line 2: c2:6-70 is also on line 1"]),
         ("sequences.bed", "c2\t6\t70", "c2\t6\t71", ["sequences.bed: line 1: spans 65 bp", "span 64"]),
     ],
 )
@@ -237,7 +243,11 @@ def test_files_that_are_missing(tiny, tmp_path, caplog):
     assert "nowhere: no such folder" in problem_of(tmp_path / "nowhere", "train")
     tiny.file("train-3.tfr").rename(tiny.file("train-12.tfr"))
     assert "tfrecords: train-3.tfr (1 files of split train) missing" in problem_of(tiny.path, "train")
-    tiny.file("train-12.tfr").rename(tiny.file("train-03.tfr"))
+    tiny.file("train-12.tfr").rename(tiny.file("train-9999999999.tfr"))
+    first = "train-3.tfr, train-12.tfr, train-13.tfr"
+    assert f"tfrecords: {first}" in problem_of(tiny.path, "train")
+    assert "(9999999988 files of split train) missing" in problem_of(tiny.path, "train")
+    tiny.file("train-9999999999.tfr").rename(tiny.file("train-03.tfr"))
     assert len(list(basenji_dataset(tiny.path, "train"))) == 12
     tiny.file("train-3.tfr").write_bytes(b"x")
     assert "train-3.tfr: has the number of train-03.tfr" in problem_of(tiny.path, "train")
@@ -286,6 +296,15 @@ def test_records_that_are_wrong(tiny, make, words):
     assert all(word in problem for word in words), problem
 
 
+def test_an_index_of_no_base(tmp_path):
+    tiny = build_tiny_basenji(tmp_path, indices=True)
+    wrong = bytes([0, 1, 2, 3, 4, 5]) + bytes(SEQ_LENGTH - 6)
+    write_records(tiny.file("test-0.tfr"), [tiny.record("test", 0, sequence=wrong), tiny.record("test", 1)])
+    problem = problem_while_reading(tiny, "test")
+    assert "test-0.tfr: record 0: sequence: position 5 is 5, neither the index of a base nor 4" in problem
+    assert "(1 such positions)" in problem
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_targets_that_are_not_finite(tiny, value):
     chrom, start, target = tiny.rows["valid"][1]
@@ -312,6 +331,32 @@ def test_files_that_are_damaged(tiny, damage, words):
     assert all(word in problem for word in words), problem
 
 
+def reframed(change):
+    """Changes what a ZLIB stream holds."""
+    return lambda content: zlib.compress(change(zlib.decompress(content)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda content: content[:-1], "is cut: its ZLIB stream has no end"),
+        (lambda content: content[:-4], "is cut: its ZLIB stream has no end"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged"),
+        (lambda content: content + b"x", "bytes follow the end of its ZLIB stream"),
+        (lambda content: content + content, "bytes follow the end of its ZLIB stream"),
+        (lambda content: content + bytes(1 << 17), "bytes follow the end of its ZLIB stream"),
+        (reframed(lambda text: text[:-1]), "is cut in record 1"),
+        (reframed(lambda text: text + b"abc"), "is cut in record 2"),
+    ],
+)
+def test_damage_that_tensorflow_does_not_see_is_found_where_records_are_counted(tiny, damage, words):
+    file = tiny.file("valid-0.tfr")
+    assert count_records(file) == 2
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DatasetError, match=f"valid-0.tfr: {words}"):
+        count_records(file)
+
+
 def test_a_record_that_is_no_example(tiny):
     write_records(tiny.file("valid-0.tfr"), [b"\xff\xffnot one"])
     assert "valid-0.tfr: record 0: cannot be read" in problem_while_reading(tiny, "valid")
@@ -328,9 +373,18 @@ def test_targets_of_one_identifier_are_warned_of_and_columns_of_one_name_refused
     BasenjiFolder(tiny.path)
     assert "targets.txt: identifier CNhs1+ is that of 2 tracks" in caplog.text
     tiny.edit("targets.txt", "clip_soft", "clip")
-    assert "column clip comes more than once" in problem_of(tiny.path, "train")
+    assert "targets.txt: column clip comes 2 times; keep one" in problem_of(tiny.path, "train")
     tiny.edit("sequences.bed", "c2\t6", "c2\t²")
     assert "sequences.bed: line 1: " in problem_of(tiny.path, "train")
+
+
+def test_only_line_ends_end_a_row(tiny):
+    """A line separator of Unicode in a description, the line ends of DOS, and blank lines at the end."""
+    tiny.edit("targets.txt", "CAGE:liver", "CAGE:li\u2028ver")
+    path = tiny.path / "targets.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
+    targets = BasenjiFolder(tiny.path).targets
+    assert [target.description for target in targets][1:] == ["CAGE:li\u2028ver", "CAGE:liver"]
 
 
 def test_umap_is_counted_and_not_read(tiny, caplog):
@@ -395,6 +449,7 @@ def test_tables_may_be_written_from_mappings(tmp_path):
         ([a_record(target=np.full((2, 1), np.nan))], ["bin 0 of track 0 is nan"]),
         ([a_record(target=np.ones((3, 1)), sequence=b"ACGTA")], ["3 bins of 2 bp", "5 bp", "pool_width"]),
         ([a_record(start=-4)], ["starts before its contig"]),
+        ([a_record(), a_record(split="test")], ["record 1 (test c1:4-12)", "place of an earlier record"]),
         ([a_record(split="a/b")], ["'a/b' cannot be part of a file's name"]),
     ],
 )
@@ -408,5 +463,23 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, records, words):
 def test_nothing_is_overwritten(tiny):
     with pytest.raises(DatasetError, match="exists already; remove it"):
         write_basenji(tiny.path, [a_record()], [{"identifier": "x"}], pool_width=2)
-    with pytest.raises(DatasetError, match=r"targets\[0\]: identifier: is missing"):
-        write_basenji(tiny.path.parent / "new", [a_record()], [{}], pool_width=2)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "words"),
+    [
+        ([{}], {}, "targets[0]: identifier: is missing"),
+        ([{"identifier": "a", "description": "two\nlines"}], {}, "target 'a': has a tab or a line end in it"),
+        ([{"identifier": "a", "strand_pair": 1}], {}, "new/targets.txt: line 2: strand_pair 1 is no track"),
+        ([{"identifier": "a"}], {"pool_width": 0}, "pool_width must be at least 1, got 0"),
+        ([{"identifier": "a"}], {"records_per_file": 0}, "records_per_file must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_record_is_asked_for(tmp_path, targets, options, words):
+    def records():
+        pytest.fail("a record was asked for")
+        yield
+
+    with pytest.raises(ValueError, match=re.escape(words)):
+        write_basenji(tmp_path / "new", records(), targets, **({"pool_width": 2} | options))
+    assert not list(tmp_path.iterdir())

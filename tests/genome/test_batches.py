@@ -102,14 +102,29 @@ def test_windows_of_too_many_n_are_counted_and_left_out(tiny, caplog):
     assert f"split test: {len(batches.windows)} windows, 6 dropped for N" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "least"),
+    [
+        ("batch_size", 0, 1),
+        ("batch_size", "4", 1),
+        ("max_shift", -1, 0),
+        ("max_shift", 1.5, 0),
+        ("seed", None, 0),
+    ],
+)
+def test_numbers_that_are_none(tiny, argument, value, least):
+    with pytest.raises(
+        ValueError, match=f"{argument} must be a whole number of at least {least}, got {value!r}"
+    ):
+        WindowBatches(tiny.path, "train", **{"batch_size": 4, argument: value})
+
+
 def test_what_cannot_work_is_refused(tiny):
     dataset = load_dataset(tiny.path)
     with pytest.raises(ValueError, match=r"split='dev' is not among \['train', 'valid', 'test'\]"):
         WindowBatches(dataset, "dev", 4)
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        WindowBatches(dataset, "train", 0)
-    with pytest.raises(ValueError, match="max_shift=4 must be from 0 to the dataset's flank_length 3"):
-        WindowBatches(dataset, "train", 4, max_shift=4)
+    with pytest.raises(ValueError, match="max_shift=4 must be at most the dataset's flank_length 3"):
+        WindowBatches(dataset, "train", np.int64(4), max_shift=4)
     with pytest.raises(IndexError, match="of split test"):
         WindowBatches(dataset, "test", 4)[99]
     tiny.edit(

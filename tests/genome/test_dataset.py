@@ -1,8 +1,15 @@
+import hashlib
+import json
 import pickle
+import time
+from pathlib import Path
 
 import pytest
 
+from enformer_keras.genome import digests
 from enformer_keras.genome.dataset import DatasetError, load_dataset, load_description
+from enformer_keras.genome.digests import FileDigests
+from enformer_keras.genome.tracks import Genome
 
 
 def problems_of(tiny):
@@ -19,6 +26,15 @@ def test_loads(tiny):
     assert dataset.tracks[0].clip is None
     assert dataset.description.strides == {"train": 32, "valid": 64, "test": 64}
     assert pickle.loads(pickle.dumps(dataset)) == dataset
+
+
+def test_the_fasta_file_is_opened_once_however_many_files_are_checked_against_it(tiny, monkeypatch):
+    opened = []
+    init = Genome.__init__
+    monkeypatch.setattr(Genome, "__init__", lambda self, path: opened.append(path) or init(self, path))
+    (tiny.path.parent / "some.bed").write_text("c1\t1\t90\n")
+    tiny.edit(regions="some.bed", gaps="some.bed", blacklist="some.bed", blacklist_rule="clip")
+    assert [load_dataset(tiny.path).fasta] == opened
 
 
 def test_reads_basenji_targets(tiny):
@@ -70,7 +86,8 @@ def test_reads_basenji_targets(tiny):
             {"fasta": "genes.gff3"},
             ["genes.gff3", "cannot be indexed as FASTA", "line 1: '##gff-version 3'", "give a FASTA file"],
         ),
-        ({"tracks": "none.tsv"}, ["none.tsv", "cannot be read", "track table"]),
+        ({"tracks": "none.tsv"}, ["none.tsv", "no such file", "correct the path"]),
+        ({"tracks": "dense.bw"}, ["dense.bw", "cannot be read", "text file"]),
     ],
 )
 def test_bad_description_names_field_and_cure(tiny, fields, words):
@@ -113,6 +130,7 @@ def test_bad_track_row_names_line_and_cure(tiny, row, cells, words):
             ["line 3", "CDS 2990-3001", "c1 (3000 bp)", "same assembly"],
         ),
         ("c2\tx\tCDS\t1501\t1510\t.\t+\t0\tID=z", ["line 3", "CDS 1501-1510", "c2 (1500 bp, circular)"]),
+        ("c2\tx\tCDS\t1401\t2901\t.\t+\t0\tID=z", ["line 3", "CDS 1401-2901", "c2 (1500 bp, circular)"]),
         ("##sequence-region one 1 2999", ["line 3", "one has 2999 bp", "c1 has 3000"]),
     ],
 )
@@ -166,3 +184,35 @@ def test_fingerprint_follows_the_content_of_every_file(tiny, name, tmp_path):
     dataset = load_dataset(moved / "dataset.yaml")
     path.write_bytes(content)  # same size: only the content says that it changed
     assert dataset.fingerprint() != before
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
+    path, cache = tmp_path / "data.bw", tmp_path / "digests.json"
+    path.write_bytes(b"content")
+    true = hashlib.sha256(b"content").digest()
+    assert FileDigests(cache).digest(path) == true
+    assert not cache.exists()  # the file is so young that it may yet change unseen
+
+    now = time.time_ns()
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now + 3 * 10**9)
+    assert FileDigests(cache).digest(path) == true
+    # A false digest in the cache tells whether the file is read.
+    (remembered,) = json.loads(cache.read_text()).values()
+    for field in ("none", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"):
+        entry = {name: value + (name == field) for name, value in remembered.items() if name != "sha256"}
+        cache.write_text(json.dumps({str(path): entry | {"sha256": "00" * 32}}))
+        assert FileDigests(cache).digest(path) == (bytes(32) if field == "none" else true)
+    cache.write_text("{")
+    with pytest.raises(DatasetError, match=r"digests.json: cannot be read .*; remove it"):
+        FileDigests(cache)
+
+
+def test_a_remembered_fingerprint_is_the_same(tiny, tmp_path, monkeypatch):
+    dataset = load_dataset(tiny.path)
+    now = time.time_ns()
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now + 3 * 10**9)
+    cache = tmp_path / "digests.json"
+    assert dataset.fingerprint(cache) == dataset.fingerprint(cache) == dataset.fingerprint()
+    assert sorted(Path(name).name for name in json.loads(cache.read_text())) == sorted(
+        ["dataset.yaml", "tracks.tsv", "genome.fa", "dense.bw", "holes.bw", "genes.gff3"]
+    )

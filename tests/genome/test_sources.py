@@ -10,6 +10,7 @@ import pytest
 from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval
+from enformer_keras.genome.segments import Segments
 from enformer_keras.genome.tracks import Track, TrackReader
 from tests.genome.tiny_genome import CONTIGS, build_tiny_genome
 
@@ -106,6 +107,28 @@ def test_bins_of_every_format(tmp_path, fields, strand, value):
         bins = expected[interval.chrom][interval.start : interval.end].reshape(-1, BIN).mean(axis=1)
         found = read([make_track(tmp_path, **fields)], interval)[:, 0]
         np.testing.assert_array_equal(found, bins.astype(np.float16))
+
+
+@pytest.mark.parametrize("fields", [{"file": "x.bed"}, {"file": "x.gff3.gz", "feature": "exon"}])
+def test_lines_on_contigs_not_in_use_are_counted(tmp_path, caplog, fields):
+    caplog.set_level("INFO")
+    write_intervals(tmp_path)
+    read([make_track(tmp_path, **fields)], Interval("c1", 0, 128))
+    assert f"{fields['file']}: 1 lines on contigs not in use: plasmid" in caplog.text
+
+
+def test_the_last_suffix_says_what_a_file_is(tmp_path):
+    """GFF3 made from GTF, whose attributes GTF's check would refuse."""
+    write_intervals(tmp_path)
+    (tmp_path / "x.gff3.gz").rename(tmp_path / "x.gtf.gff3.gz")
+    assert read([make_track(tmp_path, file="x.gtf.gff3.gz", feature="exon")], Interval("c1", 0, 128)).any()
+
+
+def test_totals_are_those_of_all_bp():
+    stretches = np.array([0, 10, 50]), np.array([4, 20, 51]), np.array([2.0, -1.5, 3.0], dtype=np.float32)
+    segments = Segments({"c1": stretches, "c2": stretches})
+    signal = segments.values(Interval("c1", 0, 100)).astype(float)
+    assert segments.totals() == (2 * signal.sum(), 2 * (signal**2).sum())
 
 
 def plain_rule(signal, scale, sum_stat, clip_soft, clip):

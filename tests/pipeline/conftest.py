@@ -40,6 +40,7 @@ def write_genome(folder):
     (folder / "tracks.tsv").write_text(TRACKS)
     description = {
         "organism": "tiny",
+        "assembly": "tiny1",
         "fasta": "genome.fa",
         "tracks": "tracks.tsv",
         "window_length": 1024,

@@ -1,5 +1,6 @@
 """The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -11,11 +12,12 @@ import pytest
 import tensorflow as tf
 
 from components.evaluator.figures import load_figures
+from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras import one_hot_encode
-from enformer_keras.genome.dataset import load_dataset
 from pipeline import pipeline as pipeline_module
 from pipeline import report
+from pipeline.data import fingerprint_data
 
 CACHED = {
     "GenomeExampleGen",
@@ -43,8 +45,7 @@ json.dump({head: values.numpy().tolist() for head, values in answer.items()}, sy
 
 @pytest.fixture(scope="module")
 def sequences(chain):
-    dataset = load_dataset(chain.settings.dataset)
-    return [one.decode() for one in report.read_splits(dataset)["test"].sequences]
+    return [one.decode() for one in report.read_splits(chain.settings)["test"].sequences]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,28 @@ def test_pushed_model_serves_what_the_trainable_model_predicts(chain, sequences,
     command = [sys.executable, "-c", CLIENT, str(chain.first_outcome.pushed)]
     done = subprocess.run(command, input=json.dumps(sequences), capture_output=True, text=True, check=True)
     np.testing.assert_allclose(json.loads(done.stdout)["tiny"], predicted, rtol=0, atol=1e-5)
+
+
+def test_pushed_model_says_what_it_is(chain):
+    card = json.loads((chain.first_outcome.pushed / MODEL_CARD).read_text())
+    assert {name: card[name] for name in ("window_length", "target_length", "bin_size")} == {
+        "window_length": 1024,
+        "target_length": 4,
+        "bin_size": 128,
+    }
+    assert card["organisms"]["tiny"]["assembly"] == "tiny1"
+    tracks = card["organisms"]["tiny"]["tracks"]
+    assert [track["identifier"] for track in tracks] == ["coverage", "cds_plus", "cds_minus"]
+    assert tracks[1] == {
+        "index": 1,
+        "identifier": "cds_plus",
+        "description": "CDS +",
+        "genome": "tiny",
+        "strand_pair": 2,
+    }
+    assert card["data_fingerprint"] == fingerprint_data(chain.settings.dataset)
+    assert card["code"]["version"] == importlib.metadata.version("enformer-keras")
+    assert card["lineage"] == {"started_from": "scratch", "seed": 0, "step": 8}
 
 
 def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
@@ -121,6 +144,17 @@ def test_report(chain, capsys):
         )
     trainable = keras.saving.load_model(chain.settings.run / "model.keras")
     assert trainable.heads == {"tiny": 3}
+
+
+def test_report_of_a_version_that_is_kept_no_more(chain, capsys):
+    pushed = chain.first_outcome.pushed
+    aside = pushed.rename(pushed.with_name(".aside"))
+    assert report.write_report(chain.settings) == 1
+    assert (
+        f"version {pushed.name} has been removed since, for newer ones: the last 5 are kept"
+        in capsys.readouterr().out
+    )
+    aside.rename(pushed)
 
 
 def test_training_waits_for_the_leak_audit_which_found_nothing(chain):
@@ -187,8 +221,11 @@ def test_changed_data_runs_everything_anew(chain):
         ("transform", {"Transform", "Trainer"}),
         ("enformer_keras", {"Transform", "Trainer"}),
         ("infra_check", {"InfraCheck"}),
+        ("pusher", {"Pusher"}),
         ("leak_audit", {"LeakAudit"}),
         ("data_report", {"DataReporter"}),
+        ("examples", {"DataReporter"}),
+        ("anomaly_gate", {"AnomalyGate"}),
         ("genome", {"LeakAudit"}),
     ],
 )

@@ -1,6 +1,7 @@
 """What users may set, and what they are told when it cannot work."""
 
 import dataclasses
+import shutil
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ def dataset(tmp_path):
     """A copy of the demo's description that can be spoilt."""
 
     def spoil(**fields):
+        shutil.copy(ECOLI.with_name("tracks.tsv"), tmp_path)
         path = tmp_path / "dataset.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(ECOLI.read_text()) | fields))
         return path
@@ -77,7 +79,13 @@ def test_several_organisms_are_too_many(tmp_path):
     content = yaml.safe_load(ECOLI.read_text())
     organism = {name: content.pop(name) for name in ("organism", "fasta", "tracks", "contig_aliases")}
     del organism["organism"]
+    shutil.copy(ECOLI.with_name("tracks.tsv"), tmp_path)
     path = tmp_path / "dataset.yaml"
     path.write_text(yaml.safe_dump(content | {"organisms": {"one": organism, "two": organism}}))
     with pytest.raises(ValueError, match="describes one, two, but the pipeline trains one organism"):
         small(dataset=path)
+
+
+def test_what_is_served_must_stay():
+    with pytest.raises(ValueError, match="keep_versions must be at least 1"):
+        dataclasses.replace(small(), keep_versions=0)

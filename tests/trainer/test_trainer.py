@@ -64,6 +64,15 @@ def test_every_epoch_shows_every_window_once(files):
     assert not {window.tobytes() for window in shifted} <= windows
 
 
+def test_whole_batches_leave_out_the_rest_and_say_so(files, caplog):
+    examples = find_examples(files, 1)
+    whole = evaluation_batches(examples, decode, **SMALL, whole_batches=True)
+    assert [len(x) for x, _ in whole] == [3, 3]
+    assert "1 of 7 examples are left out" in caplog.text
+    with pytest.raises(ValueError, match="2 validation examples do not fill a batch of 3"):
+        evaluation_batches(examples[:2], decode, **SMALL, whole_batches=True)
+
+
 def test_too_few_examples(files):
     assert len(find_examples(files, at_least=7)) == 7
     with pytest.raises(ValueError, match="7 examples, fewer than 8"):

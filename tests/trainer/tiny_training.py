@@ -47,7 +47,7 @@ def decode(serialized):
     return {"sequence": sequence, "target": tf.ensure_shape(sequence[:, :2, :2], [None, 2, 2])}
 
 
-def train(folder, die_while="", **changes):
+def train(folder, die_while="", replicas=1, model_changes=(), **changes):
     """Trains to the end, or to the moment named; writes the weights to `folder/weights.npz`."""
     sys.stdout = sys.stderr = (folder / "log").open("a", buffering=1)
     show_progress()
@@ -67,10 +67,11 @@ def train(folder, die_while="", **changes):
     if die_while == "disk is full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
     examples = find_examples([str(folder / "*.gz")], at_least=2)
-    arguments = {"head": "tiny", "window_length": WINDOW, "batch_size": 2}
+    arguments = {"head": "tiny", "window_length": WINDOW, "batch_size": training.batch_size}
     keras.utils.set_random_seed(training.seed)
-    model = Enformer(**MODEL)
-    compile_model(model, training)
+    with logical_replicas(replicas).scope():
+        model = Enformer(**{**MODEL, **dict(model_changes)})
+        compile_model(model, training)
     checkpoints = Checkpoints(folder / "checkpoints", {"training": vars(training)})
     fit(
         model,
@@ -95,6 +96,15 @@ def train(folder, die_while="", **changes):
     np.savez(partial, *[keras.ops.convert_to_numpy(variable) for variable in model.variables])
     partial.replace(folder / "weights.npz")
     checkpoints.finish()
+
+
+def logical_replicas(count):
+    """A strategy of so many replicas, each a part of the CPU."""
+    if count == 1:
+        return tf.distribute.get_strategy()
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(count)])
 
 
 def die_at_a_checkpoint(descriptor):

@@ -1,0 +1,130 @@
+"""What the pipeline must know of its data, genome files or Basenji folders, before they are read.
+
+No TFX is imported here: settings are checked before it is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from components.basenji_example_gen.description import (
+    basenji_fingerprint,
+    describes_folders,
+    load_basenji_description,
+)
+from enformer_keras.genome.basenji_metadata import Target, read_statistics, read_targets, strand_pairs
+from enformer_keras.genome.dataset import fingerprint_of, load_datasets
+from enformer_keras.genome.description import load_descriptions
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.tracks import Track, read_track_table
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDescription:
+    """One organism's examples, as they will be.
+
+    Attributes:
+        kind: what the YAML file describes, and with that which ExampleGen reads it.
+        organism: name of the head.
+        assembly: name of the genome build, where the file says.
+        window_length: bp the model reads.
+        flank_length: bp read beyond each side of the window.
+        target_length: bins of a target.
+        bin_size: bp of a bin.
+        splits: names of the splits.
+        tracks: of the targets, in their order, from which index and strand_pair are counted.
+    """
+
+    kind: Literal["genome", "basenji"]
+    organism: str
+    assembly: str | None
+    window_length: int
+    flank_length: int
+    target_length: int
+    bin_size: int
+    splits: tuple[str, ...]
+    tracks: Sequence[Track] | Sequence[Target]
+
+
+def describe_data(path: Path) -> tuple[DataDescription, ...]:
+    """Reads a YAML file of either kind and the tables of tracks that it names, but no data.
+
+    Args:
+        path: the YAML file, see `DatasetDescription` and `BasenjiDescription`.
+
+    Returns:
+        What it says of each organism, in its order.
+
+    Raises:
+        DatasetError: the YAML file or a table cannot be used, or the targets do not fit the window.
+    """
+    return _describe_folders(path) if describes_folders(path) else _describe_genomes(path)
+
+
+def _describe_genomes(path: Path) -> tuple[DataDescription, ...]:
+    return tuple(
+        DataDescription(
+            kind="genome",
+            organism=description.organism,
+            assembly=description.assembly,
+            window_length=description.window_length,
+            flank_length=description.flank_length,
+            target_length=description.target_length,
+            bin_size=description.bin_size,
+            splits=description.splits.names,
+            tracks=read_track_table(path.parent / description.tracks, path.parent),
+        )
+        for description in load_descriptions(path)
+    )
+
+
+def _describe_folders(path: Path) -> tuple[DataDescription, ...]:
+    description = load_basenji_description(path)
+    described = []
+    for organism, data in description.organisms.items():
+        folder = path.parent / data.folder
+        statistics = read_statistics(folder / "statistics.json")
+        bins, rest = divmod(description.window_length, statistics.pool_width)
+        if rest or bins < statistics.target_length or (bins - statistics.target_length) % 2:
+            raise DatasetError(
+                f"{path}: window_length {description.window_length} does not hold the targets of {organism}, "
+                f"{statistics.target_length} bins of {statistics.pool_width} bp, in the centre of whole bins; "
+                "give another"
+            )
+        targets = read_targets(folder / "targets.txt", statistics.num_targets)
+        described.append(
+            DataDescription(
+                kind="basenji",
+                organism=organism,
+                assembly=None,
+                window_length=description.window_length,
+                flank_length=description.flank_length,
+                target_length=statistics.target_length,
+                bin_size=statistics.pool_width,
+                splits=tuple(description.splits),
+                tracks=[
+                    target.model_copy(update={"index": column, "strand_pair": pair})
+                    for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
+                ],
+            )
+        )
+    return tuple(described)
+
+
+def fingerprint_data(path: Path, cache: Path | None = None) -> str:
+    """Opens all that a YAML file of either kind names, and hashes it.
+
+    Args:
+        path: the YAML file.
+        cache: remembers the digests of a genome's files, see `Dataset.fingerprint`.
+
+    Returns:
+        SHA-256 in hex, for `create_pipeline`.
+
+    Raises:
+        DatasetError: everything that is found wrong before the work begins.
+    """
+    if describes_folders(path):
+        return basenji_fingerprint(path)
+    return fingerprint_of(load_datasets(path), cache)
