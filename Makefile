@@ -5,6 +5,7 @@ RUN ?=
 STEPS ?=
 SEED ?=
 DATASET ?=
+BEAM ?=
 
 PYTHON_IN_VENV := .venv/bin/python
 EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
@@ -13,9 +14,9 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
 .PHONY: demo test setup data lint clean lock
 
-demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml
+demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml BEAM='flags'
 	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) pipeline/local_runner.py
+	    ENFORMER_DATASET="$(DATASET)" ENFORMER_BEAM="$(BEAM)" $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
 	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) -m pipeline.report
 

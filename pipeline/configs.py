@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Settings:
         serving_tolerance: how far the served model may be from the Trainer's, see `InfraCheck`.
         keep_versions: newest pushed versions that stay.
         schema: what examples must look like.
-        beam_arguments: where and how Beam runs.
+        beam_arguments: where and how Beam runs; of an argument given twice the last one holds.
     """
 
     name: str
@@ -131,7 +131,13 @@ ECOLI = PROJECT / "datasets" / "ecoli" / "dataset.yaml"
 RUN = PROJECT / "runs" / "demo"
 
 
-def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 0) -> Settings:
+def small(
+    run: Path = RUN,
+    dataset: Path = ECOLI,
+    steps: int = 600,
+    seed: int = 0,
+    beam_arguments: Sequence[str] = (),
+) -> Settings:
     """A small Enformer, by default on the E. coli genome: two cores and five minutes.
 
     Args:
@@ -139,6 +145,7 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
         dataset: YAML file of the dataset.
         steps: training steps.
         seed: of weights, order and augmentation.
+        beam_arguments: added to those that `Settings` has.
 
     Returns:
         The settings.
@@ -159,4 +166,5 @@ def small(run: Path = RUN, dataset: Path = ECOLI, steps: int = 600, seed: int = 
             seed=seed,
         ),
         thresholds={"log1p_pearson_r": 0.5},
+        beam_arguments=(*Settings.beam_arguments, *beam_arguments),
     )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ def settings_from_environment() -> Settings:
     """Reads the settings of a run.
 
     `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_STEPS` and
-    `ENFORMER_SEED` are numbers; what is not set has the default of `configs.small`.
+    `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line of Beam's flags, quoted as for a shell; what is not
+    set has the default of `configs.small`.
 
     Returns:
         The settings.
@@ -40,6 +42,11 @@ def settings_from_environment() -> Settings:
     for name in ("run", "dataset"):
         if name in arguments:
             arguments[name] = arguments[name].resolve()
+    beam = os.environ.get("ENFORMER_BEAM", "")
+    try:
+        arguments["beam_arguments"] = shlex.split(beam)
+    except ValueError as error:
+        sys.exit(f"ENFORMER_BEAM={beam!r} is no line of flags: {error}")
     try:
         return small(**arguments)
     except (DatasetError, ValueError) as error:

@@ -25,31 +25,20 @@ def make_example(
         and for checks of the data, each a float: `gc_fraction` (of the window's A, C, G and T),
         `n_fraction` (of the window) and `mean_signal` (of the target).
     """
-    bases = sequence[flank_length : len(sequence) - flank_length]
-    gc = bases.count(b"G") + bases.count(b"C")
-    at = bases.count(b"A") + bases.count(b"T")
+    # (numpy: `bytes.count` of a letter that is everywhere takes thirty times as long.)
+    bases = np.frombuffer(sequence, dtype=np.uint8)[flank_length : len(sequence) - flank_length]
+    a, c, g, t, n = (np.count_nonzero(bases == letter) for letter in b"ACGTN")
 
-    def of_bytes(value: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def of_int(value: int) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    def of_float(value: float) -> tf.train.Feature:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                "sequence": of_bytes(sequence),
-                "target": of_bytes(target.astype("<f2").tobytes()),
-                "organism": of_bytes(organism.encode()),
-                "chrom": of_bytes(window.interval.chrom.encode()),
-                "start": of_int(window.interval.start),
-                "end": of_int(window.interval.end),
-                "gc_fraction": of_float(gc / max(gc + at, 1)),
-                "n_fraction": of_float(bases.count(b"N") / len(bases)),
-                "mean_signal": of_float(float(target.mean(dtype=np.float64))),
-            }
-        )
-    )
+    example = tf.train.Example()
+    # Filled in place: to pass messages to messages is to copy the target at every level.
+    feature = example.features.feature
+    feature["sequence"].bytes_list.value.append(sequence)
+    feature["target"].bytes_list.value.append(target.astype("<f2").tobytes())
+    feature["organism"].bytes_list.value.append(organism.encode())
+    feature["chrom"].bytes_list.value.append(window.interval.chrom.encode())
+    feature["start"].int64_list.value.append(window.interval.start)
+    feature["end"].int64_list.value.append(window.interval.end)
+    feature["gc_fraction"].float_list.value.append((g + c) / max(a + c + g + t, 1))
+    feature["n_fraction"].float_list.value.append(n / len(bases))
+    feature["mean_signal"].float_list.value.append(float(target.mean(dtype=np.float64)))
+    return example

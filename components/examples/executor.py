@@ -6,6 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
 
@@ -61,4 +62,7 @@ class ExamplesExecutor(BaseExampleGenExecutor):
             artifact.split_names = artifact_utils.encode_split_names(list(splits))
             for split, examples in splits.items():
                 folder = artifact_utils.get_split_uri([artifact], split)
+                # What a killed build left there would be read with what this one writes.
+                if fileio.exists(folder):
+                    fileio.rmtree(folder)
                 _ = examples | f"Write {split}" >> WriteRecords(folder)

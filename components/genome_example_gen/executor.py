@@ -46,12 +46,12 @@ class _ReadWindow(beam.DoFn):
     # Any: Beam takes annotations for the type of every output, and the tagged ones carry bytes.
     def process(self, window: Window, scales: Mapping[int, float]) -> Iterator[Any]:
         description = self._dataset.description
-        if not self._reader.keeps(window):
+        read = self._reader.read(window, scales)
+        if read is None:
             self._dropped.inc()
             none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
             yield window.split, _Report(0, 1, none, none)
             return
-        read = self._reader.read(window, scales)
         example = make_example(
             organism=description.organism,
             window=window,

@@ -57,10 +57,12 @@ class WindowReader:
 
     def keeps(self, window: Window) -> bool:
         """Says whether few enough of a window's bases are N (`max_n_fraction`)."""
-        bases = self._genome.sequence(window.interval)
+        return self._are_kept(self._genome.sequence(window.interval))
+
+    def _are_kept(self, bases: bytes) -> bool:
         return bases.count(b"N") <= self._description.max_n_fraction * len(bases)
 
-    def read(self, window: Window, scales: Mapping[int, float]) -> ReadWindow:
+    def read(self, window: Window, scales: Mapping[int, float]) -> ReadWindow | None:
         """Reads a window.
 
         Args:
@@ -68,14 +70,16 @@ class WindowReader:
             scales: track index -> factor, for the tracks whose scale is `mean` (`Dataset.mean_scales`).
 
         Returns:
-            Its sequence and targets.
+            Its sequence and targets; `None` where it is not kept.
 
         Raises:
             DatasetError: a value that float16 cannot hold.
         """
-        target = self._tracks.read_bins(window.target, scales)
-        flanked = window.interval.extend(self._description.flank_length)
-        return ReadWindow(self._genome.sequence(flanked), *target)
+        flank = self._description.flank_length
+        sequence = self._genome.sequence(window.interval.extend(flank))
+        if not self._are_kept(sequence[flank : len(sequence) - flank]):
+            return None
+        return ReadWindow(sequence, *self._tracks.read_bins(window.target, scales))
 
     def close(self) -> None:
         """Closes all files."""

@@ -27,8 +27,8 @@ from enformer_keras.sequence import ALPHABET, AMBIGUOUS
 
 _logger = logging.getLogger(__name__)
 
-_IUPAC = np.zeros(256, dtype=bool)
-_IUPAC[np.frombuffer((ALPHABET + AMBIGUOUS).encode(), dtype=np.uint8)] = True
+# For bytes.translate: IUPAC codes of either case become upper case, all else 0.
+_UPPER_OR_0 = bytes(code & 0xDF if chr(code & 0xDF) in ALPHABET + AMBIGUOUS else 0 for code in range(256))
 # Suffix -> kind of file; all but bigWig may be compressed (.gz, .bgz).
 _KINDS = {
     ".bw": "bigWig",
@@ -264,13 +264,13 @@ class Genome:
                 f"{self.path}: {interval} lies on none of its contigs, {known}; use the FASTA file's names"
             )
         inside = interval.truncate(self.contig_lengths[interval.chrom])
-        bases = self._fetch(inside).upper().encode()
-        wrong = np.flatnonzero(~_IUPAC[np.frombuffer(bases, dtype=np.uint8)])
-        if wrong.size:
-            at = int(wrong[0])
+        fetched = self._fetch(inside)
+        bases = fetched.encode().translate(_UPPER_OR_0)
+        wrong = bases.find(0)
+        if wrong >= 0:
             raise DatasetError(
-                f"{self.path}: {interval.chrom}: position {inside.start + at + 1} (1-based) is "
-                f"{chr(bases[at])!r}, no IUPAC code of DNA; replace it by N"
+                f"{self.path}: {interval.chrom}: position {inside.start + wrong + 1} (1-based) is "
+                f"{fetched[wrong]!r}, no IUPAC code of DNA; replace it by N"
             )
         left = max(0, min(-interval.start, interval.width))
         return b"N" * left + bases + b"N" * (interval.width - left - len(bases))
@@ -368,8 +368,8 @@ class _BigWig:
             self.close()
             raise DatasetError(problems)
 
-    def values(self, interval: Interval) -> np.ndarray:
-        """Returns float32 [bp], NaN where the file has no value.
+    def values(self, interval: Interval) -> tuple[np.ndarray, int]:
+        """Returns float32 [bp], 0 where the file has no value, and the number of such bp.
 
         Raises:
             DatasetError: the stretch cannot be read, or holds an infinite value.
@@ -379,15 +379,21 @@ class _BigWig:
         except RuntimeError as error:
             raise self._unreadable(str(interval)) from error
         if not len(values):  # pyBigWig's answer where the whole file has none
-            return np.full(interval.width, np.nan, dtype=np.float32)
-        infinite = np.flatnonzero(np.isinf(values))
-        if infinite.size:
+            return np.zeros(interval.width, dtype=np.float32), interval.width
+        finite = np.isfinite(values)
+        if finite.all():
+            return values, 0
+        absent = np.isnan(values)
+        missing = np.count_nonzero(absent)
+        if missing + np.count_nonzero(finite) < len(values):
+            infinite = np.flatnonzero(np.isinf(values))
             raise DatasetError(
                 f"{self._path}: {interval.chrom}:{interval.start + infinite[0]} (from 0) is "
                 f"{values[infinite[0]]}, one of {infinite.size} such bp of {interval}; write the file without "
                 "infinite values"
             )
-        return values
+        values[absent] = 0
+        return values, missing
 
     def has_values(self, contig: str) -> bool:
         """Says whether a contig has any value, of a large file by its zoom levels.
@@ -504,93 +510,86 @@ def _allow_open_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def summarize(
-    values: np.ndarray,
-    track: Track,
-    scale: float,
-    bin_size: int,
-    listed: np.ndarray | None = None,
-    quantile: float = 0.5,
-) -> np.ndarray:
-    """Makes bins of bp as basenji does: scale, pool by sum_stat, blacklist, clip_soft, clip.
+def pool(values: np.ndarray, track: Track, bin_size: int) -> np.ndarray:
+    """Makes bins of bp by sum_stat, without scale and root.
+
+    Sums are float64: a float16 or float32 sum of a bin loses counts.
 
     Args:
-        values: [bins * bin_size] signal per bp, no NaN.
-        track: sum_stat, clip_soft and clip.
-        scale: the factor (`mean` resolved).
+        values: float32 [bins * bin_size] signal per bp, no NaN.
+        track: sum_stat.
         bin_size: bp per bin.
-        listed: as `pool` has it.
-        quantile: as `pool` has it.
 
     Returns:
         float64 [bins].
     """
-    return limit(pool(values, track, scale, bin_size, listed, quantile), track)
+    per_bin = values.reshape(-1, bin_size)
+    match track.sum_stat:
+        # einsum adds in float64 without a float64 copy of the bp: half the time of sum's own dtype argument.
+        case "sum" | "sum_sqrt":
+            return np.einsum("ij->i", per_bin, dtype=np.float64)
+        case "mean" | "mean_sqrt":
+            return np.einsum("ij->i", per_bin, dtype=np.float64) / bin_size
+        case "max":
+            return per_bin.max(axis=1).astype(np.float64)
+        case "median":
+            return np.median(per_bin.astype(np.float64), axis=1)
 
 
-def pool(
-    values: np.ndarray,
-    track: Track,
-    scale: float,
-    bin_size: int,
+def rescale(
+    pooled: np.ndarray,
+    tracks: Sequence[Track],
+    scales: Sequence[float],
     listed: np.ndarray | None = None,
     quantile: float = 0.5,
 ) -> np.ndarray:
-    """Makes bins of bp without clips: scale, pool by sum_stat, blacklist.
+    """Makes what `pool` gave what basenji gives before its clips: scale, root, blacklist.
 
-    Blacklisted bins are limited to [-q, q], q being the absolute value of a quantile of all bins given.
+    basenji scales the bp. Every sum_stat of scaled bp is the scaled sum_stat, as scales are positive.
 
-    `sum_sqrt` is sqrt(1 + sum) - 1, `mean_sqrt` the same of the mean. Everything is float64: a float16 or
-    float32 sum of a bin loses counts.
+    `sum_sqrt` is sqrt(1 + sum) - 1, `mean_sqrt` the same of the mean. Blacklisted bins are limited to [-q, q],
+    q being the absolute value of a quantile of all of a track's bins.
 
     Args:
-        values: [bins * bin_size] signal per bp, no NaN.
-        track: sum_stat.
-        scale: the factor (`mean` resolved).
-        bin_size: bp per bin.
+        pooled: float64 [tracks, bins].
+        tracks: sum_stat.
+        scales: the factor of each track (`mean` resolved).
         listed: bool [bins], which bins are blacklisted; `None`: none.
         quantile: of the bins, from 0 to 1.
 
     Returns:
-        float64 [bins].
+        float64 [tracks, bins].
     """
-    per_bin = (values.astype(np.float64) * scale).reshape(-1, bin_size)
-    match track.sum_stat:
-        case "sum":
-            pooled = per_bin.sum(axis=1)
-        case "sum_sqrt":
-            pooled = np.sqrt(1 + per_bin.sum(axis=1)) - 1
-        case "mean":
-            pooled = per_bin.mean(axis=1)
-        case "mean_sqrt":
-            pooled = np.sqrt(1 + per_bin.mean(axis=1)) - 1
-        case "max":
-            pooled = per_bin.max(axis=1)
-        case "median":
-            pooled = np.median(per_bin, axis=1)
+    bins = pooled * np.array(scales)[:, np.newaxis]
+    roots = [row for row, track in enumerate(tracks) if track.sum_stat.endswith("_sqrt")]
+    if roots:
+        bins[roots] = np.sqrt(1 + bins[roots]) - 1
     if listed is not None and listed.any():
-        most = abs(np.quantile(pooled, quantile))
-        pooled[listed] = np.clip(pooled[listed], -most, most)
-    return pooled
+        most = np.abs(np.quantile(bins, quantile, axis=1, keepdims=True))
+        bins[:, listed] = np.clip(bins[:, listed], -most, most)
+    return bins
 
 
-def limit(bins: np.ndarray, track: Track) -> np.ndarray:
-    """Limits bins by a track's clip_soft, then by its clip.
+def limit(bins: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
+    """Limits bins by each track's clip_soft, then by its clip.
 
     Args:
-        bins: float64 [bins]; left as they are.
-        track: clip_soft and clip.
+        bins: float64 [tracks, bins]; left as they are.
+        tracks: clip_soft and clip.
 
     Returns:
-        float64 [bins]; the very same array for a track without either.
+        float64 [tracks, bins].
     """
-    if track.clip_soft is not None:
-        over = bins > track.clip_soft
+    soft, hard = (
+        np.array([np.inf if bound is None else bound for bound in bounds])[:, np.newaxis]
+        for bounds in ([track.clip_soft for track in tracks], [track.clip for track in tracks])
+    )
+    rows, at = np.nonzero(bins > soft)
+    if rows.size:
+        start = soft[rows, 0]
         bins = bins.copy()
-        bins[over] = track.clip_soft - 1 + np.sqrt(bins[over] - track.clip_soft + 1)
-    if track.clip is not None:
-        bins = np.clip(bins, -track.clip, track.clip)
-    return bins
+        bins[rows, at] = start - 1 + np.sqrt(bins[rows, at] - start + 1)
+    return np.clip(bins, -hard, hard)
 
 
 class TrackBins(NamedTuple):
@@ -683,35 +682,31 @@ class TrackReader:
                 f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); "
                 "give an interval of the dataset's own contigs"
             )
-        target = np.empty((interval.width // self._bin_size, len(self._tracks)), dtype=np.float16)
+        pooled = np.empty((len(self._tracks), interval.width // self._bin_size))
         missing = np.empty(len(self._tracks), dtype=np.int64)
-        clipped = np.zeros(len(self._tracks), dtype=np.int64)
+        for row, track in enumerate(self._tracks):
+            values, missing[row] = self._sources[track.index].values(interval)
+            pooled[row] = pool(values, track, self._bin_size)
         listed, quantile = None, 0.5
         if self._blacklist is not None:
             listed, quantile = self._blacklist.bins(interval, self._bin_size), self._blacklist.quantile
-        for column, track in enumerate(self._tracks):
-            values = self._sources[track.index].values(interval)
-            absent = np.isnan(values)
-            missing[column] = absent.sum()
-            values[absent] = 0
-            scale = scales[track.index] if track.scale == "mean" else track.scale
-            with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
-                pooled = pool(values, track, scale, self._bin_size, listed, quantile)
-                bins = limit(pooled, track)
-                target[:, column] = bins
-            if bins is not pooled:
-                clipped[column] = np.count_nonzero(bins != pooled)
-            wrong = np.flatnonzero(~np.isfinite(target[:, column]))
-            if wrong.size:
-                at = interval.start + int(wrong[0]) * self._bin_size
-                cure = "float16 ends at 65504; set clip or a smaller scale in the track table"
-                if np.isnan(bins[wrong[0]]):
-                    cure = "the root of a number below 0; choose a sum_stat without root"
-                raise DatasetError(
-                    f"{track.file}: track {track.identifier}: the {track.sum_stat} of "
-                    f"{Interval(interval.chrom, at, at + self._bin_size)} is {bins[wrong[0]]:g}, {cure}"
-                )
-        return TrackBins(target, missing, clipped)
+        factors = [scales[track.index] if track.scale == "mean" else track.scale for track in self._tracks]
+        # All tracks at once: steps of a few hundred bins are over before numpy has begun.
+        with np.errstate(over="ignore", invalid="ignore"):  # judged in the next lines
+            bins = rescale(pooled, self._tracks, factors, listed, quantile)
+            limited = limit(bins, self._tracks)
+            target = limited.T.astype(np.float16, order="C")
+        if not np.isfinite(target).all():
+            row, at = np.argwhere(~np.isfinite(target.T))[0]
+            track, start = self._tracks[row], interval.start + int(at) * self._bin_size
+            cure = "float16 ends at 65504; set clip or a smaller scale in the track table"
+            if np.isnan(limited[row, at]):
+                cure = "the root of a number below 0; choose a sum_stat without root"
+            raise DatasetError(
+                f"{track.file}: track {track.identifier}: the {track.sum_stat} of "
+                f"{Interval(interval.chrom, start, start + self._bin_size)} is {limited[row, at]:g}, {cure}"
+            )
+        return TrackBins(target, missing, np.count_nonzero(limited != bins, axis=1))
 
     def check_signal(self) -> None:
         """Asks every track which contigs have values, and logs where there is none, or nothing but 0.
@@ -800,7 +795,8 @@ class TrackReader:
         for contig, length in self._contig_lengths.items():
             for start in range(0, length, _CHUNK_BP):
                 chunk = Interval(contig, start, min(start + _CHUNK_BP, length))
-                total += np.nansum(self._sources[track.index].values(chunk), dtype=np.float64)
+                values, _ = self._sources[track.index].values(chunk)
+                total += values.sum(dtype=np.float64)
         return total
 
     def close(self) -> None:

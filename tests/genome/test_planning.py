@@ -7,8 +7,7 @@ from enformer_keras.genome.dataset import load_dataset, load_description
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval
 from enformer_keras.genome.planning import plan_windows
-from enformer_keras.genome.tracks import summarize
-from tests.genome.test_tracks import make_track
+from tests.genome.test_tracks import make_track, summarize
 from tests.genome.tiny_genome import CONTIGS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from enformer_keras.genome.dataset import DatasetError, load_dataset
 from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.tracks import Track, limit, summarize
+from enformer_keras.genome.tracks import Track, limit, pool, rescale
 from tests.genome.tiny_genome import write_bigwig
 
 BIN = 16
@@ -29,6 +29,12 @@ def make_track(**fields):
         }
         | fields
     )
+
+
+def summarize(values, track, scale, bin_size, *blacklist):
+    """The bins of one track."""
+    pooled = pool(values, track, bin_size)
+    return limit(rescale(pooled[np.newaxis], [track], [scale], *blacklist), [track])[0]
 
 
 @pytest.mark.parametrize("contig", ["c1", "c2"])
@@ -127,19 +133,20 @@ def test_features_of_both_strands_and_from_gzip(tiny):
 
 
 @pytest.mark.parametrize(
-    ("sum_stat", "pool"),
+    ("sum_stat", "statistic"),
     [
         ("sum", lambda x: x.sum()),
         ("mean", lambda x: x.mean()),
         ("max", lambda x: x.max()),
         ("median", np.median),
         ("sum_sqrt", lambda x: (1 + x.sum()) ** 0.5 - 1),
+        ("mean_sqrt", lambda x: (1 + x.mean()) ** 0.5 - 1),
     ],
 )
-def test_summary_statistics_bin_by_bin(sum_stat, pool):
+def test_summary_statistics_bin_by_bin(sum_stat, statistic):
     values = np.random.default_rng(1).gamma(1, 4, 5 * BIN).astype(np.float32)
     found = summarize(values, make_track(sum_stat=sum_stat), 3.0, BIN)
-    expected = [pool(3.0 * values[i : i + BIN].astype(float)) for i in range(0, 5 * BIN, BIN)]
+    expected = [statistic(3.0 * values[i : i + BIN].astype(float)) for i in range(0, 5 * BIN, BIN)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -152,12 +159,13 @@ def test_soft_clip_comes_after_the_sum_and_before_the_clip():
     np.testing.assert_allclose(summarize(values, track, 1.0, BIN), expected, rtol=1e-6)
 
 
-def test_limited_bins_are_counted_and_the_pooled_ones_kept():
-    bins = np.array([1.0, 10.0, 13.0, 1009.0, -1009.0])
-    limited = limit(bins, make_track(clip_soft=10, clip=30))
-    np.testing.assert_array_equal(limited != bins, [False, False, True, True, True])
-    np.testing.assert_array_equal(bins, [1, 10, 13, 1009, -1009])
-    assert limit(bins, make_track()) is bins
+def test_each_track_has_limits_of_its_own():
+    bins = np.tile([1.0, 10.0, 13.0, 1009.0, -1009.0], (3, 1))
+    tracks = [make_track(clip_soft=10, clip=30), make_track(), make_track(clip=12)]
+    limited = limit(bins, tracks)
+    expected = [[1, 10, 11, 30, -30], [1, 10, 13, 1009, -1009], [1, 10, 12, 12, -12]]
+    np.testing.assert_allclose(limited, expected, rtol=1e-6)
+    np.testing.assert_array_equal(bins, np.tile([1, 10, 13, 1009, -1009], (3, 1)))
 
 
 def test_clipped_bins_are_counted_by_track(tiny):

@@ -26,17 +26,25 @@ def decode(record):
     return {name: value[0] for name, value in values.items()}
 
 
-def run_executor(path, folder):
-    """Runs the executor with what TFX's launcher hands it, and reads the splits back."""
+def build_examples(path, folder, *beam_arguments):
+    """Runs the executor with what TFX's launcher hands it; returns the artifact."""
     gen = GenomeExampleGen(path, data_fingerprint="f")
     examples = standard_artifacts.Examples()
     examples.uri = str(folder / "examples")
     executor = Executor(
         BaseExampleGenExecutor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
+            beam_pipeline_args=list(beam_arguments or ["--runner=FnApiRunner"]),
+            tmp_dir=str(folder / "tmp"),
+            unique_id="1",
         )
     )
     executor.Do({}, {"examples": [examples]}, dict(gen.exec_properties))
+    return examples
+
+
+def run_executor(path, folder):
+    """Builds examples and reads the splits back."""
+    examples = build_examples(path, folder)
     splits = {}
     for split in ("train", "valid", "test"):
         files = fileio.glob(f"{examples.uri}/Split-{split}/data_tfrecord-*.gz")

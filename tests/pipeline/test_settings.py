@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.configs import ECOLI, small
 from pipeline.environment import settings_from_environment
@@ -33,9 +34,19 @@ def test_the_environment_sets_run_steps_and_seed(monkeypatch, tmp_path):
     assert settings == dataclasses.replace(small(run=tmp_path, steps=7, seed=3))
 
 
+def test_the_environment_adds_flags_for_beam(monkeypatch):
+    monkeypatch.setenv("ENFORMER_BEAM", "--runner=FlinkRunner --environment_option='process_command=a b'")
+    options = PipelineOptions(list(settings_from_environment().beam_arguments)).get_all_options()
+    assert options["runner"] == "FlinkRunner"
+    assert options["environment_options"] == ["process_command=a b"]
+    monkeypatch.setenv("ENFORMER_BEAM", "")
+    assert settings_from_environment().beam_arguments == ("--runner=FnApiRunner",)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
+        ("ENFORMER_BEAM", "--a='b", r"ENFORMER_BEAM=\"--a='b\" is no line of flags: No closing quotation"),
         ("ENFORMER_STEPS", "many", "ENFORMER_STEPS='many' must be a whole number"),
         ("ENFORMER_STEPS", "0", r"training\.steps must be at least 1"),
         ("ENFORMER_SEED", "-1", r"training\.seed must be from 0"),
