@@ -1,6 +1,7 @@
 """Times the data's way from genome files to the model, beside merely reading the same bytes.
 
     python benchmarks/data.py build [--turns 3] [--cache FOLDER] [--megabases 100] [--tracks 64]
+    python benchmarks/data.py input [--turns 3] [--cache FOLDER]
 
 ``build``: from FASTA and bigWig files to examples, with the executor of GenomeExampleGen on Beam's FnApiRunner:
 the demo's E. coli (`make data`), and a synthetic genome of 64 bigWig tracks at 196,608 bp. Of the latter also
@@ -8,7 +9,12 @@ what lies below: `WindowReader` alone, and pyBigWig's ``values(contig, start, en
 of every window and track, once. They take turns, each in a process of its own, whose CPU time counts (that of
 Beam's threads and of children included, that of imports not) and whose peak memory is that of its whole life.
 
-The synthetic genome is made once, in the folder of ``--cache``.
+``input``: from examples of 196,608 bp, 896 bins and 5,313 tracks to what a training step takes: the Trainer's
+own pipeline (random order, decode, one-hot, shift, reverse complement of every other one with strand pairs),
+beside TensorFlow's TFRecordDataset and ``parse_example`` on the same file, which leave sequence and target as
+strings of bytes.
+
+Synthetic data is made once, in the folder of ``--cache``.
 """
 
 import argparse
@@ -24,14 +30,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 ECOLI = Path(__file__).resolve().parents[1] / "datasets" / "ecoli" / "dataset.yaml"
 CACHE = Path(tempfile.gettempdir()) / "enformer-benchmark-data"
 CONTIGS = 10
 ENTRIES_AT_ONCE = 1 << 20
+# The paper's sizes, for `input`.
+WINDOW_LENGTH, FLANK, TARGET_LENGTH, TRACKS = 196_608, 3, 896, 5313
+EXAMPLES, EXAMPLES_READ = 16, 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +266,134 @@ def build(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
     return costs
 
 
-PARTS = {"build": build}
+def synthetic_examples(cache: Path) -> Path:
+    """Writes a file of examples of the paper's size, whole or not at all, unless it is there.
+
+    Returns:
+        The file.
+    """
+    from components.examples.example import make_example
+    from components.examples.records import encode_record
+    from enformer_keras.genome.intervals import Interval, Window
+
+    file = cache / "examples.gz"
+    if file.exists():
+        return file
+    cache.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    interval = Interval("contig", 0, WINDOW_LENGTH)
+    window = Window(interval, interval.resize(TARGET_LENGTH * 128), "train")
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as out:
+        for _ in range(EXAMPLES):
+            target = rng.gamma(0.3, 2.0, (TARGET_LENGTH, TRACKS)).astype("float16")
+            bases = np.frombuffer(b"ACGT", dtype=np.uint8)[rng.integers(0, 4, WINDOW_LENGTH + 2 * FLANK)]
+            example = make_example(
+                organism="synthetic",
+                window=window,
+                sequence=bases.tobytes(),
+                flank_length=FLANK,
+                target=target,
+            )
+            out.write(encode_record(example.SerializeToString()))
+    partial.rename(file)
+    return file
+
+
+def _consuming(dataset: "tf.data.Dataset", size: int) -> Work:
+    """Takes examples of `size` bytes from a pipeline that is running already."""
+    batches = iter(dataset)
+    next(batches)
+
+    def work() -> tuple[int, int]:
+        for _ in range(EXAMPLES_READ):
+            next(batches)
+        return EXAMPLES_READ, EXAMPLES_READ * size
+
+    return work
+
+
+def _specification() -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.io.FixedLenFeature([], tf.string) for name in ("sequence", "target")}
+
+
+def parsing(file: Path) -> Work:
+    """TensorFlow's own reading and parsing, one example at a time; bytes of sequence and target as stored."""
+    import tensorflow as tf
+
+    specification = _specification()
+
+    size = WINDOW_LENGTH + 2 * FLANK + TARGET_LENGTH * TRACKS * 2
+    dataset = tf.data.TFRecordDataset([str(file)], compression_type="GZIP").repeat().batch(1)
+    return _consuming(
+        dataset.map(
+            lambda serialized: tf.io.parse_example(serialized, specification),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        ).prefetch(tf.data.AUTOTUNE),
+        size,
+    )
+
+
+def training_input(file: Path) -> Work:
+    """The Trainer's batches of one example; bytes of one-hot sequence and float32 target."""
+    import tensorflow as tf
+
+    from components.trainer.input_data import find_examples, training_batches
+    from components.transform.preprocessing import preprocessing_fn
+
+    specification = _specification()
+    lengths = {
+        "flanked_length": WINDOW_LENGTH + 2 * FLANK,
+        "target_length": TARGET_LENGTH,
+        "tracks": TRACKS,
+    }
+    pairs = np.arange(TRACKS)
+    # The last 638 in pairs, as many as the paper's CAGE tracks.
+    pairs[-638:] = pairs[-638:].reshape(-1, 2)[:, ::-1].ravel()
+    batches = training_batches(
+        find_examples([str(file)], at_least=1),
+        lambda examples: preprocessing_fn(tf.io.parse_example(examples, specification), lengths),
+        head="synthetic",
+        window_length=WINDOW_LENGTH,
+        batch_size=1,
+        max_shift=FLANK,
+        reverse_complement=True,
+        strand_pairs=pairs.tolist(),
+        seed=0,
+    )
+    return _consuming(batches, 4 * (WINDOW_LENGTH * 4 + TARGET_LENGTH * TRACKS))
+
+
+def input_pipeline(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
+    """Measures the Trainer's input and plain parsing, in turns; prints a row for each and the ratio.
+
+    Returns:
+        Name -> its costs, turn by turn.
+    """
+    file = synthetic_examples(arguments.cache)
+    print(f"{EXAMPLES} examples, {file.stat().st_size / EXAMPLES / 1e6:.1f} MB each in the file")
+    tasks = {"reading and parsing": parsing, "training input": training_input}
+    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
+    for _ in range(arguments.turns):
+        for name, prepare in tasks.items():
+            costs[name].append(in_its_own_process(prepare, file))
+    print("| | examples | MB out | CPU, s | clock, s | examples/s per core | of parsing's | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in tasks:
+        pairs = zip(costs[name], costs["reading and parsing"], strict=True)
+        of_parsing = statistics.median(cost.rate / parsed.rate for cost, parsed in pairs)
+        cost = min(costs[name], key=lambda cost: cost.cpu_seconds)
+        print(
+            f"| {name} | {cost.windows} | {cost.megabytes:.0f} | {cost.cpu_seconds:.1f} | {cost.seconds:.1f} "
+            f"| {statistics.median(c.rate for c in costs[name]):.1f} | {of_parsing:.0%} "
+            f"| {max(c.peak_mib for c in costs[name]):.0f} |"
+        )
+    return costs
+
+
+PARTS = {"build": build, "input": input_pipeline}
 
 
 def main() -> None:

@@ -66,11 +66,15 @@ def augment(
     sequence = ops.where(reverse[:, None, None], ops.flip(sequence, axis=2), sequence)
 
     def turn() -> keras.KerasTensor:
-        other_strand = _swap_strands(ops.flip(target, axis=1), strand_pairs)
-        return ops.where(reverse[:, None, None], other_strand, target)
+        return _swap_strands(ops.flip(target, axis=1), strand_pairs)
 
-    # At the paper's size a target has 19 MB: a batch without reversed windows leaves it alone.
-    return sequence, ops.cond(ops.any(reverse), turn, lambda: target)
+    def turn_some() -> keras.KerasTensor:
+        return ops.where(reverse[:, None, None], turn(), target)
+
+    # At the paper's size a target has 19 MB: each is passed over as seldom as the draws allow.
+    return sequence, ops.cond(
+        ops.any(reverse), lambda: ops.cond(ops.all(reverse), turn, turn_some), lambda: target
+    )
 
 
 def _swap_strands(target: keras.KerasTensor, strand_pairs: Sequence[int]) -> keras.KerasTensor:

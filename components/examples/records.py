@@ -9,17 +9,19 @@ gzip) it is a gzipped TFRecord file like any other.
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import apache_beam as beam
 import google_crc32c
+import tensorflow as tf
 from apache_beam.io.filebasedsink import FileBasedSink
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-# Of a shard, about: small enough that many workers can read a split, large enough that few files hold it.
-_SHARD_BYTES = 2**28
+# Of a shard, about. TensorFlow's operations pass over what lies before a record by reading it (`make_reader`),
+# so shards are short: at the paper's size two or three examples.
+_SHARD_BYTES = 2**24
 # Bases and float16 values repeat little but zeros. Not to search for other repeats, as gzip's default does,
 # gives smaller files in a fraction of the time (benchmarks/README.md).
 _STRATEGY = zlib.Z_RLE
@@ -29,6 +31,7 @@ _STRATEGY = zlib.Z_RLE
 _HEADER = struct.Struct("<4s4s2sH2sHQ")
 _FIXED = (b"\x1f\x8b\x08\x04", bytes(4), b"\x00\xff", 12, b"EN", 8)
 _MOST_INFLATED = 1032  # times its size: zlib's technical notes
+_READ_BYTES = 2**20
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
@@ -131,6 +134,45 @@ def read_record(place: Place) -> bytes:
     except zlib.error as error:
         raise ValueError(f"{place.file}: byte {place.start}: damaged record ({error})") from error
     return bytes(framed[_LENGTH.size + _CHECKSUM.size : -_CHECKSUM.size])
+
+
+def make_reader(places: Sequence[Place]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Makes `read_record` for TensorFlow's pipelines, of TensorFlow's operations alone.
+
+    It reads the record's shard up to the record's end, of which it inflates the record alone.
+
+    (A Python function in a pipeline can wait for the interpreter's lock while whoever ends the pipeline holds
+    that lock and waits for the function.)
+
+    Args:
+        places: of all records.
+
+    Returns:
+        A function from a record's position among the places, int64 [], to the record, string []; a damaged one
+        is a tf.errors.DataLossError.
+    """
+    files = list(dict.fromkeys(place.file for place in places))
+    number = {file: index for index, file in enumerate(files)}
+    sizes = {place.file: place.start + place.length for place in places}  # the last of a file ends it
+    table = tf.constant(
+        [[number[p.file], p.start, p.length, sizes[p.file] - p.start - p.length] for p in places], tf.int64
+    )
+    names = tf.constant(files)
+
+    def read(position: tf.Tensor) -> tf.Tensor:
+        file, start, length, rest = tf.unstack(table[position])
+        member = tf.data.FixedLengthRecordDataset(
+            names[file],
+            length,
+            header_bytes=start,
+            footer_bytes=rest,
+            buffer_size=tf.minimum(length, _READ_BYTES),  # as much is read, however short the record
+        ).get_single_element()
+        framed = tf.io.decode_compressed(member, "GZIP")
+        frame = _LENGTH.size + 2 * _CHECKSUM.size
+        return tf.strings.substr(framed, _LENGTH.size + _CHECKSUM.size, tf.strings.length(framed) - frame)
+
+    return read
 
 
 def _open(file: str) -> BinaryIO:

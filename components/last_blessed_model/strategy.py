@@ -1,18 +1,44 @@
 """`LastBlessedModelStrategy`: the newest model that was blessed, other than the one under judgement."""
 
+import json
+import logging
+from typing import Any
+
 import ml_metadata
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
+from tfx.utils import path_utils
+
+from components.trainer.training import MODEL_CARD
+
+_logger = logging.getLogger(__name__)
 
 Artifacts = dict[str, list[types.Artifact]]
+
+
+def _shape(model: types.Artifact) -> Any:
+    """What models must have in common to be asked about the same examples; `None` for one without a card."""
+    folder = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+    file = f"{folder}/{MODEL_CARD}"
+    if not fileio.exists(file):
+        return None
+    with fileio.open(file) as content:
+        card = json.load(content)
+    tracks = {
+        organism: [track["identifier"] for track in data["tracks"]]
+        for organism, data in card["organisms"].items()
+    }
+    return card["window_length"], card["target_length"], card["bin_size"], tracks
 
 
 class LastBlessedModelStrategy(resolver.ResolverStrategy):
     """Picks the baseline of the Evaluator.
 
     TFX's own strategy takes the newest blessed model, so a second run with nothing changed would find the
-    very model that it judges, and judge and push it again instead of using the cache.
+    very model that it judges, and judge and push it again instead of using the cache. Nor could the Evaluator
+    ask a model of other tracks about the examples of today.
 
     For a `Resolver` with the inputs `model` (all models), `model_blessing` (all blessings) and `candidate`
     (the model under judgement).
@@ -36,7 +62,17 @@ class LastBlessedModelStrategy(resolver.ResolverStrategy):
             if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
         }
         blessed = [model for model in input_dict["model"] if model.id in blessings.keys() - candidates]
-        newest = max(blessed, key=lambda model: model.id, default=None)
+        shapes = [_shape(model) for model in input_dict["candidate"]]
+        newest = None
+        for model in sorted(blessed, key=lambda model: model.id, reverse=True):
+            if _shape(model) in shapes:
+                newest = model
+                break
+            _logger.warning(
+                "%s: a blessed model of other tracks or another window; it cannot judge these examples and is "
+                "passed over",
+                model.uri,
+            )
         return {
             "model": [newest] if newest else [],
             "model_blessing": [blessings[newest.id]] if newest else [],

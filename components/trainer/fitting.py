@@ -63,6 +63,8 @@ def fit(
     state = [*model.variables, *model.optimizer.variables]
     progress = _restore(state, checkpoints)
     writer = tf.summary.create_file_writer(log_folder)
+    for part in progress.history:  # each attempt has a folder of its own
+        _write_figures(part, writer)
     parts = training.steps // training.steps_per_part
 
     def save() -> None:
@@ -91,7 +93,9 @@ def fit(
                 save()
                 _logger.warning("SIGTERM: saved at step %d; the next run goes on from there", progress.step)
                 raise Preempted from None
-            _record(progress, figures, writer)
+            progress.history.append({"step": progress.step, **figures})
+            _judge(progress)
+            _write_figures(progress.history[-1], writer)
             save()
         if terminated():
             raise Preempted
@@ -178,28 +182,32 @@ def _assign(state: list[keras.Variable], values: list[Any], checkpoints: Checkpo
         variable.assign(value)
 
 
-def _record(progress: Progress, figures: dict[str, dict[str, float]], writer: tf.summary.SummaryWriter) -> None:
-    """Adds a part to the history, TensorBoard and the log."""
-    progress.history.append({"step": progress.step, **figures})
-    of_heads = [value for name, value in figures["validation"].items() if name.endswith(_SCORE)]
+def _judge(progress: Progress) -> None:
+    """Compares the last part with the best, and logs it."""
+    part = progress.history[-1]
+    of_heads = [value for name, value in part["validation"].items() if name.endswith(_SCORE)]
     reached = sum(of_heads) / len(of_heads)
     if reached > progress.best_score:  # False for NaN
         progress.best_step, progress.best_score = progress.step, reached
-    with writer.as_default(progress.step):
-        for phase, values in figures.items():
-            for name, value in values.items():
-                tf.summary.scalar(f"{phase}/{name}", value)
-    writer.flush()
     _logger.info(
         "step %d: loss %.4f, in validation %.4f; %s %.4f, best %.4f at step %d",
         progress.step,
-        figures["train"].get("loss", math.nan),
-        figures["validation"]["loss"],
+        part["train"].get("loss", math.nan),
+        part["validation"]["loss"],
         _SCORE,
         reached,
         progress.best_score,
         progress.best_step,
     )
+
+
+def _write_figures(part: dict[str, Any], writer: tf.summary.SummaryWriter) -> None:
+    """Writes a part of the history for TensorBoard."""
+    with writer.as_default(part["step"]):
+        for phase in ("train", "validation"):
+            for name, value in part[phase].items():
+                tf.summary.scalar(f"{phase}/{name}", value)
+    writer.flush()
 
 
 def _stalled(progress: Progress, training: Training) -> bool:

@@ -1,13 +1,11 @@
 """Batches for training and validation: examples through the Transform graph, then augmentation."""
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from components.examples.records import Place, find_records, read_record
+from components.examples.records import Place, find_records, make_reader
 from enformer_keras import augment
 
 _logger = logging.getLogger(__name__)
@@ -77,20 +75,19 @@ def training_batches(
     Returns:
         Dataset of (one-hot [batch_size, window_length, 4], {head: [batch_size, target_length, tracks]}).
     """
+    read = make_reader(examples)
+    count = len(examples)
 
-    @functools.lru_cache(maxsize=2)  # an epoch's end and the next one's beginning are read side by side
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, epoch]).permutation(len(examples))
-
-    def read(number: np.ndarray) -> bytes:
-        epoch, position = divmod(int(number), len(examples))
-        return read_record(examples[order(epoch)[position]])
-
-    def prepare(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        serialized = tf.ensure_shape(tf.numpy_function(read, [number], tf.string, stateful=False), [])
-        features = decode(tf.expand_dims(serialized, 0))
-        shift = tf.random.stateless_uniform([1], [seed, number], -max_shift, max_shift + 1, dtype=tf.int32)
-        other_strand = tf.random.stateless_uniform([1], [seed + 1, number]) < 0.5
+    def prepare(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        serialized = []
+        for number in tf.unstack(step * batch_size + tf.range(batch_size, dtype=tf.int64)):
+            epoch, position = number // count, number % count
+            serialized.append(read(tf.random.experimental.index_shuffle(position, [seed, epoch], count - 1)))
+        features = decode(tf.stack(serialized))
+        shift = tf.random.stateless_uniform(
+            [batch_size], [seed, step], -max_shift, max_shift + 1, dtype=tf.int32
+        )
+        other_strand = tf.random.stateless_uniform([batch_size], [seed + 1, step]) < 0.5
         sequence, target = augment(
             features["sequence"],
             features["target"],
@@ -99,12 +96,12 @@ def training_batches(
             strand_pairs=strand_pairs,
             window_length=window_length,
         )
-        return sequence[0], {head: target[0]}
+        sequence = tf.ensure_shape(sequence, [batch_size, None, None])
+        return sequence, {head: tf.ensure_shape(target, [batch_size, None, None])}
 
     return (
-        tf.data.Dataset.counter(first_step * batch_size)
+        tf.data.Dataset.counter(first_step)
         .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
         .prefetch(_AUTOTUNE)
     )
 

@@ -14,12 +14,11 @@ import tensorflow_transform as tft
 
 from components.examples.records import Place, read_record
 from components.trainer.input_data import crop_flanks
-from components.trainer.training import TRAINABLE_MODEL
+from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
 from components.transform.decoding import decode_sequences
 from enformer_keras import BIN_SIZE, Enformer
 
-# Beside the trainable twin: what a user needs to know, and what the infra check asks the served model for.
-MODEL_CARD = TRAINABLE_MODEL.with_name("model.json")
+# Beside the trainable twin: what the infra check asks the served model for.
 PREDICTIONS = TRAINABLE_MODEL.with_name("predictions.npz")
 # Validation windows whose predictions go with the model.
 NUM_WINDOWS = 2

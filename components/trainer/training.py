@@ -5,7 +5,8 @@ from pathlib import Path
 
 # Where the trainable twin lies in a SavedModel: its place for files that go with it, which TFX pushes along.
 TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
-
+# Beside it: what a user needs to know (`serving.ModelCard`).
+MODEL_CARD = TRAINABLE_MODEL.with_name("model.json")
 
 # See `components.trainer.strategy.make_strategy`.
 STRATEGIES = ("auto", "tpu", "mirrored", "one")

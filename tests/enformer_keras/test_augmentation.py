@@ -26,8 +26,13 @@ def run(shift, reverse, target, pairs):
 @pytest.mark.parametrize("pairs", [[0, 1, 3, 2], [1, 0, 2, 3], [0, 2, 1, 3], [0, 1, 2, 3]])
 def test_shift_and_reverse_complement_are_those_of_strings(pairs):
     target = np.arange(8, dtype="float32").reshape(2, 4)
-    shifts, reverses = [-3, 0, 3, 3, 0, -2], [False, False, False, True, True, True]
-    sequences, targets = run(shifts, reverses, target, pairs)
+    shifts = [-3, 0, 3, 3, 0, -2]
+    for reverses in ([False, False, False, True, True, True], [True] * 6, [False] * 6):
+        sequences, targets = run(shifts, reverses, target, pairs)
+        assert_turned(sequences, targets, shifts, reverses, target, pairs)
+
+
+def assert_turned(sequences, targets, shifts, reverses, target, pairs):
     for sequence, augmented, shift, reverse in zip(sequences, targets, shifts, reverses, strict=True):
         window = FLANKED[3 + shift : 3 + shift + WINDOW]
         if reverse:

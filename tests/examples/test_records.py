@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 
-from components.examples.records import WriteRecords, encode_record, find_records, read_record
+from components.examples.records import WriteRecords, encode_record, find_records, make_reader, read_record
 
 RECORDS = [b"", b"a", b"ACGT" * 1000, np.random.default_rng(0).bytes(100_000)]
 
@@ -34,12 +34,18 @@ def test_other_readers_read_the_same(file, tmp_path):
 def test_a_record_is_read_without_what_lies_before_it(file, tmp_path):
     places = find_records([file, file])
     assert [read_record(place) for place in places] == RECORDS * 2
+    read = tf.function(make_reader(places))
+    assert [read(tf.constant(position, tf.int64)).numpy() for position in range(8)] == RECORDS * 2
     third = places[2]
     damaged = tmp_path / "damaged"
     content = bytearray((tmp_path / "records.gz").read_bytes())
     content[30 : third.start] = bytes(third.start - 30)
     damaged.write_bytes(content)
     assert read_record(third._replace(file=str(damaged))) == RECORDS[2]
+    read = make_reader([place._replace(file=str(damaged)) for place in places[:4]])
+    assert read(tf.constant(2, tf.int64)).numpy() == RECORDS[2]
+    with pytest.raises(tf.errors.DataLossError):
+        read(tf.constant(1, tf.int64))
 
 
 def test_damage_is_found(file, tmp_path):
