@@ -267,37 +267,44 @@ def build(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
 
 
 def synthetic_examples(cache: Path) -> Path:
-    """Writes a file of examples of the paper's size, whole or not at all, unless it is there.
+    """Writes examples of the paper's size as the ExampleGens do, whole or not at all, unless they are there.
 
     Returns:
-        The file.
+        The folder of their files.
     """
+    import apache_beam as beam
+
+    from components.examples.records import WriteRecords
+
+    folder = cache / "examples"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as beside:
+        partial = Path(beside) / "examples"
+        with beam.Pipeline("FnApiRunner") as pipeline:
+            numbers = pipeline | beam.Create(list(range(EXAMPLES)))
+            _ = numbers | beam.Map(synthetic_example) | WriteRecords(str(partial))
+        partial.rename(folder)
+    return folder
+
+
+def synthetic_example(number: int) -> bytes:
+    """Makes an example of the paper's size with noise for a target."""
     from components.examples.example import make_example
-    from components.examples.records import encode_record
     from enformer_keras.genome.intervals import Interval, Window
 
-    file = cache / "examples.gz"
-    if file.exists():
-        return file
-    cache.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([0, number])
     interval = Interval("contig", 0, WINDOW_LENGTH)
-    window = Window(interval, interval.resize(TARGET_LENGTH * 128), "train")
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as out:
-        for _ in range(EXAMPLES):
-            target = rng.gamma(0.3, 2.0, (TARGET_LENGTH, TRACKS)).astype("float16")
-            bases = np.frombuffer(b"ACGT", dtype=np.uint8)[rng.integers(0, 4, WINDOW_LENGTH + 2 * FLANK)]
-            example = make_example(
-                organism="synthetic",
-                window=window,
-                sequence=bases.tobytes(),
-                flank_length=FLANK,
-                target=target,
-            )
-            out.write(encode_record(example.SerializeToString()))
-    partial.rename(file)
-    return file
+    bases = np.frombuffer(b"ACGT", dtype=np.uint8)[rng.integers(0, 4, WINDOW_LENGTH + 2 * FLANK)]
+    example = make_example(
+        organism="synthetic",
+        window=Window(interval, interval.resize(TARGET_LENGTH * 128), "train"),
+        sequence=bases.tobytes(),
+        flank_length=FLANK,
+        target=rng.gamma(0.3, 2.0, (TARGET_LENGTH, TRACKS)).astype("float16"),
+    )
+    return example.SerializeToString()
 
 
 def _consuming(dataset: "tf.data.Dataset", size: int) -> Work:
@@ -319,14 +326,15 @@ def _specification() -> dict[str, Any]:
     return {name: tf.io.FixedLenFeature([], tf.string) for name in ("sequence", "target")}
 
 
-def parsing(file: Path) -> Work:
+def parsing(folder: Path) -> Work:
     """TensorFlow's own reading and parsing, one example at a time; bytes of sequence and target as stored."""
     import tensorflow as tf
 
     specification = _specification()
 
     size = WINDOW_LENGTH + 2 * FLANK + TARGET_LENGTH * TRACKS * 2
-    dataset = tf.data.TFRecordDataset([str(file)], compression_type="GZIP").repeat().batch(1)
+    files = sorted(map(str, folder.iterdir()))
+    dataset = tf.data.TFRecordDataset(files, compression_type="GZIP").repeat().batch(1)
     return _consuming(
         dataset.map(
             lambda serialized: tf.io.parse_example(serialized, specification),
@@ -336,7 +344,7 @@ def parsing(file: Path) -> Work:
     )
 
 
-def training_input(file: Path) -> Work:
+def training_input(folder: Path) -> Work:
     """The Trainer's batches of one example; bytes of one-hot sequence and float32 target."""
     import tensorflow as tf
 
@@ -353,7 +361,7 @@ def training_input(file: Path) -> Work:
     # The last 638 in pairs, as many as the paper's CAGE tracks.
     pairs[-638:] = pairs[-638:].reshape(-1, 2)[:, ::-1].ravel()
     batches = training_batches(
-        find_examples([str(file)], at_least=1),
+        find_examples([str(folder / "*")], at_least=1),
         lambda examples: preprocessing_fn(tf.io.parse_example(examples, specification), lengths),
         head="synthetic",
         window_length=WINDOW_LENGTH,
@@ -372,13 +380,14 @@ def input_pipeline(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
     Returns:
         Name -> its costs, turn by turn.
     """
-    file = synthetic_examples(arguments.cache)
-    print(f"{EXAMPLES} examples, {file.stat().st_size / EXAMPLES / 1e6:.1f} MB each in the file")
+    folder = synthetic_examples(arguments.cache)
+    sizes = [file.stat().st_size / 1e6 for file in folder.iterdir()]
+    print(f"{EXAMPLES} examples in {len(sizes)} files, {sum(sizes) / EXAMPLES:.1f} MB each")
     tasks = {"reading and parsing": parsing, "training input": training_input}
     costs: dict[str, list[Cost]] = {name: [] for name in tasks}
     for _ in range(arguments.turns):
         for name, prepare in tasks.items():
-            costs[name].append(in_its_own_process(prepare, file))
+            costs[name].append(in_its_own_process(prepare, folder))
     print("| | examples | MB out | CPU, s | clock, s | examples/s per core | of parsing's | peak MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for name in tasks:

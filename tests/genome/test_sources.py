@@ -127,7 +127,7 @@ def test_the_last_suffix_says_what_a_file_is(tmp_path):
 def test_totals_are_those_of_all_bp():
     stretches = np.array([0, 10, 50]), np.array([4, 20, 51]), np.array([2.0, -1.5, 3.0], dtype=np.float32)
     segments = Segments({"c1": stretches, "c2": stretches})
-    signal = segments.values(Interval("c1", 0, 100)).astype(float)
+    signal = segments.values(Interval("c1", 0, 100))[0].astype(float)
     assert segments.totals() == (2 * signal.sum(), 2 * (signal**2).sum())
 
 
