@@ -233,12 +233,39 @@ def in_its_own_process(prepare: Callable[[Path], Work], description: Path) -> Co
         return pool.submit(_measure, prepare, description).result()
 
 
-def build(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
-    """Measures the build and what lies below it, in turns; prints a row for each and the ratios.
+def compare(tasks: dict[str, tuple[Callable[[Path], Work], Path, str]], turns: int) -> dict[str, list[Cost]]:
+    """Measures tasks in turns; prints a row for each, with its rate beside that of the first.
+
+    Args:
+        tasks: name -> what prepares the work, from which path, and what its bytes are.
+        turns: how often each is measured.
 
     Returns:
         Name -> its costs, turn by turn.
     """
+    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
+    for _ in range(turns):
+        for name, (prepare, path, _) in tasks.items():
+            costs[name].append(in_its_own_process(prepare, path))
+    first = next(iter(tasks))
+    print(f"| | windows | MB | CPU, s | clock, s | windows/s per core | of {first}'s | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, (_, path, what) in tasks.items():
+        of_first = ""
+        if path == tasks[first][1]:
+            pairs = zip(costs[name], costs[first], strict=True)
+            of_first = f"{statistics.median(cost.rate / other.rate for cost, other in pairs):.0%}"
+        cost = min(costs[name], key=lambda cost: cost.cpu_seconds)
+        print(
+            f"| {name} | {cost.windows} | {cost.megabytes:.0f} ({what}) | {cost.cpu_seconds:.1f} "
+            f"| {cost.seconds:.1f} | {statistics.median(c.rate for c in costs[name]):.1f} | {of_first} "
+            f"| {max(c.peak_mib for c in costs[name]):.0f} |"
+        )
+    return costs
+
+
+def build(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
+    """Compares the build with what lies below it."""
     synthetic = synthetic_genome(arguments.cache, arguments.megabases, arguments.tracks)
     tasks = {
         "pyBigWig": (reading_with_pybigwig, synthetic, "float32 values"),
@@ -246,24 +273,7 @@ def build(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
         "build": (building, synthetic, "files written"),
         "build of E. coli": (building, ECOLI, "files written"),
     }
-    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
-    for _ in range(arguments.turns):
-        for name, (prepare, description, _) in tasks.items():
-            costs[name].append(in_its_own_process(prepare, description))
-    print("| | windows | MB | CPU, s | clock, s | windows/s per core | of pyBigWig's | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, (_, description, what) in tasks.items():
-        of_pybigwig = ""
-        if description is synthetic:
-            pairs = zip(costs[name], costs["pyBigWig"], strict=True)
-            of_pybigwig = f"{statistics.median(cost.rate / read.rate for cost, read in pairs):.0%}"
-        cost = min(costs[name], key=lambda cost: cost.cpu_seconds)
-        print(
-            f"| {name} | {cost.windows} | {cost.megabytes:.0f} ({what}) | {cost.cpu_seconds:.1f} "
-            f"| {cost.seconds:.1f} | {statistics.median(c.rate for c in costs[name]):.1f} | {of_pybigwig} "
-            f"| {max(c.peak_mib for c in costs[name]):.0f} |"
-        )
-    return costs
+    return compare(tasks, arguments.turns)
 
 
 def synthetic_examples(cache: Path) -> Path:
@@ -375,31 +385,15 @@ def training_input(folder: Path) -> Work:
 
 
 def input_pipeline(arguments: argparse.Namespace) -> dict[str, list[Cost]]:
-    """Measures the Trainer's input and plain parsing, in turns; prints a row for each and the ratio.
-
-    Returns:
-        Name -> its costs, turn by turn.
-    """
+    """Compares the Trainer's input with plain parsing."""
     folder = synthetic_examples(arguments.cache)
     sizes = [file.stat().st_size / 1e6 for file in folder.iterdir()]
     print(f"{EXAMPLES} examples in {len(sizes)} files, {sum(sizes) / EXAMPLES:.1f} MB each")
-    tasks = {"reading and parsing": parsing, "training input": training_input}
-    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
-    for _ in range(arguments.turns):
-        for name, prepare in tasks.items():
-            costs[name].append(in_its_own_process(prepare, folder))
-    print("| | examples | MB out | CPU, s | clock, s | examples/s per core | of parsing's | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in tasks:
-        pairs = zip(costs[name], costs["reading and parsing"], strict=True)
-        of_parsing = statistics.median(cost.rate / parsed.rate for cost, parsed in pairs)
-        cost = min(costs[name], key=lambda cost: cost.cpu_seconds)
-        print(
-            f"| {name} | {cost.windows} | {cost.megabytes:.0f} | {cost.cpu_seconds:.1f} | {cost.seconds:.1f} "
-            f"| {statistics.median(c.rate for c in costs[name]):.1f} | {of_parsing:.0%} "
-            f"| {max(c.peak_mib for c in costs[name]):.0f} |"
-        )
-    return costs
+    tasks = {
+        "reading and parsing": (parsing, folder, "bytes as stored"),
+        "training input": (training_input, folder, "one-hot and targets"),
+    }
+    return compare(tasks, arguments.turns)
 
 
 PARTS = {"build": build, "input": input_pipeline}
