@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from components.examples.account import Account, SplitAccount, write_accounts
+from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
-from components.examples.executor import ExamplesExecutor
+from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.genome.batches import WindowReader
 from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
@@ -130,7 +130,8 @@ def _write_accounts(
     for dataset in datasets:
         description = dataset.description
         accounts[description.organism] = Account(
-            tracks=[track.identifier for track in dataset.tracks],
+            assembly=description.assembly,
+            tracks=account_tracks(dataset.tracks),
             target_length=description.target_length,
             bin_size=description.bin_size,
             splits={split: of_splits[description.organism, split] for split in description.splits.names},
@@ -139,7 +140,7 @@ def _write_accounts(
 
 
 class GenomesToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples} of all organisms together.
+    """Pipeline -> {split: {organism: serialized examples}}.
 
     Args:
         datasets: checked datasets with the same splits.
@@ -151,29 +152,30 @@ class GenomesToExamples(beam.PTransform):
         self._datasets = datasets
         self._folder = folder
 
-    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
-        """Adds the steps of each organism and puts their examples together, split by split.
+    def expand(self, pipeline: beam.Pipeline) -> Examples:
+        """Adds the steps of each organism.
 
         Args:
             pipeline: where the steps go.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            Split -> organism -> serialized `tf.train.Example`s.
 
         Raises:
             DatasetError: a split without windows, or a leak.
         """
-        parts = [
-            pipeline | dataset.description.organism >> GenomeToExamples(dataset) for dataset in self._datasets
-        ]
+        organisms = {
+            dataset.description.organism: pipeline | dataset.description.organism >> GenomeToExamples(dataset)
+            for dataset in self._datasets
+        }
         _ = (
-            [part[_REPORT] for part in parts]
+            [outputs[_REPORT] for outputs in organisms.values()]
             | "AllAccounts" >> beam.Flatten()
             | "AccountsToList" >> beam.combiners.ToList()
             | "WriteAccounts" >> beam.Map(_write_accounts, self._datasets, self._folder)
         )
         return {
-            split: [part[split] for part in parts] | f"AllOrganisms {split}" >> beam.Flatten()
+            split: {organism: outputs[split] for organism, outputs in organisms.items()}
             for split in self._datasets[0].description.splits.names
         }
 

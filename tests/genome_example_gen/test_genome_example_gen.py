@@ -10,6 +10,7 @@ from tfx.types import standard_artifacts
 
 from components.examples import description as description_module
 from components.examples.account import read_accounts
+from components.examples.records import shard_pattern
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
 from enformer_keras.genome.dataset import load_dataset, load_datasets
@@ -47,7 +48,7 @@ def run_executor(path, folder):
     examples = build_examples(path, folder)
     splits = {}
     for split in ("train", "valid", "test"):
-        files = fileio.glob(f"{examples.uri}/Split-{split}/data_tfrecord-*.gz")
+        files = fileio.glob(f"{examples.uri}/Split-{split}/*.gz")
         records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").as_numpy_iterator()
         splits[split] = [decode(record) for record in records]
     return splits, examples
@@ -113,6 +114,10 @@ def test_two_organisms_with_their_own_genome_and_tracks(tiny, tmp_path):
     accounts = read_accounts(artifact.uri)
     assert [(name, len(account.tracks)) for name, account in accounts.items()] == [("tiny", 4), ("other", 1)]
     for split, examples in splits.items():
+        for name in accounts:
+            files = fileio.glob(shard_pattern(f"{artifact.uri}/Split-{split}", name))
+            own = tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
+            assert {decode(record)["organism"].decode() for record in own} == {name}
         written = {name: account.splits[split].written for name, account in accounts.items()}
         assert written == Counter(example["organism"].decode() for example in examples)
     planned = [w for dataset in load_datasets(tiny.path) for w in dataset.plan().windows]

@@ -103,7 +103,7 @@ def test_a_killed_build_leaves_no_partial_shard_and_can_be_run_again(path, tmp_p
     process.kill()
     assert status == -signal.SIGKILL  # its own doing, in time
     assert [file for file in folder.rglob("beam-temp-*/*") if file.is_file()]  # it was in the middle
-    shards = list(folder.rglob("data_tfrecord-*.gz"))
+    shards = list(folder.rglob("Split-*/*.gz"))
     assert bool(shards) == (moment == "renaming")
     for shard in shards:
         assert records.find_records([str(shard)])
