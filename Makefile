@@ -30,8 +30,8 @@ test: setup data lint ## all tests, the library's on every backend that is insta
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh
 
-data: setup ## fetches the demo's genome and tracks into data/ecoli
-	@$(PYTHON_IN_VENV) setup/demo_data.py
+data: setup ## fetches the demo's genome and tracks into data/ecoli, and data/yeast if DATASET asks for it
+	@$(PYTHON_IN_VENV) setup/demo_data.py ecoli $(if $(findstring yeast,$(DATASET)),yeast)
 
 lint: setup ## format, lint and docstring rules
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
