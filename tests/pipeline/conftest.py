@@ -56,19 +56,17 @@ def write_genome(folder):
 
 
 def write_yeast(folder):
-    """A stretch of the real genome, with its coding sequences as BED files."""
+    """A stretch of the real genome, with its coding sequences as a BED file."""
     with np.load(FIXTURES / "genomes.npz") as archive:
-        bases, coding = (
-            archive["yeast_sequence"].tobytes().decode(),
-            np.unpackbits(archive["yeast_cds"], axis=1),
-        )
+        bases = archive["yeast_sequence"].tobytes().decode()
+        coding = np.unpackbits(archive["yeast_cds"], axis=1).max(axis=0)  # on either strand
     (folder / "yeast.fa").write_text(f">IV\n{bases}\n")
-    rows = ["index\tgenome\tidentifier\tfile\tclip\tscale\tsum_stat\tdescription\tstrand_pair"]
-    for strand, on in enumerate(coding):
-        edges = np.flatnonzero(np.diff(on, prepend=0, append=0)).reshape(-1, 2)
-        (folder / f"yeast{strand}.bed").write_text("".join(f"IV\t{start}\t{end}\n" for start, end in edges))
-        rows.append(f"{strand}\tyeast\tcds{strand}\tyeast{strand}.bed\t\t1\tmean\tCDS\t{1 - strand}")
-    (folder / "yeast.tsv").write_text("\n".join(rows) + "\n")
+    edges = np.flatnonzero(np.diff(coding, prepend=0, append=0)).reshape(-1, 2)
+    (folder / "yeast.bed").write_text("".join(f"IV\t{start}\t{end}\n" for start, end in edges))
+    (folder / "yeast.tsv").write_text(
+        "index\tgenome\tidentifier\tfile\tclip\tscale\tsum_stat\tdescription\n"
+        "0\tyeast\tcds\tyeast.bed\t\t1\tmean\tCDS\n"
+    )
 
 
 class Chain:

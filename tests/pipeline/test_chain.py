@@ -88,7 +88,7 @@ def test_pushed_model_says_what_it_is(chain):
         "tiny": "tiny1",
         "yeast": "R64",
     }
-    assert [track["strand_pair"] for track in card["organisms"]["yeast"]["tracks"]] == [1, 0]
+    assert [track["identifier"] for track in card["organisms"]["yeast"]["tracks"]] == ["cds"]
     tracks = card["organisms"]["tiny"]["tracks"]
     assert [track["identifier"] for track in tracks] == ["coverage", "cds_plus", "cds_minus"]
     assert tracks[1] == {
@@ -129,7 +129,7 @@ def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
 
 
 @pytest.mark.parametrize(
-    ("head", "tracks"), [("tiny", ["coverage", "cds_plus", "cds_minus"]), ("yeast", ["cds0", "cds1"])]
+    ("head", "tracks"), [("tiny", ["coverage", "cds_plus", "cds_minus"]), ("yeast", ["cds"])]
 )
 def test_evaluator_measures_what_numpy_measures(chain, head, tracks):
     model = tf.saved_model.load(str(chain.first_outcome.pushed))
@@ -153,16 +153,16 @@ def test_report(chain, capsys):
     folder = chain.settings.run / "report"
     assert (folder / "tracks.png").read_bytes().startswith(b"\x89PNG")
     scores = json.loads((folder / "scores.json").read_text())["tracks"]
-    assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus", "cds0", "cds1"]
-    assert [score["organism"] for score in scores] == ["tiny"] * 3 + ["yeast"] * 2
+    assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus", "cds"]
+    assert [score["organism"] for score in scores] == ["tiny"] * 3 + ["yeast"]
     for score in scores:
-        width = {"tiny": 9, "yeast": 4}[score["organism"]]
+        width = {"tiny": 9, "yeast": 3}[score["organism"]]
         assert (
             f"{score['track']:<{width}}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
             in printed
         )
     trainable = keras.saving.load_model(chain.settings.run / "model.keras")
-    assert trainable.heads == {"tiny": 3, "yeast": 2}
+    assert trainable.heads == {"tiny": 3, "yeast": 1}
 
 
 def test_report_of_a_version_that_is_kept_no_more(chain, capsys):
