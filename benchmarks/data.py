@@ -181,8 +181,7 @@ def reading_windows(description: Path) -> Work:
 
     def work() -> tuple[int, int]:
         total = 0
-        for window in windows:
-            read = reader.read(window, scales)
+        for read in reader.read_windows(windows, scales):
             total += len(read.sequence) + read.target.nbytes
         return len(windows), total
 

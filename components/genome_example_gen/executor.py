@@ -11,7 +11,7 @@ import numpy as np
 from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
-from enformer_keras.genome.batches import WindowReader
+from enformer_keras.genome.batches import WindowReader, runs_of
 from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
@@ -31,8 +31,8 @@ class _Report(NamedTuple):
     clipped: np.ndarray
 
 
-class _ReadWindow(beam.DoFn):
-    """Reads windows: each goes to the output of its split, and what happened to the report."""
+class _ReadRun(beam.DoFn):
+    """Reads runs of windows: each window goes to the output of its split, and what happened to the report."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -44,25 +44,25 @@ class _ReadWindow(beam.DoFn):
         self._reader = WindowReader(self._dataset)
 
     # Any: Beam takes annotations for the type of every output, and the tagged ones carry bytes.
-    def process(self, window: Window, scales: Mapping[int, float]) -> Iterator[Any]:
+    def process(self, run: list[Window], scales: Mapping[int, float]) -> Iterator[Any]:
         description = self._dataset.description
-        read = self._reader.read(window, scales)
-        if read is None:
-            self._dropped.inc()
-            none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
-            yield window.split, _Report(0, 1, none, none)
-            return
-        example = make_example(
-            organism=description.organism,
-            window=window,
-            sequence=read.sequence,
-            flank_length=description.flank_length,
-            target=read.target,
-        )
-        self._written.inc()
-        self._missing.inc(int(read.missing.sum()))
-        yield window.split, _Report(1, 0, read.missing, read.clipped)
-        yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
+        for window, read in zip(run, self._reader.read_windows(run, scales), strict=True):
+            if read is None:
+                self._dropped.inc()
+                none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
+                yield window.split, _Report(0, 1, none, none)
+                continue
+            example = make_example(
+                organism=description.organism,
+                window=window,
+                sequence=read.sequence,
+                flank_length=description.flank_length,
+                target=read.target,
+            )
+            self._written.inc()
+            self._missing.inc(int(read.missing.sum()))
+            yield window.split, _Report(1, 0, read.missing, read.clipped)
+            yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
 
     def teardown(self) -> None:
         self._reader.close()
@@ -192,7 +192,7 @@ class GenomeToExamples(beam.PTransform):
         self._dataset = dataset
 
     def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
-        """Plans the windows, checks them for leaks, and adds the steps that read them in random order.
+        """Plans the windows, checks them for leaks, and adds the steps that read runs of them in random order.
 
         Args:
             pipeline: where the steps go.
@@ -208,9 +208,11 @@ class GenomeToExamples(beam.PTransform):
         plan = dataset.plan()
         windows = plan.windows
         check_no_leak(windows, dataset.description.flank_length)
-        # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
-        # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.
-        order = np.random.default_rng(0).permutation(len(windows))
+        # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading, is
+        # longer than a run and far shorter than a chromosome. The seed is fixed so that the same data gives the
+        # same files.
+        runs = list(runs_of(windows, dataset))
+        order = np.random.default_rng(0).permutation(len(runs))
         by_mean = [track.index for track in dataset.tracks if track.scale == "mean"]
         scales = (
             pipeline
@@ -219,9 +221,9 @@ class GenomeToExamples(beam.PTransform):
         )
         outputs = (
             pipeline
-            | "Windows" >> beam.Create([windows[index] for index in order], reshuffle=True)
-            | "ReadWindows"
-            >> beam.ParDo(_ReadWindow(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
+            | "Runs" >> beam.Create([runs[index] for index in order], reshuffle=True)
+            | "ReadRuns"
+            >> beam.ParDo(_ReadRun(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
         )
         accounts = (
             outputs[_REPORT]
