@@ -5,6 +5,7 @@ RUN ?=
 STEPS ?=
 SEED ?=
 DATASET ?=
+REGIONS ?=
 BEAM ?=
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -14,11 +15,12 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
 .PHONY: demo test setup data lint clean lock
 
-demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml BEAM='flags'
+demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml REGIONS=bed BEAM='flags'
 	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-	    ENFORMER_DATASET="$(DATASET)" ENFORMER_BEAM="$(BEAM)" $(PYTHON_IN_VENV) pipeline/local_runner.py
+	    ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
+	    $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) -m pipeline.report
+	    ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" $(PYTHON_IN_VENV) -m pipeline.report
 
 test: setup data lint ## all tests, the library's on every backend that is installed
 	@sh tests/run.sh

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.evaluator.regions import RegionFile
 from components.trainer.training import Training
 from enformer_keras import BIN_SIZE, PRESETS
 from pipeline.data import DataDescription, describe_data
@@ -31,6 +32,8 @@ class Settings:
             whole interval of the change lies below that.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
+        regions: organism -> BED file of regions, such as genes, across which it is judged too (the metrics
+            `region_...` of the Evaluator).
         serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
             endpoint; a model that takes longer is not pushed.
         serving_memory_limit_mb: the most memory that this process may hold at a time, in MB (2**20 bytes).
@@ -49,6 +52,7 @@ class Settings:
     max_drop: float = 0.02
     leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
+    regions: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     serving_time_limit_s: int = 600
     serving_memory_limit_mb: int = 16_384
     serving_tolerance: float = 0.01
@@ -69,15 +73,25 @@ class Settings:
             )
         if set(self.description.splits) != set(SPLITS):
             problems.append(f"the splits must be named {SPLITS}, not {self.description.splits}")
+        unknown = sorted(set(self.regions) - {self.description.organism})
+        if unknown:
+            problems.append(f"regions are given for {unknown}, but it describes {self.description.organism}")
         if problems:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
         if self.keep_versions < 1:
             raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
+        _ = self.region_files  # raises for a line that is wrong
 
     @functools.cached_property
     def description(self) -> DataDescription:
         """What the dataset's YAML file and its table of tracks say."""
         return _describe(self.dataset)
+
+    @functools.cached_property
+    def region_files(self) -> dict[str, RegionFile]:
+        """Organism -> its regions, read once to see that they can be."""
+        aliases = self.description.contig_aliases
+        return {organism: RegionFile.open(file, aliases) for organism, file in self.regions.items()}
 
     @property
     def model_arguments(self) -> dict[str, Any]:
@@ -137,6 +151,7 @@ def small(
     steps: int = 600,
     seed: int = 0,
     beam_arguments: Sequence[str] = (),
+    regions: Path | None = None,
 ) -> Settings:
     """A small Enformer, by default on the E. coli genome: two cores and five minutes.
 
@@ -146,12 +161,14 @@ def small(
         steps: training steps.
         seed: of weights, order and augmentation.
         beam_arguments: added to those that `Settings` has.
+        regions: BED file of regions of the organism, across which the model is judged too.
 
     Returns:
         The settings.
     """
+    organism = _describe(dataset).organism
     return Settings(
-        name=f"enformer-{_describe(dataset).organism}",
+        name=f"enformer-{organism}",
         dataset=dataset,
         run=run,
         model=PRESETS["laptop"],
@@ -166,5 +183,6 @@ def small(
             seed=seed,
         ),
         thresholds={"log1p_pearson_r": 0.5},
+        regions={} if regions is None else {organism: regions},
         beam_arguments=(*Settings.beam_arguments, *beam_arguments),
     )

@@ -4,7 +4,8 @@ No TFX is imported here: settings are checked before it is.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,18 @@ from components.basenji_example_gen.description import (
     basenji_fingerprint,
     describes_folders,
     load_basenji_description,
+    open_folders,
 )
+from components.evaluator.regions import RegionFile
 from enformer_keras.genome.basenji_metadata import Target, read_statistics, read_targets, strand_pairs
-from enformer_keras.genome.dataset import fingerprint_of, load_datasets
+from enformer_keras.genome.bed import read_bed
+from enformer_keras.genome.dataset import fingerprint_of, load_dataset, load_datasets
 from enformer_keras.genome.description import load_descriptions
 from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Interval
 from enformer_keras.genome.tracks import Track, read_track_table
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +41,7 @@ class DataDescription:
         bin_size: bp of a bin.
         splits: names of the splits.
         tracks: of the targets, in their order, from which index and strand_pair are counted.
+        contig_aliases: contig -> other names it has in files.
     """
 
     kind: Literal["genome", "basenji"]
@@ -45,6 +53,7 @@ class DataDescription:
     bin_size: int
     splits: tuple[str, ...]
     tracks: Sequence[Track] | Sequence[Target]
+    contig_aliases: Mapping[str, Sequence[str]]
 
 
 def describe_data(path: Path) -> tuple[DataDescription, ...]:
@@ -74,6 +83,7 @@ def _describe_genomes(path: Path) -> tuple[DataDescription, ...]:
             bin_size=description.bin_size,
             splits=description.splits.names,
             tracks=read_track_table(path.parent / description.tracks, path.parent),
+            contig_aliases=description.contig_aliases,
         )
         for description in load_descriptions(path)
     )
@@ -107,6 +117,7 @@ def _describe_folders(path: Path) -> tuple[DataDescription, ...]:
                     target.model_copy(update={"index": column, "strand_pair": pair})
                     for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
                 ],
+                contig_aliases={},
             )
         )
     return tuple(described)
@@ -128,3 +139,55 @@ def fingerprint_data(path: Path, cache: Path | None = None) -> str:
     if describes_folders(path):
         return basenji_fingerprint(path)
     return fingerprint_of(load_datasets(path), cache)
+
+
+def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> None:
+    """Looks for regions in the targets of a split as it is planned, and logs how many lie in none.
+
+    Args:
+        path: the YAML file of the data.
+        files: organism -> its regions.
+        split: whose targets they are measured in.
+
+    Raises:
+        DatasetError: lines that do not fit the genome, or no region of an organism lies in a target; or the
+            data cannot be used.
+    """
+    problems: list[str] = []
+    find = _folder_targets if describes_folders(path) else _genome_targets
+    for organism, file in files.items():
+        try:
+            targets = find(path, organism, split, file)
+            regions = file.read()
+        except DatasetError as error:
+            problems += error.problems
+            continue
+        measured = {number for target in targets for number, _, _ in regions.overlapping(target)}
+        _logger.info(
+            "%s: %d of %d regions lie at least in part in targets of split %s; the other %d are not measured",
+            file.path,
+            len(measured),
+            len(regions),
+            split,
+            len(regions) - len(measured),
+        )
+        if not measured:
+            problems.append(
+                f"{file.path}: none of its {len(regions)} regions lies in a target of split {split} of "
+                f"{organism}; give regions of the contigs and the assembly of the data, or none"
+            )
+    if problems:
+        raise DatasetError(problems)
+
+
+def _genome_targets(path: Path, organism: str, split: str, file: RegionFile) -> list[Interval]:
+    dataset = load_dataset(path, organism)
+    read_bed(Path(file.path), dataset.fasta_contigs, file.contig_aliases)  # raises where contigs are shorter
+    return [window.target for window in dataset.plan().windows if window.split == split]
+
+
+def _folder_targets(path: Path, organism: str, split: str, file: RegionFile) -> list[Interval]:
+    del file  # there may be no FASTA file to tell contigs' lengths
+    description = load_basenji_description(path)
+    folder = open_folders(path, description)[organism]
+    return [window.target for part in description.splits[split] for window in folder.windows[part]]

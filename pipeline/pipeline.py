@@ -140,7 +140,8 @@ def create_pipeline(
         candidate=model,
     ).with_id("last_blessed_model")
 
-    # Correlations by track, assay and contig on the test split: are they good enough, and no worse than before?
+    # Correlations by track, assay and contig on the test split, over positions and, where there is a file of
+    # them, across regions: are they good enough, and no worse than before?
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[test_split],
@@ -152,6 +153,7 @@ def create_pipeline(
                     window.organism,
                     [track.identifier for track in tracks],
                     [track.description for track in tracks],
+                    settings.region_files.get(window.organism),
                 )
             ],
             settings.thresholds,

@@ -31,17 +31,21 @@ img { max-width: 100% }
 {%- endfor %}
 {%- for head in heads %}
 <h2>{{ head.name }}</h2>
+{%- for table in head.tables %}
 <table>
-<tr><th></th><th class="number">tracks</th>
-{%- for mean in head.means %}<th class="number">{{ mean }}</th>{% endfor %}
+<tr><th>{{ table.title }}</th>
+{%- for count in table.counts %}<th class="number">{{ count }}</th>{% endfor %}
+{%- for mean in table.means %}<th class="number">{{ mean }}</th>{% endfor %}
 <th class="number">undefined</th></tr>
-{%- for row in head.rows %}
-<tr><td>{{ row.name }}</td><td class="number">{{ row.tracks }}</td>
+{%- for row in table.rows %}
+<tr><td>{{ row.name }}</td>
+{%- for count in row.counts %}<td class="number">{{ count }}</td>{% endfor %}
 {%- for value in row.figures %}<td class="number">{{ number(value) }}</td>{% endfor %}
 <td class="number">{{ row.undefined }}</td></tr>
 {%- endfor %}
 </table>
-<p>Means over tracks; undefined: tracks without a {{ metric }}, left out of its mean.</p>
+<p>Means over tracks; undefined: tracks without a {{ table.undefined }}, left out of its mean.</p>
+{%- endfor %}
 <h3>{{ metric }} by assay</h3>
 <img alt="Histograms of {{ metric }} by assay" src="data:image/png;base64,{{ head.histograms }}">
 {%- if head.signals %}

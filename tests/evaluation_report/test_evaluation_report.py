@@ -86,8 +86,13 @@ def make(compared, examples, saved_model):
         f"{key}/assay:{assay}": 0.25 for key in ("r2", "r2_undefined_tracks") for assay in ("<b>&", "CDS")
     }
     change = {"r2_change": -0.0123, "r2_change_low": -0.0345, "r2_change_high": 0.01}
+    # Of the second contig's windows no region is known.
+    across = {f"region_{key}": value for key, value in (figures | groups).items()} | {"region_r2_count": 17.0}
+    nowhere = dict.fromkeys(across, math.nan) | {"region_r2_count": 0.0, "region_r2_undefined_tracks": 2.0}
     head = HeadFigures(
-        ["<script>", "chip_$2$"], ["<b>&", "CDS"], {(): figures | groups | change, ("chr<1>",): figures}
+        ["<script>", "chip_$2$"],
+        ["<b>&", "CDS"],
+        {(): figures | groups | change | across, ("chr<1>",): figures | across, ("chr2",): figures | nowhere},
     )
     signals = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1)
     return make_page({"ecoli": head}, verdict(compared), "r2", signals, {})
@@ -99,13 +104,22 @@ class Tags(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.text, self.sources = set(), "", []
+        self.rows, self._in_row = [], False
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+            self._in_row = True
         self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        self._in_row = self._in_row and tag != "tr"
 
     def handle_data(self, data):
         self.text += data
+        if self._in_row and data.strip():
+            self.rows[-1].append(data)
 
 
 def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
@@ -122,6 +136,22 @@ def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
     assert not {"script", "b", "link", "iframe"} & page.tags
     assert page.sources
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+
+
+def test_the_page_has_a_table_over_positions_and_one_across_regions(examples, saved_model):
+    page = Tags()
+    page.feed(make(True, examples, saved_model))
+    first = page.rows.index(["over positions", "tracks", "r2", "undefined"])
+    assert page.rows[first + 1 : first + 6] == [
+        ["all", "2", "0.2500", "0"],
+        ["<b>&", "1", "0.2500", "0"],
+        ["CDS", "1", "0.2500", "0"],
+        ["chr2", "2", "0.2500", "0"],
+        ["chr<1>", "2", "0.2500", "0"],
+    ]
+    second = page.rows.index(["across regions", "tracks", "regions", "region_r2", "undefined"])
+    assert page.rows[second + 4 :][0] == ["chr2", "2", "0", "nan", "2"]
+    assert page.rows[second + 1] == ["all", "2", "17", "0.2500", "0"]
 
 
 def test_a_first_model_is_compared_with_none(examples, saved_model):

@@ -86,6 +86,19 @@ def test_several_organisms_are_too_many(tmp_path):
         small(dataset=path)
 
 
+def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
+    bed = tmp_path / "genes.bed"
+    bed.write_text("U00096.3\t0\t100\tthrL\nU00096.3\t300\t200\n")
+    monkeypatch.setenv("ENFORMER_REGIONS", str(bed))
+    with pytest.raises(SystemExit, match=r"genes\.bed: line 2: start '300' and end '200' are no 0-based"):
+        settings_from_environment()
+    bed.write_text("U00096.3\t0\t100\tthrL\n")
+    settings = settings_from_environment()
+    assert settings.region_files["ecoli"].path == str(bed)
+    with pytest.raises(ValueError, match=r"regions are given for \['yeast'\], but it describes ecoli"):
+        dataclasses.replace(settings, regions={"yeast": bed})
+
+
 def test_what_is_served_must_stay():
     with pytest.raises(ValueError, match="keep_versions must be at least 1"):
         dataclasses.replace(small(), keep_versions=0)
