@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluator.regions import RegionFile
-from components.trainer.training import Training
+from components.trainer.training import Averaging, Training
 from enformer_keras import BIN_SIZE, PRESETS
 from pipeline.data import DataDescription, describe_data
 
@@ -32,6 +32,8 @@ class Settings:
             whole interval of the change lies below that.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
+        test_time_averaging: what the Evaluator's predictions are averages over, those of the endpoint
+            `serving_averaged`, which each model has; None: single predictions are judged, `serving_default`.
         regions: organism -> BED file of regions, such as genes, across which it is judged too (the metrics
             `region_...` of the Evaluator).
         serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
@@ -52,6 +54,7 @@ class Settings:
     max_drop: float = 0.02
     leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
+    test_time_averaging: Averaging | None = None
     regions: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     serving_time_limit_s: int = 600
     serving_memory_limit_mb: int = 16_384
@@ -76,6 +79,20 @@ class Settings:
         unknown = sorted(set(self.regions) - {self.description.organism})
         if unknown:
             problems.append(f"regions are given for {unknown}, but it describes {self.description.organism}")
+        # The flanks hold no more, and a model says nothing dependable of what it was not trained on.
+        shifts = tuple(self.averaging.shifts)
+        longest = min(self.description.flank_length, self.training.max_shift)
+        if not shifts or max(map(abs, shifts)) > longest:
+            problems.append(
+                f"test_time_averaging.shifts={shifts} must be at least one, and none longer than {longest} "
+                f"bp, the shorter of flank_length={self.description.flank_length} (what is read beside a "
+                f"window) and training.max_shift={self.training.max_shift} (what the model has seen)"
+            )
+        if self.averaging.strands and not self.training.reverse_complement:
+            problems.append(
+                "test_time_averaging.strands asks about the other strand, which training does not show without "
+                "training.reverse_complement; set both or neither"
+            )
         if problems:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
         if self.keep_versions < 1:
@@ -92,6 +109,11 @@ class Settings:
         """Organism -> its regions, read once to see that they can be."""
         aliases = self.description.contig_aliases
         return {organism: RegionFile.open(file, aliases) for organism, file in self.regions.items()}
+
+    @property
+    def averaging(self) -> Averaging:
+        """What `serving_averaged` averages over: unless said otherwise, the strands that training showed."""
+        return self.test_time_averaging or Averaging(strands=self.training.reverse_complement)
 
     @property
     def model_arguments(self) -> dict[str, Any]:

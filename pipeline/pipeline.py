@@ -117,6 +117,7 @@ def create_pipeline(
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
+            "averaging": asdict(settings.averaging),
             "checkpoints": str(settings.checkpoints),
             "organisms": {
                 window.organism: {
@@ -159,6 +160,7 @@ def create_pipeline(
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
+            endpoint="serving_averaged" if settings.test_time_averaging else "serving_default",
             code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )

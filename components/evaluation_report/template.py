@@ -26,6 +26,7 @@ img { max-width: 100% }
 <td{% if not check.met %} class="missed"{% endif %}>{{ "met" if check.met else "missed" }}</td></tr>
 {%- endfor %}
 </table>
+<p>Predictions are those of the model's endpoint {{ verdict.endpoint }}.</p>
 {%- for change in changes %}
 <p>{{ change }}</p>
 {%- endfor %}

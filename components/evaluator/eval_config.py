@@ -66,6 +66,7 @@ def make_eval_config(
     change_metric: str = "pearson_r",
     max_undefined_tracks: int = 0,
     slice_by: Sequence[str] = ("chrom",),
+    endpoint: str = "serving_default",
     code_fingerprint: str = "",
 ) -> config_pb2.EvalConfig:
     """Returns the configuration of TFX's Evaluator.
@@ -91,6 +92,7 @@ def make_eval_config(
         max_undefined_tracks: How many tracks may be left out of a mean that has a threshold or is compared. A
             head that collapsed to a constant on some tracks would otherwise be judged on the others.
         slice_by: Features by whose values the figures are broken down.
+        endpoint: Which one of a model answers for serialized examples; the last blessed one has it too.
         code_fingerprint: Any text that changes with the metrics' code, see `PairedChange`.
 
     Raises:
@@ -152,7 +154,7 @@ def make_eval_config(
             is_baseline=is_baseline,
             # Not a tf_keras model: TFMA's Keras path needs Keras 2.
             model_type=tfma.TF_GENERIC,
-            signature_name="serving_default",
+            signature_name=endpoint,
             label_keys={head.organism: "target" for head in heads},
         )
 

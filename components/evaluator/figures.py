@@ -65,11 +65,13 @@ class Verdict:
     Attributes:
         blessed: whether every limit was met.
         compared: whether there was a last blessed model to compare with.
+        endpoint: of the model, which gave the predictions.
         checks: every limit with its figure.
     """
 
     blessed: bool
     compared: bool
+    endpoint: str
     checks: list[Check]
 
 
@@ -127,6 +129,7 @@ def load_verdict(evaluation: str | Path) -> Verdict:
     return Verdict(
         blessed=tfma.load_validation_result(str(evaluation)).validation_ok,
         compared=any(spec.is_baseline for spec in config.model_specs),
+        endpoint=config.model_specs[0].signature_name,
         checks=checks,
     )
 

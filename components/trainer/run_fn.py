@@ -48,8 +48,8 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
-            `Training`), `organisms` (see `serving.ModelCard`), `checkpoints` (a folder that outlives this
-            attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
+            `Training`), `averaging` (of `Averaging`), `organisms` (see `serving.ModelCard`), `checkpoints` (a
+            folder that outlives this attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -82,10 +82,12 @@ def run_fn(fn_args: Any) -> None:
             first_step=first_step,
         )
 
-    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
+    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold. Averaging
+    # decides no weight: where it alone changed, the trained model is exported again.
+    trained_by = {name: value for name, value in config.items() if name != "averaging"}
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
-        {**config, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
+        {**trained_by, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
     )
 
     keras.utils.set_random_seed(training.seed)

@@ -16,7 +16,7 @@ from components.examples.records import Place, read_record
 from components.trainer.input_data import crop_flanks
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
 from components.transform.decoding import decode_sequences
-from enformer_keras import BIN_SIZE, Enformer
+from enformer_keras import BIN_SIZE, Enformer, average_predictions
 
 # Beside the trainable twin: what the infra check asks the served model for.
 PREDICTIONS = TRAINABLE_MODEL.with_name("predictions.npz")
@@ -38,6 +38,7 @@ class ModelCard:
         code: `version` of this package, and `fingerprint` of the sources that decided the training.
         data_fingerprint: of the dataset's files.
         lineage: `started_from` (`scratch`: fresh weights), `seed`, and `step`, the last update made to them.
+        averaging: `shifts` (bp) and `strands`: what `serving_averaged` averages over.
     """
 
     window_length: int
@@ -47,13 +48,14 @@ class ModelCard:
     code: Mapping[str, str]
     data_fingerprint: str
     lineage: Mapping[str, Any]
+    averaging: Mapping[str, Any]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], step: int) -> "ModelCard":
         """Takes the card from the Trainer's `custom_config`, as `create_pipeline` writes it.
 
         Args:
-            config: with `model`, `training`, `organisms`, `code_version`, `code_fingerprint` and
+            config: with `model`, `training`, `averaging`, `organisms`, `code_version`, `code_fingerprint` and
                 `data_fingerprint`.
             step: the update whose weights the model has.
 
@@ -68,6 +70,7 @@ class ModelCard:
             code={"version": config["code_version"], "fingerprint": config["code_fingerprint"]},
             data_fingerprint=config["data_fingerprint"],
             lineage={"started_from": "scratch", "seed": config["training"]["seed"], "step": step},
+            averaging=config["averaging"],
         )
 
 
@@ -149,6 +152,42 @@ def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> 
     }
 
 
+def average_endpoint(endpoints: Mapping[str, Callable], card: ModelCard) -> Callable:
+    """Makes `serving_averaged(examples: string[B])`: as serving_default, averaged over shifts and strands.
+
+    It calls other endpoints, so the SavedModel holds the model no second time.
+
+    Args:
+        endpoints: `make_endpoints`.
+        card: says over what, and which tracks are strand pairs.
+
+    Returns:
+        A `tf.function` with its input signature.
+    """
+    strand_pairs = {
+        head: [track["strand_pair"] for track in data["tracks"]] for head, data in card.organisms.items()
+    }
+
+    def serving_averaged(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        before: list[tf.Tensor] = []
+
+        def predict_in_turn(one_hot: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies(before):  # else TensorFlow may hold all variants in memory at a time
+                predicted = endpoints["predict_on_batch"](tf.identity(one_hot))
+            before[:] = predicted.values()
+            return predicted
+
+        return average_predictions(
+            predict_in_turn,
+            endpoints["transform_features"](examples)["sequence"],
+            strand_pairs=strand_pairs,
+            window_length=card.window_length,
+            **card.averaging,
+        )
+
+    return _endpoint(serving_averaged, tf.TensorSpec([None], tf.string, name="examples"))
+
+
 def accept_twice_the_window(predict_on_batch: Callable, length: int) -> Callable:
     """Makes `predict_on_batch` take what the published model takes, whose input is twice what it reads.
 
@@ -183,8 +222,9 @@ def export_model(
 ) -> None:
     """Writes the SavedModel, and into its `assets.extra/` what goes with it.
 
-    The SavedModel has the endpoints of `make_endpoints`, and `model.predict_on_batch` as the published model on
-    TensorFlow Hub has it (`accept_twice_the_window`). Gradients pass through all that take one-hot input.
+    The SavedModel has the endpoints of `make_endpoints`, `serving_averaged` (`average_endpoint`), and
+    `model.predict_on_batch` as the published model on TensorFlow Hub has it (`accept_twice_the_window`).
+    Gradients pass through all that take one-hot input.
 
     `assets.extra/` holds `model.keras`, the trainable twin; `model.json`, the card; and `predictions.npz`, some
     windows (`sequences`, strings [NUM_WINDOWS]) with what the trainable model predicts for them
@@ -198,6 +238,7 @@ def export_model(
         examples: where examples lie; the windows of the first ones are predicted.
     """
     endpoints = make_endpoints(model, transform_output)
+    endpoints["serving_averaged"] = average_endpoint(endpoints, card)
     served = tf.Module()
     # All that the endpoints hold: Transform has no analyzers, and so no tables.
     served.weights = list(model.variables)

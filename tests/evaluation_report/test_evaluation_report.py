@@ -52,9 +52,9 @@ def test_best_and_worst_tracks(values, expected):
 
 
 def test_signals_are_those_of_the_strongest_window(examples, saved_model):
-    (second, first) = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5)[
-        tiny_model.HEAD
-    ]
+    (second, first) = read_signals(
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5
+    )[tiny_model.HEAD]
     assert (second.track, first.track) == (1, 0)
     files = sorted(tf.io.gfile.glob(f"{examples}/Split-test/*"))
     records = list(tf.data.TFRecordDataset(files, "GZIP").take(5).as_numpy_iterator())
@@ -77,7 +77,7 @@ def verdict(compared):
         Check("ecoli", "r2_undefined_tracks", 0.0, -math.inf, 1.0),
         Check("ecoli", "r2_change_high", 0.01 if compared else math.inf, -0.02, math.inf),
     ]
-    return Verdict(blessed=False, compared=compared, checks=checks)
+    return Verdict(blessed=False, compared=compared, endpoint="serving_default", checks=checks)
 
 
 def make(compared, examples, saved_model):
@@ -94,7 +94,9 @@ def make(compared, examples, saved_model):
         ["<b>&", "CDS"],
         {(): figures | groups | change | across, ("chr<1>",): figures | across, ("chr2",): figures | nowhere},
     )
-    signals = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1)
+    signals = read_signals(
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1
+    )
     return make_page({"ecoli": head}, verdict(compared), "r2", signals, {})
 
 
@@ -128,6 +130,7 @@ def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
     page.feed(make(True, examples, saved_model))
     assert "Refused" in page.text
     assert "missed" in page.text
+    assert "endpoint serving_default" in page.text
     assert "-0.0123 against the last blessed model" in page.text
     assert "95% interval -0.0345 to +0.0100" in page.text
     # Names from the data are text, and no file and no script is asked for.

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.trainer.training import Averaging
 from pipeline.configs import ECOLI, small
 from pipeline.environment import settings_from_environment
 
@@ -84,6 +85,24 @@ def test_several_organisms_are_too_many(tmp_path):
     path.write_text(yaml.safe_dump(content | {"organisms": {"one": organism, "two": organism}}))
     with pytest.raises(ValueError, match="describes one, two, but the pipeline trains one organism"):
         small(dataset=path)
+
+
+@pytest.mark.parametrize(
+    ("averaging", "training", "message"),
+    [
+        (Averaging((0, 4)), {"max_shift": 3}, r"shifts=\(0, 4\) .* none longer than 3 bp.*flank_length=3"),
+        (Averaging((-2,)), {"max_shift": 1}, r"none longer than 1 bp.*training\.max_shift=1"),
+        (Averaging(()), {}, "at least one"),
+        (Averaging(), {"reverse_complement": False}, r"strands asks about the other strand"),
+    ],
+)
+def test_averages_over_what_training_never_showed_are_refused(averaging, training, message):
+    settings = small()
+    training = dataclasses.replace(settings.training, **training)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(settings, training=training, test_time_averaging=averaging)
+    # A served model averages over nothing that it has not seen.
+    assert dataclasses.replace(settings, training=training).averaging.strands == training.reverse_complement
 
 
 def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):

@@ -18,15 +18,16 @@ HEADS = {"ecoli": 3, "yeast": 2}
 CONFIG = {
     "model": {"sequence_length": WINDOW, "target_length": TARGET_LENGTH},
     "training": {"seed": 7},
+    "averaging": {"shifts": [-2, 0, 3], "strands": True},
     "organisms": {
         "ecoli": {
             "assembly": "ASM584v2",
             "tracks": [
-                {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": i}
-                for i in range(3)
+                {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": pair}
+                for i, pair in enumerate([0, 2, 1])
             ],
         },
-        "yeast": {"assembly": None, "tracks": []},
+        "yeast": {"assembly": None, "tracks": [{"strand_pair": 0}, {"strand_pair": 1}]},
     },
     "code_version": "0.1.0",
     "code_fingerprint": "c0de",
