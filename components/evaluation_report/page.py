@@ -93,7 +93,7 @@ def _tabulate(head: HeadFigures, prefix: str, metric: str) -> dict[str, Any]:
         }
 
     assays = dict.fromkeys(head.assays)
-    contigs = sorted(keys for keys in head.by_slice if keys)
+    contigs = sorted(keys for keys, figures in head.by_slice.items() if keys and f"{prefix}{metric}" in figures)
     return {
         "title": "across regions" if prefix else "over positions",
         "counts": ["tracks", *(["regions"] if prefix else [])],

@@ -65,15 +65,14 @@ def make_eval_config(
     *,
     change_metric: str = "pearson_r",
     max_undefined_tracks: int = 0,
-    slice_by: Sequence[str] = ("chrom",),
     endpoint: str = "serving_default",
     code_fingerprint: str = "",
 ) -> config_pb2.EvalConfig:
     """Returns the configuration of TFX's Evaluator.
 
     Measured are `pearson_r`, `r2`, `log1p_pearson_r` and `log1p_r2` of each head (the keys of each stand in
-    `components.evaluator.metrics`), over all examples of its organism and for each value of `slice_by`. Limits
-    hold for the figures over all examples; a NaN fails them. A head with regions has the same across these, as
+    `components.evaluator.metrics`), over all examples of its organism and for each contig. Limits hold for the
+    figures over all examples; a NaN fails them. A head with regions has the same across these, as
     `region_pearson_r` and so on; a model is refused where the examples hold none of them.
 
     A model is refused as worse than the last blessed one if even the upper end of the interval of the change
@@ -91,7 +90,6 @@ def make_eval_config(
         change_metric: The mean metric that is compared with the last blessed model; none across regions.
         max_undefined_tracks: How many tracks may be left out of a mean that has a threshold or is compared. A
             head that collapsed to a constant on some tracks would otherwise be judged on the others.
-        slice_by: Features by whose values the figures are broken down.
         endpoint: Which one of a model answers for serialized examples; the last blessed one has it too.
         code_fingerprint: Any text that changes with the metrics' code, see `PairedChange`.
 
@@ -145,7 +143,7 @@ def make_eval_config(
                 ),
                 _metric_config(PairedChange, change | of_head),
             ],
-            per_slice_thresholds={key: _overall_only(limit) for key, limit in limits.items()},
+            thresholds=limits,
         )
 
     def model_spec(name: str, is_baseline: bool) -> config_pb2.ModelSpec:
@@ -163,10 +161,7 @@ def make_eval_config(
             model_spec(tfma.CANDIDATE_KEY, is_baseline=False),
             model_spec(tfma.BASELINE_KEY, is_baseline=True),
         ],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            *(config_pb2.SlicingSpec(feature_keys=[key]) for key in slice_by),
-        ],
+        slicing_specs=[config_pb2.SlicingSpec()],
         metrics_specs=[metrics_spec(head) for head in heads],
     )
 
@@ -190,12 +185,3 @@ def _limit(**bound: float) -> config_pb2.MetricThreshold:
     for name, value in bound.items():
         getattr(limit.value_threshold, name).value = value
     return limit
-
-
-def _overall_only(limit: config_pb2.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:
-    # A plain threshold would hold for every slice, down to a chromosome with one window.
-    return config_pb2.PerSliceMetricThresholds(
-        thresholds=[
-            config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=limit)
-        ]
-    )

@@ -1,10 +1,9 @@
 """TFMA metrics of genomic tracks: Pearson's correlation and R², per track and their means.
 
-Every example is reduced to `TrackMoments` before slicing and shuffling, so that a few numbers per track
-reach the combiners and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks).
-Metrics of one head and transform read the same moments; those of a transform in which two models are compared
-are kept apart by blocks of the genome. Metrics across regions read `RegionMeans` instead: 8 bytes a track and
-region that the examples hold.
+Every example is reduced to `TrackMoments` before shuffling, so that a few numbers per track reach the combiners
+and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks). Metrics of one head and transform
+read the same moments, kept apart by contig; those of a transform in which two models are compared, by blocks
+of the genome. Metrics across regions read `RegionMeans` instead: 8 bytes for each track and region.
 
 For a metric named `pearson_r` the keys are
 
@@ -21,6 +20,9 @@ which bins; a transform comes after the mean). Its name is then `region_pearson_
 
 - `region_pearson_r_count`: number of regions that share a bp with a window's target. 0 makes the others NaN.
 
+All stand for each contig too, as `pearson_r/contig:chr1` and so on, where it has a window or a region. (With
+slices of TFMA, its combiners would hold everything twice, and as many blocks of every contig as of all.)
+
 `PairedChange` compares with the baseline model on the same examples:
 
 - `pearson_r_change`: mean over tracks of the difference, candidate - baseline;
@@ -28,7 +30,7 @@ which bins; a transform comes after the mean). Its name is then `region_pearson_
   neighbouring windows (`components.evaluator.bootstrap`). Without a baseline nothing is known of the change:
   NaN, between -inf and inf.
 
-All carry `example_weighted=None`, the form in which TFMA looks up thresholds that are given by name in
+All keys carry `example_weighted=None`, the form in which TFMA looks up thresholds that are given by name in
 `MetricsSpec.thresholds` or `MetricsSpec.per_slice_thresholds`. `MetricConfig.threshold` looks for another
 form and reports "Metric not found", which blocks the blessing.
 """
@@ -231,7 +233,7 @@ class MomentsPreprocessor(_ExamplePreprocessor):
 
     Args:
         transform: A key of `TRANSFORMS`.
-        in_blocks: Whether to tell windows apart by their place; else all go to one block.
+        in_blocks: Whether to tell windows of a contig apart by their place; else they are one block.
         **example: As `_ExamplePreprocessor`'s.
     """
 
@@ -241,10 +243,9 @@ class MomentsPreprocessor(_ExamplePreprocessor):
         self._in_blocks = in_blocks
 
     def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> BlockMoments:
-        place = ("", 0)
-        if self._in_blocks:
-            place = _text(extracts, "chrom"), _number(extracts, "start")
-        return BlockMoments.of_window(*place, _transformed_moments(self._transform, target, prediction))
+        start = _number(extracts, "start") if self._in_blocks else 0
+        moments = _transformed_moments(self._transform, target, prediction)
+        return BlockMoments.of_window(_text(extracts, "chrom"), start, moments)
 
 
 class RegionsPreprocessor(_ExamplePreprocessor):
@@ -323,7 +324,7 @@ def _moments_computation(
 def _regions_computation(
     transform: str, organism: str, regions: RegionFile, model_name: str, output_name: str
 ) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
-    """Returns the reduction that metrics across regions share, and the key of a transform's `TrackMoments`."""
+    """Returns the reduction that metrics across regions share, and the key of a transform's moments."""
     keys = {
         name: metric_types.MetricKey(
             f"_regions|{name}|{organism}|{regions.sha256}", model_name=model_name, output_name=output_name
@@ -347,8 +348,8 @@ def _as_it_is(blocks: BlockMoments) -> BlockMoments:
     return blocks
 
 
-def _moments_across_regions(transform: str, means: RegionMeans) -> TrackMoments | None:
-    return _transformed_moments(transform, *means.arrays()) if means.means else None
+def _moments_across_regions(transform: str, means: RegionMeans) -> dict[str, TrackMoments]:
+    return {contig: _transformed_moments(transform, *arrays) for contig, arrays in means.by_contig().items()}
 
 
 def _transformed_moments(transform: str, targets: np.ndarray, predictions: np.ndarray) -> TrackMoments:
@@ -399,9 +400,7 @@ def _computations(
             name + suffix, model_name=model_name, output_name=output_name, example_weighted=None
         )
 
-    def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
-        found: BlockMoments | TrackMoments | None = metrics[moments_key]
-        moments = found.total() if isinstance(found, BlockMoments) else found
+    def measure(moments: TrackMoments | None) -> dict[str, float | np.ndarray]:
         if moments is None:
             values = np.full(len(track_names), np.nan)
             finite = np.zeros(len(track_names), dtype=bool)
@@ -411,16 +410,28 @@ def _computations(
             raise ValueError(
                 f"head {output_name!r} has {len(values)} tracks, {name} got {len(track_names)} track names"
             )
-        figures: dict[metric_types.MetricKey, Any] = {key("_per_track"): values}
+        figures: dict[str, float | np.ndarray] = {"_per_track": values}
         if regions:
-            figures[key("_count")] = float(0 if moments is None else moments.count)
+            figures["_count"] = float(0 if moments is None else moments.count)
         for suffix, members in groups.items():
             defined = values[members][~np.isnan(values[members])]
             usable = finite[members].all() and defined.size > 0
-            figures[key(suffix)] = float(defined.mean()) if usable else float("nan")
-            figures[key(f"_undefined_tracks{suffix}")] = float(values[members].size - defined.size)
-        return figures | {key(f"/{track}"): float(values[index]) for track, index in positions.items()}
+            figures[suffix] = float(defined.mean()) if usable else float("nan")
+            figures[f"_undefined_tracks{suffix}"] = float(values[members].size - defined.size)
+        return figures | {f"/{track}": float(values[index]) for track, index in positions.items()}
 
+    def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
+        found: BlockMoments | dict[str, TrackMoments] | None = metrics[moments_key]
+        by_contig = found.by_contig() if isinstance(found, BlockMoments) else found or {}
+        total = functools.reduce(TrackMoments.merge, by_contig.values()) if by_contig else None
+        places = {"": total} | {f"/contig:{contig}": moments for contig, moments in by_contig.items()}
+        return {
+            key(suffix + place): value
+            for place, moments in places.items()
+            for suffix, value in measure(moments).items()
+        }
+
+    # Those of the contigs, which nobody knows before, are not declared; TFMA writes all that it gets.
     keys = [
         key("_per_track"),
         *([key("_count")] if regions else []),

@@ -62,33 +62,31 @@ class RegionFile:
 
 
 class Regions:
-    """Regions by their number, in the order of contigs and lines; equal lines are regions of their own.
+    """Regions by contig and number, in the order of the lines; equal lines are regions of their own.
 
     Args:
         lines: contig -> its lines, sorted by start.
     """
 
     def __init__(self, lines: Mapping[str, BedLines]) -> None:
-        self._of_contig: dict[str, tuple[int, np.ndarray, np.ndarray, np.ndarray]] = {}
-        self._count = 0
-        for contig, rows in lines.items():
-            self._of_contig[contig] = (self._count, rows.starts, rows.ends, np.maximum.accumulate(rows.ends))
-            self._count += len(rows.starts)
+        self._of_contig = {
+            contig: (rows.starts, rows.ends, np.maximum.accumulate(rows.ends)) for contig, rows in lines.items()
+        }
 
     def __len__(self) -> int:
-        return self._count
+        return sum(len(starts) for starts, _, _ in self._of_contig.values())
 
     def overlapping(self, interval: Interval) -> Iterator[tuple[int, int, int]]:
-        """Yields number, start and end of every region that shares a bp with an interval."""
+        """Yields number (on the contig), start and end of every region that shares a bp with an interval."""
         if interval.chrom not in self._of_contig:
             return
-        before, starts, ends, furthest = self._of_contig[interval.chrom]
+        starts, ends, furthest = self._of_contig[interval.chrom]
         # No region before the first ends behind the interval's start.
         first = int(np.searchsorted(furthest, interval.start, "right"))
         last = int(np.searchsorted(starts, interval.end, "left"))
         for index in range(first, last):
             if ends[index] > interval.start:
-                yield before + index, int(starts[index]), int(ends[index])
+                yield index, int(starts[index]), int(ends[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +98,11 @@ class RegionMeans:
     which there are; a bin that two windows have counts twice, measured and predicted.
 
     Attributes:
-        means: region -> number of bins, and mean target and prediction, float32 [tracks] each. (Not sums: the
-            mean of a constant is that constant, to the last bit.)
+        means: (contig, number of the region) -> number of bins, and mean target and prediction, float32
+            [tracks] each. (Not sums: the mean of a constant is that constant, to the last bit.)
     """
 
-    means: dict[int, tuple[int, np.ndarray, np.ndarray]]
+    means: dict[tuple[str, int], tuple[int, np.ndarray, np.ndarray]]
 
     @classmethod
     def of_window(
@@ -123,7 +121,7 @@ class RegionMeans:
         for number, start, end in regions.overlapping(span):
             first = max(start - span.start, 0) // bin_size
             last = -(-(min(end, span.end) - span.start) // bin_size)
-            means[number] = (
+            means[span.chrom, number] = (
                 last - first,
                 *(
                     rows[first:last].mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -135,9 +133,9 @@ class RegionMeans:
     def merge(self, other: RegionMeans) -> RegionMeans:
         """Returns the means over the bins of both sets of windows together."""
         means = self.means | other.means
-        for number in self.means.keys() & other.means.keys():
-            (bins, *these), (more, *those) = self.means[number], other.means[number]
-            means[number] = (
+        for region in self.means.keys() & other.means.keys():
+            (bins, *these), (more, *those) = self.means[region], other.means[region]
+            means[region] = (
                 bins + more,
                 *(
                     ((np.float64(bins) * this + np.float64(more) * that) / (bins + more)).astype(np.float32)
@@ -146,10 +144,12 @@ class RegionMeans:
             )
         return RegionMeans(means)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns targets and predictions, float32 [regions, tracks] each, in the order of the regions."""
-        ordered = [self.means[number] for number in sorted(self.means)]
-        return np.stack([target for _, target, _ in ordered]), np.stack([found for _, _, found in ordered])
+    def by_contig(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Returns targets and predictions of the regions of each contig, float32 [regions, tracks] each."""
+        rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for (contig, _), (_, target, prediction) in sorted(self.means.items(), key=lambda item: item[0]):
+            rows.setdefault(contig, []).append((target, prediction))
+        return {contig: tuple(map(np.stack, zip(*pairs, strict=True))) for contig, pairs in rows.items()}
 
 
 def _digest(path: Path) -> str:

@@ -122,7 +122,7 @@ def test_figures_equal_numpys_and_limits_hold_overall_only(tmp_path, examples, m
     figures, verdict = analyse(tmp_path, config, examples, models["good"])
     assert figures.keys() == truth.keys()
     for keys, expected in truth.items():
-        unknown = {f"pearson_r_change{end}": value for end, value in UNKNOWN.items()}
+        unknown = {} if keys else {f"pearson_r_change{end}": value for end, value in UNKNOWN.items()}
         assert figures[keys].keys() == expected.keys() | unknown.keys()
         for name, value in (expected | unknown).items():
             np.testing.assert_allclose(figures[keys][name], value, rtol=0, atol=1e-6, err_msg=f"{keys} {name}")
@@ -151,9 +151,7 @@ def test_figures_equal_numpys_and_limits_hold_overall_only(tmp_path, examples, m
 def test_what_misses_its_limits_is_not_blessed(
     tmp_path, examples, models, candidate, thresholds, max_undefined_tracks, missed
 ):
-    config = make_eval_config(
-        [tiny_model.head()], thresholds, 0.05, max_undefined_tracks=max_undefined_tracks, slice_by=()
-    )
+    config = make_eval_config([tiny_model.head()], thresholds, 0.05, max_undefined_tracks=max_undefined_tracks)
     _, verdict = analyse(tmp_path, config, examples, models[candidate])
     assert {check.key for check in verdict.checks if not check.met} == missed
     assert verdict.blessed is not bool(missed)
@@ -162,9 +160,7 @@ def test_what_misses_its_limits_is_not_blessed(
 def test_a_candidate_is_compared_with_the_last_blessed_model_on_the_same_windows(tmp_path, examples, models):
     metric = "log1p_pearson_r"
     truth = {name: numpy_figures(examples, models[name])[()][metric] for name in ("good", "weaker")}
-    config = make_eval_config(
-        [tiny_model.head()], {metric: 0.0}, max_drop=1.0, change_metric=metric, slice_by=()
-    )
+    config = make_eval_config([tiny_model.head()], {metric: 0.0}, max_drop=1.0, change_metric=metric)
     figures, verdict = analyse(tmp_path, config, examples, models["weaker"], models["good"])
     change, low, high = (figures[()][f"{metric}_change{end}"] for end in UNKNOWN)
     np.testing.assert_allclose(change, truth["weaker"] - truth["good"], rtol=0, atol=1e-6)

@@ -46,18 +46,18 @@ def test_means_do_not_depend_on_the_order_of_windows_and_constants_stay_so(regio
         windows.append(RegionMeans.of_window(regions, span, 10, target.astype(np.float16), prediction))
     expected = functools.reduce(RegionMeans.merge, windows)
     # All 16 windows with their 12 bins lie on the first region, but for the last ones' ends.
-    assert expected.means[0][0] == 12 * 14 + 6
+    assert expected.means["chr1", 0][0] == 12 * 14 + 6
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(windows))
         halves = [
             functools.reduce(RegionMeans.merge, [windows[i] for i in half]) for half in np.split(order, 4)
         ]
-        for found, known in zip(
-            functools.reduce(RegionMeans.merge, halves).arrays(), expected.arrays(), strict=True
-        ):
-            np.testing.assert_allclose(found, known, rtol=1e-6)
-            assert found.shape == (5, 3)
-    assert (expected.arrays()[1][:, 1] == np.float32(0.1)).all()
+        (merged,), (known,) = (
+            means.by_contig().values() for means in (functools.reduce(RegionMeans.merge, halves), expected)
+        )
+        np.testing.assert_allclose(merged, known, rtol=1e-6)
+        assert merged[0].shape == (5, 3)
+    assert (known[1][:, 1] == np.float32(0.1)).all()
 
 
 def test_a_file_that_changed_or_is_wrong_is_named(tmp_path):
