@@ -18,7 +18,7 @@ img { max-width: 100% }
 <body>
 <h1>{{ "Blessed" if verdict.blessed else "Refused" }}</h1>
 <table>
-<tr><th>head</th><th>figure over all test windows</th><th class="number">value</th>
+<tr><th>head</th><th>figure over the test split</th><th class="number">value</th>
 <th class="number">at least</th><th class="number">at most</th><th></th></tr>
 {%- for check in verdict.checks %}
 <tr><td>{{ check.head }}</td><td>{{ check.key }}</td><td class="number">{{ number(check.value) }}</td>

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from components.evaluation_report.curves import read_curves
 from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.pictures import draw_histograms
 from components.evaluation_report.signal import extreme_tracks, read_signals
 from components.evaluator.figures import Check, HeadFigures, Verdict
 from tests.evaluator import tiny_model
@@ -69,6 +70,16 @@ def test_signals_are_those_of_the_strongest_window(examples, saved_model):
         assert signal.window.endswith(f":{start}-{start + tiny_model.WINDOW}")
         np.testing.assert_array_equal(signal.measured, targets[best, :, signal.track])
         np.testing.assert_allclose(signal.predicted, predictions[best, :, signal.track], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 700])
+def test_histograms_of_any_number_of_assays_and_any_name(count):
+    # Of which the second has the most tracks; "$\\x$" would be a formula, and a wrong one.
+    assays = [f"$\\x{number}$" for number in range(count)] + ["$\\x1$"] * 3
+    picture = draw_histograms(np.linspace(0, 1, len(assays)), assays, "r2")
+    height = int.from_bytes(picture[20:24], "big")
+    panels = min(count + (count == 1), 12)
+    assert height == pytest.approx((1.5 * panels + 0.4) * 90, abs=1)
 
 
 def verdict(compared):
