@@ -78,7 +78,8 @@ def average_predictions(
 ) -> dict[str, keras.KerasTensor]:
     """Predict each window shifted and on both strands, and average (test-time augmentation).
 
-    One variant is predicted after the other: they take the memory of one, and their number of times as long.
+    One variant is predicted after the other, in their number of times as long. Called outside of a compiled
+    function, they take the memory of one.
 
     Args:
         predict: Gives head -> ``[batch, target_length, tracks]`` for one-hot ``[batch, window_length, 4]``, as
