@@ -124,6 +124,7 @@ def create_pipeline(
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
+            "averaging": asdict(settings.averaging),
             "checkpoints": str(settings.checkpoints),
             "warm_start": warm_start_file,
             "warm_start_fingerprint": fingerprint_start(warm_start_file) if warm_start_file else "",
@@ -145,7 +146,8 @@ def create_pipeline(
         candidate=model,
     ).with_id("last_blessed_model")
 
-    # Correlations by track, assay and contig on the test split: are they good enough, and no worse than before?
+    # Correlations by track, assay and contig on the test split, over positions and, where there is a file of
+    # them, across regions: are they good enough, and no worse than before?
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[test_split],
@@ -157,12 +159,14 @@ def create_pipeline(
                     organism.name,
                     [track.identifier for track in organism.tracks],
                     [track.description for track in organism.tracks],
+                    settings.region_files.get(organism.name),
                 )
                 for organism in data.organisms
             ],
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
+            endpoint="serving_averaged" if settings.test_time_averaging else "serving_default",
             code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )

@@ -61,9 +61,10 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
         fn_args: TFX's `FnArgs`. `base_model` is the model to start from, if any. `custom_config` holds `model`
-            (arguments of `Enformer`), `training` (fields of `Training`), `checkpoints` (a folder that outlives
-            this attempt), `warm_start` (file to start from, or empty), `data_fingerprint`, `code_fingerprint`
-            and `code_version`. What the heads' tracks are, the examples tell.
+            (arguments of `Enformer`), `training` (fields of `Training`), `averaging` (of `Averaging`),
+            `checkpoints` (a folder that outlives this attempt), `warm_start` (file to start from, or empty),
+            `data_fingerprint`, `code_fingerprint` and `code_version`. What the heads' tracks are, the examples
+            tell.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -98,11 +99,13 @@ def run_fn(fn_args: Any) -> None:
             first_step=first_step,
         )
 
-    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
+    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold. Averaging
+    # decides no weight: where it alone changed, the trained model is exported again.
+    trained_by = {name: value for name, value in config.items() if name != "averaging"}
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
         {
-            **config,
+            **trained_by,
             "train_files": fn_args.train_files,
             "eval_files": fn_args.eval_files,
             "base_model": fn_args.base_model,
