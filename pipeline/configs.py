@@ -30,7 +30,8 @@ class Settings:
         run: folder of everything that the pipeline writes.
         model: arguments of `Enformer` other than those that the dataset decides (heads, lengths).
         training: how to train.
-        thresholds: least value of each metric of the Evaluator for a model to be pushed.
+        thresholds: least value of each metric of the Evaluator for a model to be pushed, for every organism or,
+            with its name and a colon in front, for one.
         max_drop: how far `change_metric` may fall below the last blessed model's; a model is refused where the
             whole interval of the change lies below that.
         warm_start: whose weights to begin with: `LAST_BLESSED`, the last model of this pipeline that was good

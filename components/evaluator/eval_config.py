@@ -85,7 +85,8 @@ def make_eval_config(
     Args:
         heads: The heads that are judged.
         thresholds: Least value of each key, for each head that has it, e.g.
-            `{"pearson_r": 0.4, "pearson_r/assay:CHIP": 0.3, "pearson_r/chip_1": 0.3}`.
+            `{"pearson_r": 0.4, "pearson_r/assay:CHIP": 0.3, "pearson_r/chip_1": 0.3}`. With an organism in
+            front it is for that head, whatever holds for all: `{"pearson_r": 0.5, "yeast:pearson_r": 0.3}`.
         max_drop: How far `change_metric` may fall below the last blessed model's on the same examples.
         change_metric: The mean metric that is compared with the last blessed model; none across regions.
         max_undefined_tracks: How many tracks may be left out of a mean that has a threshold or is compared. A
@@ -98,7 +99,8 @@ def make_eval_config(
             unknown, or a limit is no finite number.
     """
     known = {head.organism: _keys(head) for head in heads}
-    unknown = sorted(set(thresholds) - set().union(*known.values()))
+    of_one = {f"{organism}:{key}": (organism, key) for organism, keys in known.items() for key in keys}
+    unknown = sorted(set(thresholds) - of_one.keys() - set().union(*known.values()))
     if not all(known):
         raise ValueError("name the head to judge")
     if not thresholds:
@@ -111,6 +113,10 @@ def make_eval_config(
 
     def metrics_spec(head: Head) -> config_pb2.MetricsSpec:
         least = {key: value for key, value in thresholds.items() if key in known[head.organism]}
+        for key, value in thresholds.items():
+            organism, own_key = of_one.get(key, ("", ""))
+            if organism == head.organism:
+                least[own_key] = value
         limits = {key: _limit(lower_bound=value) for key, value in least.items()}
         limits[f"{change_metric}_change_high"] = _limit(lower_bound=-max_drop)
         for key in {*least, change_metric}:

@@ -237,11 +237,29 @@ def test_assays_are_the_prefixes_of_descriptions():
     assert assays == ["CHIP", "DNASE", "CAGE", "other", "other", "other"]
 
 
+def test_a_threshold_of_one_organism_goes_before_that_of_all():
+    heads = [Head("ecoli", ("a",), ("CHIP:x",)), Head("yeast", ("b",), ("CHIP:y",))]
+    thresholds = {"pearson_r": 0.5, "yeast:pearson_r": 0.25, "ecoli:r2/assay:CHIP": 0.125}
+    specs = make_eval_config(heads, thresholds, 0.1).metrics_specs
+    least = {
+        (spec.output_names[0], key): limit.value_threshold.lower_bound.value
+        for spec in specs
+        for key, limit in spec.thresholds.items()
+        if key in ("pearson_r", "r2/assay:CHIP")
+    }
+    assert least == {
+        ("ecoli", "pearson_r"): 0.5,
+        ("ecoli", "r2/assay:CHIP"): 0.125,
+        ("yeast", "pearson_r"): 0.25,
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"thresholds": {}}, "at least one threshold"),
         ({"thresholds": {"pearson": 0.5}}, r"\['pearson'\]"),
+        ({"thresholds": {"rat:pearson_r": 0.5}}, r"\['rat:pearson_r'\]"),
         ({"thresholds": {"pearson_r/chip_3": 0.5}}, "chip_3"),
         ({"heads": [Head(HEAD, ("a", "a"), ("", ""))], "thresholds": {"r2/a": 0.5}}, "r2/a"),
         ({"thresholds": {"pearson_r": float("nan")}}, "finite"),
