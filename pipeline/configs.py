@@ -8,12 +8,10 @@ from typing import Any
 
 from components.evaluator.regions import RegionFile
 from components.trainer.training import Averaging, Training
-from components.trainer.warm_start import fingerprint_start
+from components.trainer.warm_start import LAST_BLESSED, fingerprint_start
 from enformer_keras import BIN_SIZE, PARTS, PRESETS
 from pipeline.data import DataDescription, describe_data
 
-# A warm start from whatever the pipeline blessed last; from nothing as long as there is no such model.
-LAST_BLESSED = "last_blessed"
 # Trains the weights, watches the training, judges the model.
 SPLITS = ("train", "valid", "test")
 
@@ -34,8 +32,7 @@ class Settings:
             with its name and a colon in front, for one.
         max_drop: how far `change_metric` may fall below the last blessed model's; a model is refused where the
             whole interval of the change lies below that.
-        warm_start: whose weights to begin with: `LAST_BLESSED`, the last model of this pipeline that was good
-            enough; or a file or folder, see `warm_start.start_from`; or empty for fresh ones.
+        warm_start: whose weights to begin with, see `warm_start.find_start`; empty for fresh ones.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
         test_time_averaging: what the Evaluator's predictions are averages over, those of the endpoint
@@ -110,8 +107,7 @@ class Settings:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
         if self.keep_versions < 1:
             raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
-        if self.warm_start not in ("", LAST_BLESSED):
-            fingerprint_start(self.warm_start)
+        _ = self.warm_start_fingerprint  # raises where nothing is there
         _ = self.region_files  # raises for a line that is wrong
 
     @functools.cached_property
@@ -124,6 +120,11 @@ class Settings:
         """Organism -> its regions, read once to see that they can be."""
         aliases = {organism.name: organism.contig_aliases for organism in self.description.organisms}
         return {organism: RegionFile.open(file, aliases[organism]) for organism, file in self.regions.items()}
+
+    @functools.cached_property
+    def warm_start_fingerprint(self) -> str:
+        """Of the files to start from; empty where there are none, or a run finds them."""
+        return "" if self.warm_start in ("", LAST_BLESSED) else fingerprint_start(self.warm_start)
 
     @property
     def averaging(self) -> Averaging:

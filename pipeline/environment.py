@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.trainer.warm_start import LAST_BLESSED
 from enformer_keras.genome.errors import DatasetError
-from pipeline.configs import CONFIGURATIONS, LAST_BLESSED, SPLITS, Settings
+from pipeline.configs import CONFIGURATIONS, SPLITS, Settings
 from pipeline.data import check_regions, fingerprint_data
 
 if TYPE_CHECKING:

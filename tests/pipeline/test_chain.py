@@ -249,10 +249,11 @@ def test_a_second_run_uses_the_cache(chain):
 
 
 def test_a_model_starts_from_the_last_blessed_one(chain):
-    settings = chain.settings
+    settings, before = chain.settings, chain.outcome().pushed
     assert chain.run(warm_start="last_blessed") & CACHED >= {"Trainer", "Pusher"}
     card = json.loads((chain.outcome().pushed / MODEL_CARD).read_text())
-    assert "/Trainer/model/" in card["lineage"]["started_from"]
+    assert card["lineage"]["started_from"] == str(before)
+    assert not chain.run() & CACHED  # it is the last one now, but nothing to train on has changed
     chain.settings = settings
 
 
