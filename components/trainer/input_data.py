@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -13,6 +14,20 @@ _AUTOTUNE = tf.data.AUTOTUNE
 
 # `decode_examples` of the Transform graph: strings [batch] -> `sequence` and `target`.
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+class Share(NamedTuple):
+    """What one of several hosts reads: the parts of some replicas in every batch. By default all, as one part.
+
+    Attributes:
+        replicas: of all hosts; each has a part of every batch.
+        first: the first replica of this host.
+        count: replicas of this host; their parts follow each other as elements of the dataset.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
 
 
 def find_examples(files: Sequence[str], at_least: int) -> list[Place]:
@@ -53,6 +68,7 @@ def training_batches(
     strand_pairs: Sequence[int],
     seed: int,
     first_step: int = 0,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Endless batches in random order, augmented.
 
@@ -71,16 +87,22 @@ def training_batches(
         strand_pairs: for each track its partner on the other strand.
         seed: seed of the order and of the draws.
         first_step: where to begin.
+        share: what one of several hosts takes of every batch; `None` for all.
 
     Returns:
-        Dataset of (one-hot [batch_size, window_length, 4], {head: [batch_size, target_length, tracks]}).
+        Dataset of (one-hot [rows, window_length, 4], {head: [rows, target_length, tracks]}), where the rows are
+        the batch_size / share.replicas of a replica.
     """
     read = make_reader(examples)
     count = len(examples)
+    share = share or Share()
+    size = batch_size // share.replicas
 
-    def prepare(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def prepare(element: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step, replica = element // share.count, share.first + element % share.count
+        rows = replica * size + tf.range(size, dtype=tf.int64)
         serialized = []
-        for number in tf.unstack(step * batch_size + tf.range(batch_size, dtype=tf.int64)):
+        for number in tf.unstack(step * batch_size + rows):
             epoch, position = number // count, number % count
             serialized.append(read(tf.random.experimental.index_shuffle(position, [seed, epoch], count - 1)))
         features = decode(tf.stack(serialized))
@@ -91,16 +113,16 @@ def training_batches(
         sequence, target = augment(
             features["sequence"],
             features["target"],
-            shift=shift,
-            reverse_complement=tf.logical_and(other_strand, reverse_complement),
+            shift=tf.gather(shift, rows),
+            reverse_complement=tf.logical_and(tf.gather(other_strand, rows), reverse_complement),
             strand_pairs=strand_pairs,
             window_length=window_length,
         )
-        sequence = tf.ensure_shape(sequence, [batch_size, None, None])
-        return sequence, {head: tf.ensure_shape(target, [batch_size, None, None])}
+        sequence = tf.ensure_shape(sequence, [size, None, None])
+        return sequence, {head: tf.ensure_shape(target, [size, None, None])}
 
     return (
-        tf.data.Dataset.counter(first_step)
+        tf.data.Dataset.counter(first_step * share.count)
         .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
         .prefetch(_AUTOTUNE)
     )
@@ -114,8 +136,13 @@ def evaluation_batches(
     window_length: int,
     batch_size: int,
     whole_batches: bool = False,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Every example once, in order, as it stands on the forward strand.
+
+    Replicas of several hosts must make as many steps as each other, and none without an example. So the
+    examples are dealt to all replicas in as many steps as there are whole batches: a replica then takes some
+    more than its part of a batch, and every example counts once.
 
     Args:
         examples: `find_examples`.
@@ -124,12 +151,13 @@ def evaluation_batches(
         window_length: bp that the model reads.
         batch_size: examples of a batch; the last one may be smaller.
         whole_batches: whether to leave out a smaller last batch, for devices whose programs have fixed shapes.
+        share: what one of several hosts takes of the examples; `None` for all.
 
     Returns:
         Dataset of (one-hot [batch, window_length, 4], {head: [batch, target_length, tracks]}).
 
     Raises:
-        ValueError: not one batch is whole.
+        ValueError: not one batch is whole, or there are fewer examples than replicas.
     """
     if whole_batches and len(examples) < batch_size:
         raise ValueError(
@@ -148,14 +176,36 @@ def evaluation_batches(
         features = decode(serialized)
         return crop_flanks(features["sequence"], window_length), {head: features["target"]}
 
-    files = list(dict.fromkeys(place.file for place in examples))
-    return (
-        tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
-        .apply(tf.data.experimental.assert_cardinality(len(examples)))
-        .batch(batch_size, drop_remainder=whole_batches)
-        .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
-        .prefetch(_AUTOTUNE)
+    serialized = (
+        _in_order(examples).batch(batch_size, drop_remainder=whole_batches)
+        if share is None
+        else _dealt(examples, batch_size, share)
     )
+    return serialized.map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True).prefetch(_AUTOTUNE)
+
+
+def _in_order(examples: Sequence[Place]) -> tf.data.Dataset:
+    files = list(dict.fromkeys(place.file for place in examples))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
+    return records.apply(tf.data.experimental.assert_cardinality(len(examples)))
+
+
+def _dealt(examples: Sequence[Place], batch_size: int, share: Share) -> tf.data.Dataset:
+    """What the replicas of a host read of the examples, in turn: strings [from one to two parts of a batch]."""
+    if len(examples) < share.replicas:
+        raise ValueError(
+            f"{len(examples)} validation examples are too few for {share.replicas} replicas: train on fewer "
+            "hosts, or give validation more of the genome"
+        )
+    read, count = make_reader(examples), len(examples)
+    steps = max(1, count // batch_size)
+
+    def deal(element: tf.Tensor) -> tf.Tensor:
+        part = element // share.count * share.replicas + share.first + element % share.count
+        start, stop = (number * count // (steps * share.replicas) for number in (part, part + 1))
+        return tf.map_fn(read, tf.range(start, stop), fn_output_signature=tf.string)
+
+    return tf.data.Dataset.range(steps * share.count).map(deal, _AUTOTUNE, deterministic=True)
 
 
 def crop_flanks(sequence: tf.Tensor, window_length: int) -> tf.Tensor:

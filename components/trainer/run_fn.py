@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.trainer.across_hosts import Alike, is_chief, share_of_host, spans_hosts
 from components.trainer.checkpoints import Checkpoints
+from components.trainer.chief import train_as_chief
 from components.trainer.fitting import fit
 from components.trainer.input_data import evaluation_batches, find_examples, training_batches
 from components.trainer.serving import ModelCard, export_model, make_decoder
-from components.trainer.strategy import make_strategy, per_replica_batch
+from components.trainer.strategy import find_hosts, local_devices, make_strategy, per_replica_batch
 from components.trainer.training import Training
 from enformer_keras import R2, Enformer, PearsonR, SynchronizedAdam, WarmUp
 
@@ -47,9 +50,30 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports; called by TFX's Trainer.
 
     Args:
+        fn_args: as for `train`.
+
+    Raises:
+        RuntimeError: the training of several hosts failed.
+        Exception: what `train` raises.
+    """
+    training = Training(**fn_args.custom_config["training"])
+    cluster = find_hosts(training.strategy)
+    if cluster is None:
+        train(fn_args, make_strategy(training.strategy))
+    else:
+        replicas = len(cluster.hosts) * local_devices()
+        per_replica_batch(training.batch_size, replicas, f"the hosts in TF_CONFIG={os.environ['TF_CONFIG']}")
+        train_as_chief(fn_args)
+
+
+def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
+    """Trains and, on the chief, exports; of several hosts, each calls it with the same arguments.
+
+    Args:
         fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
             `Training`), `organisms` (see `serving.ModelCard`), `checkpoints` (a folder that outlives this
             attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
+        strategy: of `make_strategy`.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -70,8 +94,9 @@ def run_fn(fn_args: Any) -> None:
         "window_length": config["model"]["sequence_length"],
         "batch_size": training.batch_size,
     }
+    share = share_of_host(strategy) if spans_hosts(strategy) else None
 
-    def train(first_step: int) -> tf.data.Dataset:
+    def batches_from(first_step: int) -> tf.data.Dataset:
         return training_batches(
             examples,
             **batches,
@@ -80,35 +105,45 @@ def run_fn(fn_args: Any) -> None:
             strand_pairs=[track["strand_pair"] for track in config["organisms"][head]["tracks"]],
             seed=training.seed,
             first_step=first_step,
+            share=share,
         )
 
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
-    checkpoints = Checkpoints(
-        Path(config["checkpoints"]),
-        {**config, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
+    checkpoints = (
+        Checkpoints(
+            Path(config["checkpoints"]),
+            {**config, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
+        )
+        if is_chief(strategy)
+        else None
     )
 
     keras.utils.set_random_seed(training.seed)
-    strategy = make_strategy(training.strategy)
     _logger.info(
         "%s: %d replicas with %d examples each",
         type(strategy).__name__,
         strategy.num_replicas_in_sync,
-        per_replica_batch(strategy, training.batch_size),
+        per_replica_batch(training.batch_size, strategy.num_replicas_in_sync, type(strategy).__name__),
     )
     if training.jit_compile and strategy is not tf.distribute.get_strategy():
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")
         training = dataclasses.replace(training, jit_compile=False)
     validation = evaluation_batches(
-        validation_examples, **batches, whole_batches=isinstance(strategy, tf.distribute.TPUStrategy)
+        validation_examples,
+        **batches,
+        whole_batches=isinstance(strategy, tf.distribute.TPUStrategy),
+        share=share,
     )
     with strategy.scope():
         model = Enformer(**config["model"])
         compile_model(model, training)
         step = fit(
-            model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
+            model, batches_from, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
         )
-    card = ModelCard.from_config(config, step)
-    export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
-    checkpoints.finish()
+    if checkpoints is not None:
+        card = ModelCard.from_config(config, step)
+        export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
+        checkpoints.finish()
+    if spans_hosts(strategy):
+        Alike(strategy).told_by_chief("exported")  # nobody leaves before: it would count as a failure

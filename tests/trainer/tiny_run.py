@@ -1,0 +1,95 @@
+"""`run_fn` on a real Transform graph: on this host alone, or as one of two on loopback."""
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import types
+
+from components.trainer.run_fn import run_fn
+from tests.trainer import tiny_served
+
+STEPS, PARTS, BATCH = 12, 6, 4
+EXAMPLES = 7
+HEAD = "ecoli"
+# Replicas draw masks of their own, and float32 would hide small errors behind rounding.
+COMPARABLE = {"dropout_rate": 0.0, "attention_dropout": 0.0, "position_dropout": 0.0, "dtype": "float64"}
+
+
+def write_inputs(folder):
+    """What run_fn reads."""
+    for split in ("train", "valid"):
+        tiny_served.write_examples(folder / f"{split}.gz", EXAMPLES)
+    tiny_served.transform_graph(folder / "transform")
+
+
+def fn_args(inputs, folder, **training):
+    model = {
+        "channels": 24,
+        "num_transformer_layers": 1,
+        "num_heads": 1,
+        "key_size": 4,
+        "heads": {HEAD: tiny_served.HEADS[HEAD]},
+        "sequence_length": tiny_served.WINDOW,
+        "target_length": tiny_served.TARGET_LENGTH,
+        "filters_divisible_by": 4,
+        **COMPARABLE,
+    }
+    training = {
+        "steps": STEPS,
+        "epochs": PARTS,
+        "batch_size": BATCH,
+        "warm_up_steps": 2,
+        "learning_rate": 1e-3,
+        "clip_norm": 0.01,
+        "seed": 3,
+        **training,
+    }
+    return types.SimpleNamespace(
+        train_files=[f"{inputs}/train.gz"],
+        eval_files=[f"{inputs}/valid.gz"],
+        transform_output=f"{inputs}/transform",
+        serving_model_dir=f"{folder}/model",
+        model_run_dir=f"{folder}/logs",
+        data_accessor=print,  # TFX's holds functions too
+        custom_config={
+            **tiny_served.CONFIG,
+            "model": model,
+            "training": training,
+            "organisms": {HEAD: tiny_served.CONFIG["organisms"][HEAD]},
+            "checkpoints": f"{folder}/checkpoints",
+        },
+    )
+
+
+def cluster_of_two():
+    """TF_CONFIG of each, on ports that were free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, other)]
+    return [
+        json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}})
+        for index in range(2)
+    ]
+
+
+def run(inputs, folder, tf_config=""):
+    """Calls run_fn, as the Trainer does, with `folder/log` as stdout and stderr."""
+    os.environ["TF_CONFIG"] = tf_config
+    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    run_fn(fn_args(inputs, folder))
+
+
+def start_other_host(tf_config):
+    """Starts the command of the hosts that are not the chief; here it can write to its pipe alone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "components.trainer.host"],
+        env={**os.environ, "TF_CONFIG": tf_config},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16)),  # tempfile tries with 4,
+    )
