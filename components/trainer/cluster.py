@@ -87,7 +87,9 @@ def read_cluster() -> Cluster | None:
     return Cluster(hosts, hosts.index(jobs[task["type"]][index]))
 
 
-def call_together(cluster: Cluster, arguments: Mapping[str, Any], devices: int, wait_s: float) -> None:
+def call_together(
+    cluster: Cluster, arguments: Mapping[str, Any], setup: Mapping[str, Any], wait_s: float
+) -> None:
     """Waits on the chief for all other hosts, and tells them what to train; ends when all know.
 
     Hosts meet before TensorFlow joins them: there SIGTERM is lost on a host that waits, and no line says whom
@@ -96,19 +98,23 @@ def call_together(cluster: Cluster, arguments: Mapping[str, Any], devices: int, 
     Args:
         cluster: the hosts, of which this is the chief.
         arguments: JSON values for all hosts.
-        devices: replicas that this host trains; all hosts must have as many.
+        setup: JSON values in which all hosts must agree with this one.
         wait_s: seconds to wait.
 
     Raises:
-        ClusterError: a host did not come, or it is configured otherwise.
+        ClusterError: a host did not come, or it is set up otherwise, or the port is in use.
     """
     deadline, logged = time.monotonic() + wait_s, time.monotonic()
-    expected = {"hosts": list(cluster.hosts), "devices": devices}
+    expected = _greeting(cluster, setup)
     missing = dict(enumerate(cluster.hosts[1:], start=1))
     connections: dict[int, TextIO] = {}
     _logger.info("chief %s waits for %s", cluster.hosts[0], ", ".join(missing.values()))
     port = int(cluster.hosts[0].rpartition(":")[2])
-    with socket.create_server(("", port), backlog=len(cluster.hosts)) as server:
+    try:
+        server = socket.create_server(("", port), backlog=len(cluster.hosts))
+    except OSError as error:
+        raise ClusterError(f"port {port} of the chief {cluster.hosts[0]} cannot be used: {error}") from None
+    with server:
         server.settimeout(_RETRY_S)
         while missing:
             if time.monotonic() > deadline:
@@ -132,8 +138,8 @@ def call_together(cluster: Cluster, arguments: Mapping[str, Any], devices: int, 
                 continue
             if greeting != expected:
                 problem = (
-                    f"{cluster.hosts[rank]} is set up with {greeting}, the chief with {expected}: hosts must "
-                    "have the same TF_CONFIG but for `task`, and as many devices"
+                    f"{cluster.hosts[rank]} has {greeting}, the chief {expected}: hosts must have the same "
+                    "TF_CONFIG but for `task`, as many devices, and the same code"
                 )
                 _send(stream, {"refused": problem})
                 raise ClusterError(problem)
@@ -145,19 +151,19 @@ def call_together(cluster: Cluster, arguments: Mapping[str, Any], devices: int, 
     _logger.info("all %d hosts are there", len(cluster.hosts))
 
 
-def answer_call(cluster: Cluster, devices: int, wait_s: float) -> dict[str, Any]:
+def answer_call(cluster: Cluster, setup: Mapping[str, Any], wait_s: float) -> dict[str, Any]:
     """Waits on another host for the chief.
 
     Args:
         cluster: the hosts, of which this is not the chief.
-        devices: replicas that this host trains.
+        setup: as for `call_together`.
         wait_s: seconds to wait.
 
     Returns:
         The arguments that the chief gave.
 
     Raises:
-        ClusterError: the chief did not come, or is configured otherwise.
+        ClusterError: the chief did not come, or is set up otherwise.
     """
     deadline, logged = time.monotonic() + wait_s, time.monotonic()
     chief = cluster.hosts[0]
@@ -170,7 +176,7 @@ def answer_call(cluster: Cluster, devices: int, wait_s: float) -> dict[str, Any]
         try:
             with socket.create_connection((name, int(port)), _ANSWER_S) as connection:
                 stream = connection.makefile("rw")
-                _send(stream, {"rank": cluster.rank, "hosts": list(cluster.hosts), "devices": devices})
+                _send(stream, {"rank": cluster.rank, **_greeting(cluster, setup)})
                 connection.settimeout(max(deadline - time.monotonic(), _RETRY_S))
                 answer = _receive(stream)
         except OSError:
@@ -181,6 +187,10 @@ def answer_call(cluster: Cluster, devices: int, wait_s: float) -> dict[str, Any]
             return answer["arguments"]
         time.sleep(_RETRY_S)
     raise ClusterError(f"the chief {chief} did not call within {wait_s:g} s")
+
+
+def _greeting(cluster: Cluster, setup: Mapping[str, Any]) -> dict[str, Any]:
+    return {"hosts": list(cluster.hosts), **setup}
 
 
 def _is_address(address: Any) -> bool:

@@ -15,10 +15,13 @@ import signal
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+import enformer_keras
+from components.fingerprint import code_fingerprint
 from components.trainer.cluster import Cluster, ClusterError, answer_call, call_together
 from components.trainer.run_fn import train
 from components.trainer.strategy import find_hosts, local_devices, make_strategy
@@ -53,11 +56,17 @@ def main() -> None:
 
 
 def _meet(cluster: Cluster, wait_s: float | None) -> dict[str, Any]:
+    parts = Path(__file__).parents[1]
+    library = Path(enformer_keras.__file__).parent
+    setup = {
+        "devices": local_devices(),
+        "code": code_fingerprint(parts / "trainer", parts / "transform", library),
+    }
     if not cluster.is_chief:
-        return answer_call(cluster, local_devices(), wait_s or _OTHERS_WAIT_S)
+        return answer_call(cluster, setup, wait_s or _OTHERS_WAIT_S)
     arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    call_together(cluster, arguments, local_devices(), wait_s or _CHIEF_WAITS_S)
+    call_together(cluster, arguments, setup, wait_s or _CHIEF_WAITS_S)
     return arguments
 
 

@@ -72,13 +72,8 @@ def find_hosts(name: str) -> Cluster | None:
         return None
     cluster = read_cluster()
     if cluster and len(cluster.hosts) > 1:
-        _logger.info(
-            "strategy %s: TF_CONFIG names %d hosts, of which this is %s (%s)",
-            name,
-            len(cluster.hosts),
-            cluster.hosts[cluster.rank],
-            "chief" if cluster.is_chief else "not chief",
-        )
+        if name == "auto":
+            _logger.info("strategy auto: multi_worker (TF_CONFIG names %s)", ", ".join(cluster.hosts))
         return cluster
     if name == "multi_worker":
         raise RuntimeError(

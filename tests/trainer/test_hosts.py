@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.trainer.tiny_run import PARTS, STEPS, cluster_of_two, run, start_other_host, write_inputs
+from tests.trainer.tiny_run import LIMIT, PARTS, STEPS, cluster_of_two, run, start_other_host, write_inputs
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.trainer.tiny_run"])
@@ -76,10 +76,14 @@ def test_hosts_that_were_ended_and_killed_train_as_one_does(inputs, tmp_path):
     assert before < newest(two)[0]["step"] < STEPS
 
     status, other_status, log, other_log = train_on_two(inputs, two)
-    assert (status, other_status) == (0, 0), log + other_log  # the other one could not have written a byte
-    assert "strategy auto: TF_CONFIG names 2 hosts" in log
+    assert (status, other_status) == (0, 0), log + other_log
+    assert "strategy auto: multi_worker (TF_CONFIG names 127.0.0.1:" in log
     assert (two / "model" / "saved_model.pb").exists()
     assert (two / "model" / "assets.extra" / "model.keras").exists()
+
+    # The other one could not have written these (LIMIT), and no second log.
+    assert all(file.stat().st_size > LIMIT for file in two.glob("checkpoints/*/step-*.npz"))
+    assert len(list((two / "logs").iterdir())) == 3  # one of each attempt
 
     (progress, state), (expected_progress, expected_state) = newest(two), newest(alone)
     assert len(progress["history"]) == PARTS

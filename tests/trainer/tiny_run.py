@@ -9,11 +9,14 @@ import sys
 import types
 
 from components.trainer.run_fn import run_fn
+from pipeline.environment import show_progress
 from tests.trainer import tiny_served
 
-STEPS, PARTS, BATCH = 12, 6, 4
+STEPS, PARTS, BATCH = 12, 3, 4
 EXAMPLES = 7
 HEAD = "ecoli"
+# Bytes of a file: more than TensorFlow's temporary ones, which hold generated code, less than a checkpoint.
+LIMIT = 32_768
 # Replicas draw masks of their own, and float32 would hide small errors behind rounding.
 COMPARABLE = {"dropout_rate": 0.0, "attention_dropout": 0.0, "position_dropout": 0.0, "dtype": "float64"}
 
@@ -42,6 +45,7 @@ def fn_args(inputs, folder, **training):
         "epochs": PARTS,
         "batch_size": BATCH,
         "warm_up_steps": 2,
+        "steps_per_execution": 2,
         "learning_rate": 1e-3,
         "clip_norm": 0.01,
         "seed": 3,
@@ -80,16 +84,17 @@ def run(inputs, folder, tf_config=""):
     log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    show_progress()
     run_fn(fn_args(inputs, folder))
 
 
 def start_other_host(tf_config):
-    """Starts the command of the hosts that are not the chief; here it can write to its pipe alone."""
+    """Starts the command of the hosts that are not the chief; here it cannot write a checkpoint or a model."""
     return subprocess.Popen(
         [sys.executable, "-m", "components.trainer.host"],
         env={**os.environ, "TF_CONFIG": tf_config},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16)),  # tempfile tries with 4,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT)),
     )
