@@ -105,6 +105,8 @@ def fit(
                 )
             except _Terminated:
                 save()
+                if alike:
+                    alike.told_by_chief("saved")  # whoever leaves before counts as lost
                 _logger.warning("SIGTERM: saved at step %d; the next run goes on from there", progress.step)
                 raise Preempted from None
             if alike:  # hosts may round otherwise, and all must judge alike

@@ -64,14 +64,19 @@ def _meet(cluster: Cluster, wait_s: float | None) -> dict[str, Any]:
     }
     if not cluster.is_chief:
         return answer_call(cluster, setup, wait_s or _OTHERS_WAIT_S)
-    arguments = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:
+        raise ClusterError("it is the chief, which TFX's Trainer starts: run the pipeline on it")
+    arguments = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     call_together(cluster, arguments, setup, wait_s or _CHIEF_WAITS_S)
     return arguments
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()  # nothing more comes: this ends when the Trainer does
+    """Ends this process as SIGTERM does when the one that started it ends; until then stdin is open."""
+    # Not sys.stdin.read, whose lock a thread may not hold when the interpreter ends.
+    os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -146,4 +146,4 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
         checkpoints.finish()
     if spans_hosts(strategy):
-        Alike(strategy).told_by_chief("exported")  # nobody leaves before: it would count as a failure
+        Alike(strategy).told_by_chief("exported")  # whoever leaves before counts as lost
