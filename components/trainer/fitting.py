@@ -1,6 +1,7 @@
 """The fit: in parts, each validated and kept, so that whatever ends the process costs a part at most."""
 
 import contextlib
+import dataclasses
 import logging
 import math
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.trainer.across_hosts import Alike, ModelAcrossHosts, spans_hosts
 from components.trainer.checkpoints import CheckpointError, Checkpoints, Progress
 from components.trainer.training import Training
 from enformer_keras import AlternatingHeads
@@ -34,7 +36,7 @@ def fit(
     validation: Mapping[str, tf.data.Dataset],
     training: Training,
     *,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     log_folder: str,
 ) -> int:
     """Fits in parts, each followed by a validation and a checkpoint; goes on from the newest if there is any.
@@ -45,16 +47,19 @@ def fit(
 
     Parts are compared by Pearson's r in validation, the mean over the heads.
 
+    Under a strategy that spans hosts each of them calls this, with its own share of the batches. All go on from
+    what the chief has read, stop at the same step when SIGTERM comes to one, and only the chief writes.
+
     Args:
         trainer: of the model, compiled.
         train: from a step to endless batches that begin there.
         validation: head -> all its validation batches.
         training: how to train.
-        checkpoints: of this very configuration.
+        checkpoints: of this very configuration; `None` on a host that is not the chief.
         log_folder: TensorBoard's folder.
 
     Returns:
-        The step whose weights the model has: that of the best part or the last (`training.keep`).
+        The step whose weights the model has, on the chief: that of the best part or the last (`training.keep`).
 
     Raises:
         Preempted: SIGTERM came.
@@ -62,16 +67,26 @@ def fit(
         FloatingPointError: the loss is not finite.
     """
     state = [*trainer.model.variables, *trainer.optimizer.variables]
-    progress = _restore(state, checkpoints)
-    writer = tf.summary.create_file_writer(log_folder)
+    progress = _restore(state, checkpoints) if checkpoints else Progress()
+    fitter, heads, alike = trainer, trainer.head_models, None
+    if spans_hosts(trainer.distribute_strategy):
+        fitter, alike = ModelAcrossHosts(trainer), Alike(trainer.distribute_strategy)
+        heads = {head: ModelAcrossHosts(model) for head, model in heads.items()}
+        progress = Progress(**alike.told_by_chief(dataclasses.asdict(progress)))
+        for variable in state:
+            variable.assign(alike.from_chief(keras.ops.convert_to_numpy(variable)))
+    writer = tf.summary.create_file_writer(log_folder) if checkpoints else tf.summary.create_noop_writer()
     for part in progress.history:  # each attempt has a folder of its own
         _write_figures(part, writer)
     parts = training.steps // training.steps_per_part
 
     def save() -> None:
-        checkpoints.save(progress, [keras.ops.convert_to_numpy(variable) for variable in state])
+        if checkpoints:
+            checkpoints.save(progress, [keras.ops.convert_to_numpy(variable) for variable in state])
 
     with _sigterm() as terminated:
+        if alike:
+            terminated = alike.any(terminated)
         watch = _Watch(progress, training.steps, terminated)
         while len(progress.history) < parts and not _stalled(progress, training):
             part = len(progress.history)
@@ -79,7 +94,7 @@ def fit(
             figures = {"train": {}, "validation": {}}
             try:
                 if missing:
-                    fitted = trainer.fit(
+                    fitted = fitter.fit(
                         train(progress.step),
                         steps_per_epoch=missing,
                         shuffle=False,  # the batches come in their order
@@ -87,11 +102,15 @@ def fit(
                         verbose=1 if sys.stdout.isatty() else 0,
                     )
                     figures["train"] = {name: float(values[-1]) for name, values in fitted.history.items()}
-                figures["validation"] = _validate(trainer, validation, watch)
+                figures["validation"] = _validate(heads, validation, watch)
             except _Terminated:
                 save()
+                if alike:
+                    alike.told_by_chief("saved")  # whoever leaves before counts as lost
                 _logger.warning("SIGTERM: saved at step %d; the next run goes on from there", progress.step)
                 raise Preempted from None
+            if alike:  # hosts may round otherwise, and all must judge alike
+                figures = alike.told_by_chief(figures)
             progress.history.append({"step": progress.step, **figures})
             _judge(progress)
             _write_figures(progress.history[-1], writer)
@@ -102,7 +121,8 @@ def fit(
         _logger.warning("no part has a validation figure: keeping the weights of step %d", progress.step)
     elif training.keep == "best":
         _logger.info("keeping the weights of step %d, the best in validation", progress.best_step)
-        _assign(state, checkpoints.load_best(progress), checkpoints)
+        if checkpoints:
+            _assign(state, checkpoints.load_best(progress), checkpoints)
         return progress.best_step
     return progress.step
 
@@ -182,12 +202,14 @@ def _assign(state: list[keras.Variable], values: list[Any], checkpoints: Checkpo
 
 
 def _validate(
-    trainer: AlternatingHeads, validation: Mapping[str, tf.data.Dataset], watch: keras.callbacks.Callback
+    heads: Mapping[str, keras.Model | ModelAcrossHosts],
+    validation: Mapping[str, tf.data.Dataset],
+    watch: keras.callbacks.Callback,
 ) -> dict[str, float]:
     """Evaluates head by head, which may have more or fewer windows; names as in training."""
     figures = {}
     for head, batches in validation.items():
-        of_head = trainer.head_models[head].evaluate(batches, callbacks=[watch], return_dict=True, verbose=0)
+        of_head = heads[head].evaluate(batches, callbacks=[watch], return_dict=True, verbose=0)
         figures |= {f"{head}_{name}": value for name, value in of_head.items()}
     return figures | {"loss": sum(figures[f"{head}_loss"] for head in validation)}
 

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -15,6 +16,20 @@ _AUTOTUNE = tf.data.AUTOTUNE
 
 # `decode_examples` of the Transform graph: strings [batch] -> `sequence`, one-hot, and `target`, bytes.
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+class Share(NamedTuple):
+    """What one of several hosts reads: the parts of some replicas in every batch. By default all, as one part.
+
+    Attributes:
+        replicas: of all hosts; each has a part of every batch.
+        first: the first replica of this host.
+        count: replicas of this host; their parts follow each other as elements of the dataset.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +91,7 @@ def training_batches(
     reverse_complement: bool,
     seed: int,
     first_step: int = 0,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Endless batches, one for each head in every step, in random order, augmented.
 
@@ -92,10 +108,14 @@ def training_batches(
         reverse_complement: whether half of the examples show the other strand.
         seed: seed of the order and of the draws.
         first_step: where to begin.
+        share: what one of several hosts takes of every batch; `None` for all.
 
     Returns:
-        Dataset of ({head: one-hot [batch_size, window_length, 4]}, {head: targets [batch_size, bins, tracks]}).
+        Dataset of ({head: one-hot [rows, window_length, 4]}, {head: targets [rows, target_length, tracks]}); the
+        rows are the batch_size / share.replicas of a replica.
     """
+    share = share or Share()
+    size = batch_size // share.replicas
 
     def preparation(number: int, head: HeadExamples) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         read = make_reader(head.places)
@@ -103,9 +123,11 @@ def training_batches(
         # The draws of a head are not those of another.
         shift_seed, strand_seed = seed + 2 * number, seed + 2 * number + 1
 
-        def prepare(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def prepare(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            step, replica = element // share.count, share.first + element % share.count
+            rows = replica * size + tf.range(size, dtype=tf.int64)
             serialized = []
-            for index in tf.unstack(step * batch_size + tf.range(batch_size, dtype=tf.int64)):
+            for index in tf.unstack(step * batch_size + rows):
                 epoch, position = index // count, index % count
                 serialized.append(
                     read(tf.random.experimental.index_shuffle(position, [seed, epoch], count - 1))
@@ -118,26 +140,26 @@ def training_batches(
             sequence, target = augment(
                 features["sequence"],
                 head.targets(features),
-                shift=shift,
-                reverse_complement=tf.logical_and(other_strand, reverse_complement),
+                shift=tf.gather(shift, rows),
+                reverse_complement=tf.logical_and(tf.gather(other_strand, rows), reverse_complement),
                 strand_pairs=head.strand_pairs,
                 window_length=window_length,
             )
             return (
-                tf.ensure_shape(sequence, [batch_size, None, None]),
-                tf.ensure_shape(target, [batch_size, None, None]),
+                tf.ensure_shape(sequence, [size, None, None]),
+                tf.ensure_shape(target, [size, None, None]),
             )
 
         return prepare
 
     preparations = {name: preparation(number, head) for number, (name, head) in enumerate(heads.items())}
 
-    def prepare_all(step: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        prepared = {name: prepare(step) for name, prepare in preparations.items()}
+    def prepare_all(element: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        prepared = {name: prepare(element) for name, prepare in preparations.items()}
         return tuple({name: pair[side] for name, pair in prepared.items()} for side in (0, 1))
 
     return (
-        tf.data.Dataset.counter(first_step)
+        tf.data.Dataset.counter(first_step * share.count)
         .map(prepare_all, num_parallel_calls=_AUTOTUNE, deterministic=True)
         .prefetch(_AUTOTUNE)
     )
@@ -150,8 +172,13 @@ def evaluation_batches(
     window_length: int,
     batch_size: int,
     whole_batches: bool = False,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Every example of a head once, in order, as it stands on the forward strand.
+
+    Replicas of several hosts must make as many steps as each other, and none without an example. So the
+    examples are dealt to all replicas in as many steps as there are whole batches: a replica then takes some
+    more than its part of a batch, and every example counts once.
 
     Args:
         head: its examples.
@@ -159,12 +186,13 @@ def evaluation_batches(
         window_length: bp that the model reads.
         batch_size: examples of a batch; the last one may be smaller.
         whole_batches: whether to leave out a smaller last batch, for devices whose programs have fixed shapes.
+        share: what one of several hosts takes of the examples; `None` for all.
 
     Returns:
         Dataset of (one-hot [batch, window_length, 4], [batch, target_length, tracks]).
 
     Raises:
-        ValueError: not one batch is whole.
+        ValueError: not one batch is whole, or there are fewer examples than replicas.
     """
     examples = head.places
     if whole_batches and len(examples) < batch_size:
@@ -184,14 +212,36 @@ def evaluation_batches(
         features = decode(serialized)
         return crop_flanks(features["sequence"], window_length), head.targets(features)
 
-    files = list(dict.fromkeys(place.file for place in examples))
-    return (
-        tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
-        .apply(tf.data.experimental.assert_cardinality(len(examples)))
-        .batch(batch_size, drop_remainder=whole_batches)
-        .map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True)
-        .prefetch(_AUTOTUNE)
+    serialized = (
+        _in_order(examples).batch(batch_size, drop_remainder=whole_batches)
+        if share is None
+        else _dealt(examples, batch_size, share)
     )
+    return serialized.map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True).prefetch(_AUTOTUNE)
+
+
+def _in_order(examples: Sequence[Place]) -> tf.data.Dataset:
+    files = list(dict.fromkeys(place.file for place in examples))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
+    return records.apply(tf.data.experimental.assert_cardinality(len(examples)))
+
+
+def _dealt(examples: Sequence[Place], batch_size: int, share: Share) -> tf.data.Dataset:
+    """What the replicas of a host read of the examples, in turn: strings [from one to two parts of a batch]."""
+    if len(examples) < share.replicas:
+        raise ValueError(
+            f"{len(examples)} validation examples are too few for {share.replicas} replicas: train on fewer "
+            "hosts, or give validation more of the genome"
+        )
+    read, count = make_reader(examples), len(examples)
+    steps = max(1, count // batch_size)
+
+    def deal(element: tf.Tensor) -> tf.Tensor:
+        part = element // share.count * share.replicas + share.first + element % share.count
+        start, stop = (number * count // (steps * share.replicas) for number in (part, part + 1))
+        return tf.map_fn(read, tf.range(start, stop), fn_output_signature=tf.string)
+
+    return tf.data.Dataset.range(steps * share.count).map(deal, _AUTOTUNE, deterministic=True)
 
 
 def crop_flanks(sequence: tf.Tensor, window_length: int) -> tf.Tensor:

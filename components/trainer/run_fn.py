@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.examples.account import Account, read_accounts
+from components.trainer.across_hosts import Alike, is_chief, share_of_host, spans_hosts
 from components.trainer.checkpoints import Checkpoints
+from components.trainer.chief import train_as_chief
 from components.trainer.fitting import fit
 from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
 from components.trainer.serving import NUM_WINDOWS, ModelCard, export_model, make_decoder
-from components.trainer.strategy import make_strategy, per_replica_batch
+from components.trainer.strategy import find_hosts, local_devices, make_strategy, per_replica_batch
 from components.trainer.training import Training
 from components.trainer.warm_start import find_start, start_from
 from enformer_keras import R2, AdamByPart, AlternatingHeads, Enformer, PearsonR, WarmUp
@@ -60,10 +63,31 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports; called by TFX's Trainer.
 
     Args:
+        fn_args: as for `train`.
+
+    Raises:
+        RuntimeError: the training of several hosts failed.
+        Exception: what `train` raises.
+    """
+    training = Training(**fn_args.custom_config["training"])
+    cluster = find_hosts(training.strategy)
+    if cluster is None:
+        train(fn_args, make_strategy(training.strategy))
+    else:
+        replicas = len(cluster.hosts) * local_devices()
+        per_replica_batch(training.batch_size, replicas, f"the hosts in TF_CONFIG={os.environ['TF_CONFIG']}")
+        train_as_chief(fn_args)
+
+
+def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
+    """Trains and, on the chief, exports; of several hosts, each calls it with the same arguments.
+
+    Args:
         fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
             `Training`), `averaging` (of `Averaging`), `checkpoints` (a folder that outlives this attempt),
             `warm_start` and `pushed` (see `warm_start.find_start`), `data_fingerprint`, `code_fingerprint` and
             `code_version`. What the heads' tracks are, the examples tell.
+        strategy: of `make_strategy`.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -86,8 +110,9 @@ def run_fn(fn_args: Any) -> None:
         )
     decode = make_decoder(transform_output.transform_features_layer(), transform_output)
     batches = {"window_length": config["model"]["sequence_length"], "batch_size": training.batch_size}
+    share = share_of_host(strategy) if spans_hosts(strategy) else None
 
-    def train(first_step: int) -> tf.data.Dataset:
+    def batches_from(first_step: int) -> tf.data.Dataset:
         return training_batches(
             examples,
             decode,
@@ -96,29 +121,24 @@ def run_fn(fn_args: Any) -> None:
             reverse_complement=training.reverse_complement,
             seed=training.seed,
             first_step=first_step,
+            share=share,
         )
 
     start = find_start(config["warm_start"], Path(config["pushed"]))
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold. Averaging
     # decides no weight: where it alone changed, the trained model is exported again.
     trained_by = {name: value for name, value in config.items() if name != "averaging"}
-    checkpoints = Checkpoints(
-        Path(config["checkpoints"]),
-        {
-            **trained_by,
-            "train_files": fn_args.train_files,
-            "eval_files": fn_args.eval_files,
-            "warm_start": start,
-        },
+    trained_on = {"train_files": fn_args.train_files, "eval_files": fn_args.eval_files, "warm_start": start}
+    checkpoints = (
+        Checkpoints(Path(config["checkpoints"]), {**trained_by, **trained_on}) if is_chief(strategy) else None
     )
 
     keras.utils.set_random_seed(training.seed)
-    strategy = make_strategy(training.strategy)
     _logger.info(
         "%s: %d replicas with %d examples each",
         type(strategy).__name__,
         strategy.num_replicas_in_sync,
-        per_replica_batch(strategy, training.batch_size),
+        per_replica_batch(training.batch_size, strategy.num_replicas_in_sync, type(strategy).__name__),
     )
     if training.jit_compile and strategy is not tf.distribute.get_strategy():
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
@@ -126,23 +146,33 @@ def run_fn(fn_args: Any) -> None:
         training = dataclasses.replace(training, jit_compile=False)
     whole_batches = isinstance(strategy, tf.distribute.TPUStrategy)
     validation = {
-        name: evaluation_batches(head, decode, **batches, whole_batches=whole_batches)
+        name: evaluation_batches(head, decode, **batches, whole_batches=whole_batches, share=share)
         for name, head in validation_examples.items()
     }
     tracks = {head: [track.identifier for track in account.tracks] for head, account in accounts.items()}
     with strategy.scope():
         model = Enformer(**config["model"])
-        started_from = start_from(model, start, tracks)
+    # Of several hosts, the others get the chief's weights when training begins.
+    started_from = start_from(model, start if is_chief(strategy) else "", tracks)
+    with strategy.scope():
         trainer = compile_model(model, training)
         step = fit(
-            trainer, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
+            trainer,
+            batches_from,
+            validation,
+            training,
+            checkpoints=checkpoints,
+            log_folder=fn_args.model_run_dir,
         )
-    if model.lora_rank is not None:
-        model = model.merge_lora()
-    card = ModelCard.from_config(config, accounts, started_from, step)
-    windows = [place for head in validation_examples.values() for place in head.places[:NUM_WINDOWS]]
-    export_model(model, transform_output, fn_args.serving_model_dir, card, windows)
-    checkpoints.finish()
+    if checkpoints is not None:
+        if model.lora_rank is not None:
+            model = model.merge_lora()
+        card = ModelCard.from_config(config, accounts, started_from, step)
+        windows = [place for head in validation_examples.values() for place in head.places[:NUM_WINDOWS]]
+        export_model(model, transform_output, fn_args.serving_model_dir, card, windows)
+        checkpoints.finish()
+    if spans_hosts(strategy):
+        Alike(strategy).told_by_chief("exported")  # whoever leaves before counts as lost
 
 
 def _find_heads(

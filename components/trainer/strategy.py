@@ -1,9 +1,11 @@
 """Which devices train: chosen in the open, never by falling back."""
 
 import logging
+import os
 
 import tensorflow as tf
 
+from components.trainer.cluster import Cluster, read_cluster
 from components.trainer.training import STRATEGIES
 
 _logger = logging.getLogger(__name__)
@@ -13,19 +15,23 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     """Makes the distribution strategy that a configuration asks for.
 
     Args:
-        name: `tpu` (the TPU that TPU_NAME or the host offers), `mirrored` (all GPUs of this host; it wants at
-            least two), `one` (one GPU if there is any, else the CPU), or `auto`: the first of these three
-            that this machine has. The choice is logged.
+        name: `multi_worker` (the GPUs, or else the CPU, of each host that TF_CONFIG names, see
+            `cluster.read_cluster`; TensorFlow must not have done anything in this process), `tpu` (the TPU that
+            TPU_NAME or the host offers), `mirrored` (all GPUs of this host; it wants at least two), `one` (one
+            GPU if there is any, else the CPU), or `auto`: the first of these four that is there. The choice is
+            logged.
 
     Returns:
         A strategy; models and optimizers are made in its scope.
 
     Raises:
-        ValueError: another name.
+        ValueError: another name, or TF_CONFIG is malformed.
         RuntimeError: the devices that were asked for are not there.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy must be one of {STRATEGIES}, got {name!r}")
+    if find_hosts(name):
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
     tpu = _find_tpu() if name in ("auto", "tpu") else None
     if name == "auto":
@@ -49,12 +55,46 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()  # TensorFlow's default: the first GPU, else the CPU
 
 
-def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
+def find_hosts(name: str) -> Cluster | None:
+    """Finds the hosts that train together under the strategy that a configuration asks for.
+
+    Args:
+        name: as for `make_strategy`.
+
+    Returns:
+        The hosts; `None` if this one trains alone.
+
+    Raises:
+        ValueError: TF_CONFIG is malformed.
+        RuntimeError: `multi_worker` was asked for, and TF_CONFIG names no other host.
+    """
+    if name not in ("auto", "multi_worker"):
+        return None
+    cluster = read_cluster()
+    if cluster and len(cluster.hosts) > 1:
+        if name == "auto":
+            _logger.info("strategy auto: multi_worker (TF_CONFIG names %s)", ", ".join(cluster.hosts))
+        return cluster
+    if name == "multi_worker":
+        raise RuntimeError(
+            "strategy 'multi_worker' was asked for, but TF_CONFIG names no second host "
+            f"(TF_CONFIG={os.environ.get('TF_CONFIG')!r}): set it on every host, or ask for 'auto'"
+        )
+    return None
+
+
+def local_devices() -> int:
+    """Counts the replicas that this host trains under `multi_worker`: its GPUs, or the CPU."""
+    return len(tf.config.list_physical_devices("GPU")) or 1
+
+
+def per_replica_batch(batch_size: int, replicas: int, of: str) -> int:
     """Divides a batch among the replicas.
 
     Args:
-        strategy: of `make_strategy`.
         batch_size: examples of an update, over all replicas.
+        replicas: their number.
+        of: whose they are, for the error.
 
     Returns:
         Examples of each replica.
@@ -62,11 +102,9 @@ def per_replica_batch(strategy: tf.distribute.Strategy, batch_size: int) -> int:
     Raises:
         ValueError: they do not come out even.
     """
-    replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
-            f"training.batch_size={batch_size} must be a multiple of the {replicas} replicas of "
-            f"{type(strategy).__name__}"
+            f"training.batch_size={batch_size} must be a multiple of the {replicas} replicas of {of}"
         )
     return batch_size // replicas
 

@@ -10,7 +10,7 @@ TRAINABLE_MODEL = Path("assets.extra") / "model.keras"
 MODEL_CARD = TRAINABLE_MODEL.with_name("model.json")
 
 # See `components.trainer.strategy.make_strategy`.
-STRATEGIES = ("auto", "tpu", "mirrored", "one")
+STRATEGIES = ("auto", "multi_worker", "tpu", "mirrored", "one")
 KEEP = ("last", "best")
 _LEAST = {"steps": 1, "batch_size": 1, "epochs": 1, "patience": 0, "steps_per_execution": 1}
 

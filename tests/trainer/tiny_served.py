@@ -72,14 +72,14 @@ def transform_graph(folder):
     return tft.TFTransformOutput(str(folder))
 
 
-def write_examples(file, count=3):
-    """Writes examples of `ecoli` and returns them, serialized."""
+def write_examples(file, count=3, head="ecoli"):
+    """Writes examples and returns them, serialized."""
     rng = np.random.default_rng(3)
     records = []
     for _ in range(count):
         values = {
             "sequence": bytes(rng.choice(list(b"ACGTNacgt"), WINDOW + 2 * FLANK).astype(np.uint8)),
-            "target": rng.gamma(2, 1, (TARGET_LENGTH, HEADS["ecoli"])).astype("<f2").tobytes(),
+            "target": rng.gamma(2, 1, (TARGET_LENGTH, HEADS[head])).astype("<f2").tobytes(),
         }
         features = {
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
