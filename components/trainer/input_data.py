@@ -111,8 +111,8 @@ def training_batches(
         share: what one of several hosts takes of every batch; `None` for all.
 
     Returns:
-        Dataset of ({head: one-hot [rows, window_length, 4]}, {head: targets [rows, target_length, tracks]}); the
-        rows are the batch_size / share.replicas of a replica.
+        Dataset of ({head: one-hot [rows, window_length, 4]}, {head: targets [rows, target_length, tracks]});
+        the rows are the batch_size / share.replicas of a replica.
     """
     share = share or Share()
     size = batch_size // share.replicas
