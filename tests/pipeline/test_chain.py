@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.evaluator.figures import load_figures
 from components.trainer.serving import MODEL_CARD
-from components.trainer.training import TRAINABLE_MODEL
+from components.trainer.training import TRAINABLE_MODEL, Averaging
 from enformer_keras import one_hot_encode
 from pipeline import pipeline as pipeline_module
 from pipeline import report
@@ -116,12 +116,17 @@ def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
             model.predict_sequences(tf.constant([good, wrong]))
 
 
-def test_evaluator_measures_what_numpy_measures(chain):
-    model = tf.saved_model.load(str(chain.first_outcome.pushed))
+def signal_of_test(chain, outcome, endpoint):
+    """Of the test split, measured and predicted, float64 [windows, bins, tracks] each."""
+    model = tf.saved_model.load(str(outcome.pushed))
     files = sorted(chain.settings.root.glob("GenomeExampleGen/examples/*/Split-test/*.gz"))
     records = tf.constant(list(tf.data.TFRecordDataset([str(f) for f in files], "GZIP").as_numpy_iterator()))
-    y = model.transform_features(records)["target"].numpy().astype(np.float64)
-    p = model.serving_default(records)["tiny"].numpy().astype(np.float64)
+    predicted = model.signatures[endpoint](examples=records)["tiny"]
+    return tuple(v.numpy().astype(np.float64) for v in (model.transform_features(records)["target"], predicted))
+
+
+def test_evaluator_measures_what_numpy_measures(chain):
+    y, p = signal_of_test(chain, chain.first_outcome, "serving_default")
     figures = load_figures(chain.first_outcome.evaluation)["tiny"]
     assert figures.tracks == ["coverage", "cds_plus", "cds_minus"]
     for track in range(3):
@@ -229,6 +234,26 @@ def edit_code(monkeypatch, name):
 def test_a_second_run_uses_the_cache(chain):
     assert not chain.run() & CACHED
     assert chain.outcome().pushed == chain.first_outcome.pushed
+
+
+def test_averages_are_judged_without_training_again(chain):
+    settings = chain.settings
+    trained = {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")}
+    assert chain.run(test_time_averaging=Averaging((-2, 2))) & CACHED == {
+        "Trainer",  # which exports
+        "Evaluator",
+        "InfraCheck",
+        "Pusher",
+        "EvaluationReporter",
+    }
+    assert {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")} == trained
+    outcome = chain.outcome()
+    y, p = signal_of_test(chain, outcome, "serving_averaged")
+    found = load_figures(outcome.evaluation)["tiny"].by_slice[()]["pearson_r_per_track"]
+    for track, r in enumerate(found):
+        assert r == pytest.approx(np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1], abs=1e-4)
+    assert "endpoint serving_averaged" in (outcome.report / "report.html").read_text()
+    chain.settings = settings
 
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
