@@ -1,8 +1,9 @@
 """Memory of an evaluation at Enformer's size: TFX's Evaluator on synthetic examples of 896 bins x 5,313 tracks.
 
-    .venv/bin/python benchmarks/evaluation.py [--examples N] [--regions N] [--batching beam]
+    .venv/bin/python benchmarks/evaluation.py [--examples N] [--regions N] [--bins N] [--batching beam]
 
-The two models cost next to nothing, so that what is measured is the evaluation.
+The two models cost next to nothing, so that what is measured is the evaluation. With a few bins, many examples
+show in minutes what piles up with their number, which does not depend on the bins.
 """
 
 import argparse
@@ -26,26 +27,26 @@ from components.evaluator.regions import RegionFile  # noqa: E402
 from components.examples.example import make_example  # noqa: E402
 from enformer_keras.genome.intervals import Interval, Window  # noqa: E402
 
-WINDOW, BINS, TRACKS, CONTIGS = 196_608, 896, 5_313, 24
+WINDOW, TRACKS, CONTIGS = 196_608, 5_313, 24
 
 
 class Model(tf.Module):
     """Answers every example with the same signal, scaled by the share of G in its sequence."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, bins: int) -> None:
         super().__init__()
-        signal = np.random.default_rng(seed).gamma(2, 1, (BINS, TRACKS)).astype(np.float32)
+        signal = np.random.default_rng(seed).gamma(2, 1, (bins, TRACKS)).astype(np.float32)
         self.signal = tf.Variable(signal)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers serialized examples [batch] with `human`, float32 [batch, 896, 5313]."""
+        """Answers serialized examples [batch] with `human`, float32 [batch, bins, 5313]."""
         features = tf.io.parse_example(examples, {"sequence": tf.io.FixedLenFeature([], tf.string)})
         is_g = tf.equal(tf.io.decode_raw(features["sequence"], tf.uint8), ord("G"))
         return {"human": tf.reduce_mean(tf.cast(is_g, tf.float32), axis=1)[:, None, None] * self.signal}
 
 
-def write_examples(folder: Path, count: int) -> Path:
+def write_examples(folder: Path, count: int, bins: int) -> Path:
     """Writes `count` examples, dealt to the contigs, as the split `test`; returns its file."""
     rng = np.random.default_rng(0)
     file = folder / "Split-test" / "data_tfrecord-00000-of-00001.gz"
@@ -57,23 +58,23 @@ def write_examples(folder: Path, count: int) -> Path:
             g = rng.uniform(0.1, 0.4)
             example = make_example(
                 organism="human",
-                window=Window(interval, interval.resize(BINS * 128), "test"),
+                window=Window(interval, interval.resize(bins * 128), "test"),
                 sequence=bytes(rng.choice(list(b"ACGT"), WINDOW, p=[0.3, 0.3, g, 0.4 - g])),
                 flank_length=0,
-                target=rng.gamma(2, 1, (BINS, TRACKS)).astype(np.float16),
+                target=rng.gamma(2, 1, (bins, TRACKS)).astype(np.float16),
             )
             out.write(example.SerializeToString())
     return file
 
 
 def write_models(
-    folder: Path, record: tf.Tensor
+    folder: Path, record: tf.Tensor, bins: int
 ) -> tuple[dict[str, standard_artifacts.Model], list[tf.Module]]:
     """Saves candidate and baseline; returns their artifacts, and the two loaded and asked once."""
     artifacts, loaded = {}, []
     for seed, name in enumerate(("model", "baseline_model")):
         path = str(folder / name / "Format-Serving")
-        model = Model(seed)
+        model = Model(seed, bins)
         tf.saved_model.save(model, path, signatures={"serving_default": model.serve})
         artifacts[name] = standard_artifacts.Model()
         artifacts[name].uri = str(folder / name)
@@ -88,12 +89,12 @@ def memory(field: str) -> float:
     return int(fields[field].split()[0]) / 1024
 
 
-def write_regions(folder: Path, count: int, each: int) -> RegionFile | None:
+def write_regions(folder: Path, count: int, each: int, bins: int) -> RegionFile | None:
     """Writes a BED file with so many regions, side by side, in every example's target."""
     if not each:
         return None
-    width = BINS * 128 // each
-    starts = [index // CONTIGS * WINDOW + (WINDOW - BINS * 128) // 2 for index in range(count)]
+    width = bins * 128 // each
+    starts = [index // CONTIGS * WINDOW + (WINDOW - bins * 128) // 2 for index in range(count)]
     lines = [
         f"chr{index % CONTIGS + 1}\t{start + number * width}\t{start + (number + 1) * width}\n"
         for index, start in enumerate(starts)
@@ -103,11 +104,11 @@ def write_regions(folder: Path, count: int, each: int) -> RegionFile | None:
     return RegionFile.open(folder / "regions.bed", {})
 
 
-def evaluate(folder: Path, count: int, regions: int, beam_arguments: tuple[str, ...]) -> None:
+def evaluate(folder: Path, count: int, regions: int, bins: int, beam_arguments: tuple[str, ...]) -> None:
     """Runs the Evaluator and prints the peak above the process with both models loaded."""
-    file = write_examples(folder / "examples", count)
+    file = write_examples(folder / "examples", count, bins)
     (record,) = tf.data.TFRecordDataset([str(file)], "GZIP").take(1)
-    models, _loaded = write_models(folder, record)
+    models, _loaded = write_models(folder, record, bins)
     examples = standard_artifacts.Examples()
     examples.uri, examples.split_names = str(folder / "examples"), json.dumps(["test"])
     evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
@@ -115,7 +116,7 @@ def evaluate(folder: Path, count: int, regions: int, beam_arguments: tuple[str, 
     names = [f"track_{index}" for index in range(TRACKS)]
     assays = [f"{'CAGE' if index % 4 == 0 else 'CHIP'}:{name}" for index, name in enumerate(names)]
     config = make_eval_config(
-        [Head("human", names, assays, write_regions(folder, count, regions))],
+        [Head("human", names, assays, write_regions(folder, count, regions, bins))],
         {"log1p_pearson_r": -1.0},
         2.0,
         change_metric="log1p_pearson_r",
@@ -139,8 +140,8 @@ def evaluate(folder: Path, count: int, regions: int, beam_arguments: tuple[str, 
     seconds, peak = time.time() - start, memory("VmHWM")
     print(*load_verdict(evaluation.uri).checks, sep="\n")
     print(
-        f"{count} examples with {regions} regions each, {seconds:.0f} s, {before:.0f} MiB with both models, "
-        f"peak {peak:.0f} MiB: {peak - before:.0f} MiB above them"
+        f"{count} examples of {bins} bins and {regions} regions, {seconds:.0f} s, {before:.0f} MiB with both "
+        f"models, peak {peak:.0f} MiB: {peak - before:.0f} MiB above them"
     )
 
 
@@ -148,7 +149,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--examples", type=int, default=48)
     parser.add_argument("--regions", type=int, default=0, help="in the target of each example")
+    parser.add_argument("--bins", type=int, default=896, help="of a target")
     parser.add_argument("--batching", choices=("bytes", "beam"), default="bytes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        evaluate(Path(name), given.examples, given.regions, BEAM_ARGUMENTS if given.batching == "bytes" else ())
+        beam_arguments = BEAM_ARGUMENTS if given.batching == "bytes" else ()
+        evaluate(Path(name), given.examples, given.regions, given.bins, beam_arguments)

@@ -70,7 +70,7 @@ def default_name(metric: str, transform: str, of_regions: bool = False) -> str:
 
 
 class _TrackMetric(tfma.metrics.Metric):
-    """A figure per track, derived from the moments.
+    """A figure per track of the candidate, derived from the moments.
 
     Args:
         name: Key of the mean; by default `default` behind the transform's prefix.
@@ -83,8 +83,7 @@ class _TrackMetric(tfma.metrics.Metric):
             where one evaluation set serves heads of several organisms.
         in_blocks: Whether to read the moments that a `PairedChange` of the same transform reads, instead of
             having examples reduced once more.
-        regions: Fields of a `RegionFile`: measures across its regions, for the candidate alone. Else across the
-            bins of all examples.
+        regions: Fields of a `RegionFile`: measures across its regions, else across the bins of all examples.
 
     Raises:
         ValueError: If the transform is unknown, or a keyed track is not the name of one track.
@@ -381,8 +380,8 @@ def _computations(
     output_name: str = "",
 ) -> metric_types.MetricComputations:
     """Returns the shared reduction to moments and the keys that `figure` derives from it."""
-    if regions and model_name == tfma.BASELINE_KEY:
-        return []  # nobody looks at them, and they take as much memory as the candidate's
+    if model_name == tfma.BASELINE_KEY:
+        return []  # nobody judges it, and its moments take memory; `PairedChange` asks for those it needs
     of_example = transform, organism
     of_model = model_name, output_name
     moments_key, reduction = (

@@ -9,6 +9,7 @@ import yaml
 from tfx import v1 as tfx
 
 from components.evaluator.regions import RegionFile
+from components.pusher.push import list_versions
 from components.trainer.training import MODEL_CARD, Training
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
 from pipeline import environment, report
@@ -143,12 +144,9 @@ def test_neighbours_are_drawn():
 
 def test_organisms_whose_targets_differ_cannot_share_a_model(dataset):
     records = [
-        BasenjiRecord(
-            Window(Interval("chr1", 0, STORED), Interval("chr1", 0, STORED).resize(256), split),
-            b"A" * STORED,
-            np.ones((2, 1)),
-        )
-        for split in WINDOWS
+        BasenjiRecord(Window(stored, stored.resize(256), split), b"A" * STORED, np.ones((2, 1)))
+        for number, split in enumerate(WINDOWS)
+        for stored in [Interval("chr1", number * STORED, (number + 1) * STORED)]
     ]
     write_basenji(dataset.parent / "rat", records, TARGETS[:1])
     content = yaml.safe_load(dataset.read_text())
@@ -172,7 +170,7 @@ def test_the_whole_chain(settings, capsys):
     assert splits["train"]["tracks"]["dnase"]["clip_rate"] is None
     (file,) = settings.root.glob("LeakAudit/report/*/leaks.json")
     assert [pair["inputs"] for pair in json.loads(file.read_text())["pairs"]] == [0] * 6
-    (pushed,) = settings.pushed.iterdir()
+    (pushed,) = list_versions(settings.pushed)
     card = json.loads((pushed / MODEL_CARD).read_text())
     tracks = card["organisms"]["mouse"]["tracks"]
     assert [(track["identifier"], track["strand_pair"]) for track in tracks] == [

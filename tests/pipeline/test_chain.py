@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.evaluator.figures import load_figures
 from components.trainer.serving import MODEL_CARD
-from components.trainer.training import TRAINABLE_MODEL
+from components.trainer.training import TRAINABLE_MODEL, Averaging
 from components.transform.decoding import decode_targets
 from enformer_keras import one_hot_encode
 from pipeline import pipeline as pipeline_module
@@ -129,14 +129,20 @@ def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
             model.predict_sequences(tf.constant([good, wrong]))
 
 
+def signal_of_test(chain, outcome, endpoint, head, tracks):
+    """Of the test split, measured and predicted, float64 [windows, bins, tracks] each."""
+    model = tf.saved_model.load(str(outcome.pushed))
+    records = tf.constant(read_test_records(chain, head))
+    measured = decode_targets(model.transform_features(records)["target"], 4, tracks)
+    predicted = model.signatures[endpoint](examples=records)[head]
+    return tuple(values.numpy().astype(np.float64) for values in (measured, predicted))
+
+
 @pytest.mark.parametrize(
     ("head", "tracks"), [("tiny", ["coverage", "cds_plus", "cds_minus"]), ("yeast", ["cds"])]
 )
 def test_evaluator_measures_what_numpy_measures(chain, head, tracks):
-    model = tf.saved_model.load(str(chain.first_outcome.pushed))
-    records = tf.constant(read_test_records(chain, head))
-    y = decode_targets(model.transform_features(records)["target"], 4, len(tracks)).numpy().astype(np.float64)
-    p = model.serving_default(records)[head].numpy().astype(np.float64)
+    y, p = signal_of_test(chain, chain.first_outcome, "serving_default", head, len(tracks))
     figures = load_figures(chain.first_outcome.evaluation)[head]
     assert figures.tracks == tracks
     for track in range(len(tracks)):
@@ -248,13 +254,32 @@ def test_a_second_run_uses_the_cache(chain):
     assert chain.outcome().pushed == chain.first_outcome.pushed
 
 
+def test_averages_are_judged_without_training_again(chain):
+    settings = chain.settings
+    trained = {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")}
+    assert chain.run(test_time_averaging=Averaging((-2, 2))) & CACHED == {
+        "Trainer",  # which exports
+        "Evaluator",
+        "InfraCheck",
+        "Pusher",
+        "EvaluationReporter",
+    }
+    assert {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")} == trained
+    outcome = chain.outcome()
+    y, p = signal_of_test(chain, outcome, "serving_averaged", "tiny", 3)
+    found = load_figures(outcome.evaluation)["tiny"].by_slice[()]["pearson_r_per_track"]
+    for track, r in enumerate(found):
+        assert r == pytest.approx(np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1], abs=1e-4)
+    assert "endpoint serving_averaged" in (outcome.report / "report.html").read_text()
+    chain.settings = settings
+
+
 def test_a_model_starts_from_the_last_blessed_one(chain):
     settings, before = chain.settings, chain.outcome().pushed
     assert chain.run(warm_start="last_blessed") & CACHED >= {"Trainer", "Pusher"}
     card = json.loads((chain.outcome().pushed / MODEL_CARD).read_text())
     assert card["lineage"]["started_from"] == str(before)
     assert not chain.run() & CACHED  # it is the last one now, but nothing to train on has changed
-    chain.settings = settings
 
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):

@@ -32,8 +32,10 @@ def assert_started(model, other, heads):
     """The trunk and these heads are the other's, the other heads are not."""
     taken = ("stem", "tower", "transformer", "final_pointwise", *(f"head_{head}" for head in heads))
     expected = weights_of(other, *taken)
-    for path, value in weights_of(model, *taken).items():
-        np.testing.assert_array_equal(value, expected[path])
+    found = weights_of(model, *taken)
+    assert all("_lora_" in path for path in found.keys() - expected.keys())
+    for path, value in expected.items():
+        np.testing.assert_array_equal(found[path], value)
     for head in model.heads.keys() & other.heads.keys() - set(heads):
         fresh, theirs = (weights_of(one, f"head_{head}")[f"head_{head}/kernel"] for one in (model, other))
         assert fresh.shape != theirs.shape or (fresh != theirs).any()
