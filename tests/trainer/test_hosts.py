@@ -90,9 +90,9 @@ def test_hosts_that_were_ended_and_killed_train_as_one_does(inputs, tmp_path):
     assert (status, other_status) == (0, 0), log + other_log
     assert "strategy auto: multi_worker (TF_CONFIG names 127.0.0.1:" in log
     with np.load(two / "model" / PREDICTIONS) as predictions:
-        served = tf.saved_model.load(two / "model").predict_sequences(predictions["sequences"])[HEAD]
-        np.testing.assert_allclose(served, predictions[f"head_{HEAD}"], rtol=1e-5)
-
+        served = tf.saved_model.load(two / "model")
+        answer = served.predict_sequences(predictions["sequences"])[HEAD]
+        np.testing.assert_allclose(answer, predictions[f"head_{HEAD}"], rtol=1e-5)
     # The other one could not have written these (LIMIT), and no second log.
     assert all(file.stat().st_size > LIMIT for file in two.glob("checkpoints/*/step-*.npz"))
     assert len(list((two / "logs").iterdir())) == 3  # one of each attempt
