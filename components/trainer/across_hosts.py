@@ -146,7 +146,7 @@ class ModelAcrossHosts:
 
     def _run(
         self,
-        execute: Callable[[Iterator[Any], int], dict[str, tf.Tensor]],
+        one: Callable[[Iterator[Any]], dict[str, tf.Tensor]],
         batches: tf.data.Dataset,
         steps: int,
         on_begin: Callable[[int], None],
@@ -155,28 +155,24 @@ class ModelAcrossHosts:
         self._model.reset_metrics()
         # Not experimental_distribute_dataset, which would divide every batch once more.
         iterator = iter(self._strategy.distribute_datasets_from_function(lambda context: batches))
-        logs: dict[str, float] = {}
+        logs: dict[str, Any] = {}
         for first in range(0, steps, self._model.steps_per_execution):
             count = min(self._model.steps_per_execution, steps - first)
             on_begin(first)
-            logs = {name: float(value) for name, value in execute(iterator, tf.constant(count)).items()}
+            for _ in range(count):
+                logs = one(iterator)
+            logs = {name: float(value) for name, value in logs.items()}
             on_end(first + count - 1, logs)
         # As Keras does: metrics weigh steps by their examples; figures that are no metric's have those of logs.
         figures = {name: float(value) for name, value in self._model.get_metrics_result().items()}
         return figures if figures.keys() == logs.keys() else logs
 
-    def _function(self, step: Callable[[Any], dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
-        strategy = self._strategy
-
+    def _function(
+        self, step: Callable[[Any], dict[str, tf.Tensor]]
+    ) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]]:
         @tf.function(reduce_retracing=True)
-        def one(batch: Any) -> dict[str, tf.Tensor]:
-            logs = strategy.run(step, args=(batch,))
-            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+        def one(iterator: Iterator[Any]) -> dict[str, tf.Tensor]:
+            logs = self._strategy.run(step, args=(next(iterator),))
+            return {name: self._strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
-        @tf.function(reduce_retracing=True)
-        def execute(iterator: Iterator[Any], count: tf.Tensor) -> dict[str, tf.Tensor]:
-            for _ in tf.range(count - 1):
-                one(next(iterator))
-            return one(next(iterator))
-
-        return execute
+        return one

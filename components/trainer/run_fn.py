@@ -66,8 +66,9 @@ def run_fn(fn_args: Any) -> None:
         fn_args: as for `train`.
 
     Raises:
-        RuntimeError: the training of several hosts failed.
-        Exception: what `train` raises.
+        ValueError: as for `train`, or TF_CONFIG is malformed, or its hosts cannot divide the batch.
+        RuntimeError: the devices or hosts that were asked for are not there, or the hosts' training failed.
+        FileNotFoundError, CheckpointError, Preempted: as for `train`.
     """
     training = Training(**fn_args.custom_config["training"])
     cluster = find_hosts(training.strategy)
