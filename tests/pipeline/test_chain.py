@@ -280,6 +280,7 @@ def test_a_model_starts_from_the_last_blessed_one(chain):
     card = json.loads((chain.outcome().pushed / MODEL_CARD).read_text())
     assert card["lineage"]["started_from"] == str(before)
     assert not chain.run() & CACHED  # it is the last one now, but nothing to train on has changed
+    chain.settings = settings
 
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
