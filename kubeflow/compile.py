@@ -1,7 +1,7 @@
 """Compiles the pipeline for Kubeflow Pipelines 2 (`make kubeflow`).
 
-`create_pipeline` and `config.yaml` give `pipeline.yaml`. TFX compiles for Vertex AI; what differs on Kubeflow is
-changed here, in the compiled document, so that there is one definition of the pipeline:
+`create_pipeline` and `config.yaml` give `pipeline.yaml`. TFX compiles for Vertex AI; what differs on Kubeflow
+is changed here, in the compiled document, so that there is one definition of the pipeline:
 
 - runtime parameters. TFX has them for whole properties of a component only, and the values wanted are parts of
   JSON texts. Where they are is found by compiling with two values;
@@ -343,8 +343,8 @@ def _check_lengths(spec: dict[str, Any]) -> None:
             longest = max(parameters, key=parameters.get)
             raise CompileError(
                 f"{name}: its parameters make an argument of {length} bytes, more than {LONGEST_INVOCATION}; "
-                f"Linux takes 131,071 with what a run adds. The longest is {longest} with {parameters[longest]}: "
-                "let the component read that from an artifact"
+                f"Linux takes 131,071 with what a run adds. The longest is {longest}, {parameters[longest]} "
+                "bytes: let the component read that from an artifact"
             )
 
 

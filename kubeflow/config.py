@@ -90,7 +90,7 @@ class Task(_Fields):
     """What a task needs and how it is run.
 
     Attributes:
-        cpu: cores that are reserved, as Kubernetes writes quantities; also the limit if there is no `cpu_limit`.
+        cpu: reserved cores, as Kubernetes writes quantities; also the limit if `cpu_limit` is not given.
         memory: the same of memory.
         cpu_limit: the most cores.
         memory_limit: the most memory, beyond which Kubernetes kills the task.
