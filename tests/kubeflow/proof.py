@@ -1,0 +1,158 @@
+"""The proof that the pipeline runs on Kubeflow, without a cluster (`make kubeflow-test`).
+
+The tiny pipeline of tests/pipeline is compiled as pipeline.yaml is, and walked: see walker.py for what stands
+for the image, the pods and the storage. It takes a quarter of an hour, most of it imports of TFX: 30 processes.
+"""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from components.examples import records
+from components.trainer.serving import MODEL_CARD
+from components.trainer.training import TRAINABLE_MODEL
+from kubeflow.compile import compile_pipeline
+from kubeflow.config import Config
+from tests.kubeflow.walker import Cluster
+from tests.pipeline.conftest import Chain
+
+RETRIES = 1
+CONFIG = Config.model_validate(
+    {
+        "image": "registry.example.com/enformer-keras:test",
+        "pipeline": {"dataset": "see settings", "run": "see settings", "steps": 1},
+        "defaults": {"retries": {"count": RETRIES}},
+    }
+)
+EXECUTED = {"succeeded", "failed"}
+
+
+class Proof:
+    """Runs of one compiled pipeline on one cluster, and a run of the same by the local runner."""
+
+    def __init__(self, folder):
+        self.local = Chain(folder)
+        # The model of the local runner must not be among those that were pushed on the cluster.
+        self.settings = dataclasses.replace(self.local.settings, run=folder / "claim")
+        self.package = compile_pipeline(self.settings, CONFIG).text()
+        self.cluster = Cluster(folder / "cluster")
+
+    def run(self, faults=(), **arguments):
+        self.cluster.faults = dict(faults)
+        tasks = self.cluster.run(self.package, **arguments)
+        for name, task in tasks.items():
+            for attempt in task.attempts:
+                print(f"==== {name}: {task.state}, status {attempt.status}\n{attempt.log[-3000:]}")
+        return tasks
+
+    def versions(self):
+        return sorted(self.settings.pushed.glob("[0-9]*")) if self.settings.pushed.exists() else []
+
+
+def states(tasks, *wanted):
+    return {name for name, task in tasks.items() if task.state in wanted}
+
+
+def evicted(task):
+    return {(task, attempt): "evicted" for attempt in range(1, 2 + RETRIES)}
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory):
+    return Proof(tmp_path_factory.mktemp("kubeflow"))
+
+
+@pytest.fixture(scope="module")
+def first(proof):
+    """The upload of the first examples breaks off, and no node is left for the infra check."""
+    return proof.run({("genome-example-gen", 1): "upload", **evicted("infra-check")})
+
+
+@pytest.fixture(scope="module")
+def second(proof, first):
+    """All is well."""
+    return proof.run()
+
+
+def test_a_failing_task_stops_what_depends_on_it_and_nothing_else(first):
+    assert states(first, "failed") == {"infra-check"}
+    assert states(first, "skipped") == {"pusher", "evaluation-reporter"}
+    assert len(first["infra-check"].attempts) == 1 + RETRIES
+
+
+def test_a_retried_task_does_not_duplicate_its_output(proof, first):
+    task = first["genome-example-gen"]
+    assert [attempt.status for attempt in task.attempts] == [0, 0]
+    assert "the upload broke off" in task.attempts[0].log
+    folder = proof.cluster.key(task.artifacts["examples"]["uri"])
+    account = json.loads((folder / "build.json").read_text())["tiny"]["splits"]
+    for split, counts in account.items():
+        files = sorted(map(str, (folder / f"Split-{split}").iterdir()))
+        found = [records.read_record(place) for place in records.find_records(files)]
+        assert len(found) == len(set(found)) == counts["written"]
+
+
+def test_a_second_run_takes_from_the_cache_what_succeeded(first, second):
+    assert states(second, "cached") == states(first, "succeeded") - {"data-fingerprint"}
+    assert states(second, "succeeded") == {
+        "data-fingerprint",
+        "infra-check",
+        "pusher",
+        "evaluation-reporter",
+    }
+
+
+def test_the_pushed_model_is_the_local_runners(proof, second):
+    (pushed,) = proof.versions()
+    proof.local.run()
+    models = [
+        keras.saving.load_model(version / TRAINABLE_MODEL) for version in (pushed, proof.local.outcome().pushed)
+    ]
+    weights = [model.get_weights() for model in models]
+    assert max(np.abs(one).max() for one in weights[0]) > 0
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_third_run_does_nothing(proof, second):
+    third = proof.run()
+    assert states(third, *EXECUTED) == {"data-fingerprint"}
+    assert len(proof.versions()) == 1
+
+
+def test_a_run_with_other_parameters_trains_and_is_compared_with_the_last_pushed_model(proof, second):
+    tasks = proof.run(steps=4, threshold_log1p_pearson_r=-0.5)
+    assert states(tasks, *EXECUTED) == {
+        "data-fingerprint",
+        "trainer",
+        "last-pushed-model",
+        "evaluator",
+        "infra-check",
+        "pusher",
+        "evaluation-reporter",
+    }
+    assert states(tasks, "failed") == set()
+    old, new = proof.versions()
+    card = json.loads((new / MODEL_CARD).read_text())
+    assert card["lineage"]["step"] == 4
+    assert card["code"]["fingerprint"] == CONFIG.image
+    blessing = tasks["evaluator"].artifacts["blessing"]["metadata"]
+    assert blessing["baseline_model_id"] == tasks["last-pushed-model"].artifacts["model"]["name"]
+    baseline = proof.cluster.key(tasks["last-pushed-model"].artifacts["model"]["uri"]) / "Format-Serving"
+    assert (baseline / "fingerprint.pb").read_bytes() == (old / "fingerprint.pb").read_bytes()
+
+
+def test_changed_data_are_not_taken_from_the_cache(proof, second):
+    genes = proof.settings.dataset.parent / "genes.gff3"
+    genes.write_text(genes.read_text().replace("\t300\t", "\t299\t"))
+    tasks = proof.run(evicted("genome-example-gen"))
+    assert states(tasks, "failed") == {"genome-example-gen"}
+    assert states(tasks, "cached") == {"pinned-schema"}
+    before = second["data-fingerprint"].parameters["data_fingerprint"]
+    assert tasks["data-fingerprint"].parameters["data_fingerprint"] != before
+    # The same by a parameter of the run.
+    again = proof.run(data_fingerprint=before)
+    assert states(again, *EXECUTED) == {"data-fingerprint"}
