@@ -26,11 +26,12 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import yaml  # noqa: E402
+from tfx.dsl.components.base import executor_spec  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
 from kubeflow.config import Config, ConfigError, Task, load_config  # noqa: E402
-from kubeflow.entrypoint import LOCAL_PATHS, PARAMETERS  # noqa: E402
+from kubeflow.entrypoint import LOCAL_PATHS, PARAMETERS, WORKERS_STORAGE, WORKERS_VOLUME  # noqa: E402
 from pipeline.configs import PROJECT, Settings, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
 
@@ -184,6 +185,15 @@ def _compile(settings: Settings, data_fingerprint: str, config: Config) -> dict[
             artifact["artifactType"]["instanceSchema"] = yaml.safe_dump(schema, sort_keys=False)
     for executor in spec["deploymentSpec"]["executors"].values():
         executor["container"].pop("lifecycle", None)  # ExampleGen's driver, which Kubeflow does not run
+    workers = {
+        "pod": [],
+        "volume": [WORKERS_VOLUME, _in_image(settings.run / "handover")],
+        "storage": [WORKERS_STORAGE],
+    }
+    for component in pipeline.components:
+        if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec):
+            container = spec["deploymentSpec"]["executors"][f"{component.id}_executor"]["container"]
+            container["args"] += workers[config.beam.files]
     for task in spec["root"]["dag"]["tasks"].values():
         for parameter in task["inputs"].get("parameters", {}).values():
             parameter["runtimeValue"]["constant"] = _portable(parameter["runtimeValue"]["constant"], config)
@@ -469,7 +479,7 @@ def settings_of(config: Config) -> Settings:
         dataset=PROJECT / run.dataset,
         steps=run.steps,
         seed=run.seed,
-        beam_arguments=config.beam,
+        beam_arguments=config.beam.arguments,
     )
 
 

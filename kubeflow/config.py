@@ -1,5 +1,6 @@
 """What `config.yaml` may say: what the pipeline trains on a cluster, and what each of its tasks needs there."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,6 +117,31 @@ class Task(_Fields):
     cache: bool = True
 
 
+class Beam(_Fields):
+    """Where the tasks run that are written for Apache Beam, and how its workers come to their files.
+
+    Attributes:
+        flags: a line of Beam's flags, quoted as for a shell, after those that `Settings` has.
+        files: where the workers read and write: in the task's `pod`, if they are in it; on a `volume` that
+            they mount as the task does (Flink or Spark in the same cluster); or in the `storage` of the
+            pipeline root, by its URIs (Dataflow).
+    """
+
+    flags: str = ""
+    files: Literal["pod", "volume", "storage"] = "pod"
+
+    @pydantic.field_validator("flags")
+    @classmethod
+    def _is_a_line(cls, flags: str) -> str:
+        shlex.split(flags)
+        return flags
+
+    @property
+    def arguments(self) -> list[str]:
+        """The flags, one by one."""
+        return shlex.split(self.flags)
+
+
 class PipelineRun(_Fields):
     """What is trained, as `pipeline.configs.small` takes it; relative paths are relative to the repository.
 
@@ -140,7 +166,7 @@ class Config(_Fields):
         image_pull_secrets: names of the secrets that the registry asks for.
         pipeline_root: URI under which Kubeflow keeps the tasks' outputs; None for the installation's.
         pipeline: what is trained.
-        beam: flags of Beam for the tasks that run on it, after those that `Settings` has.
+        beam: where Beam runs.
         volumes: claims that all tasks mount.
         defaults: what a task needs if `components` does not say otherwise.
         components: id of a TFX component -> the fields in which its task differs.
@@ -151,7 +177,7 @@ class Config(_Fields):
     image_pull_secrets: tuple[str, ...] = ()
     pipeline_root: Annotated[str, pydantic.Field(pattern=r"^(s3|gs|minio)://")] | None = None
     pipeline: PipelineRun
-    beam: tuple[str, ...] = ()
+    beam: Beam = Beam()
     volumes: tuple[Volume, ...] = ()
     defaults: Task = Task()
     components: dict[str, Task] = {}

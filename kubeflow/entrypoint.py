@@ -13,11 +13,15 @@ The executors run unchanged.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
 import runpy
+import shutil
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +32,11 @@ PARAMETERS = Path(__file__).with_name("parameters")
 # What stands in a parameter for a value of the run, and for a long text.
 RUNTIME_VALUE = re.compile(r"<runtime parameter (\w+)>")
 LONG_TEXT = re.compile(r"<kubeflow/parameters/([0-9a-f]{64})>")
-# What compile.py adds to the arguments of TFX's entrypoint.
+# What compile.py adds to the arguments of TFX's entrypoint: the launcher's folders of all artifacts, and where
+# Beam's workers find those if they are not in this container: on a volume, or in the storage itself.
 LOCAL_PATHS = "--local_paths"
+WORKERS_VOLUME = "--workers_volume"
+WORKERS_STORAGE = "--workers_storage"
 _TFX_ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 
 
@@ -68,14 +75,13 @@ def fill_in(text: str, values: dict[str, Any]) -> str:
     return re.sub(f'"{RUNTIME_VALUE.pattern}"', lambda token: json.dumps(values[token[1]]), text)
 
 
-def cure(invocation: dict[str, Any], spec: dict[str, Any], paths: dict[str, str]) -> dict[str, str]:
+def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:
     """Makes of Kubeflow's ExecutorInput what TFX expects.
 
     Args:
         invocation: the ExecutorInput, as JSON; changed in place.
         spec: the component's `inputDefinitions`.
-        paths: `inputs.<name>` and `outputs.<name>` -> folder in the container; for a URI of a storage that the
-            launcher does not know, what the launcher left standing: a placeholder.
+        folders: `inputs.<name>` and `outputs.<name>` -> folder that takes the place of the artifact's URI.
 
     Returns:
         Folder -> URI of the outputs.
@@ -93,21 +99,43 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], paths: dict[str, str]
     for name, artifacts in inputs.get("artifacts", {}).items():
         for artifact in artifacts["artifacts"]:
             artifact["type"] = spec["artifacts"][name]["artifactType"]
-            artifact["uri"] = _local(artifact["uri"], paths[f"inputs.{name}"])
+            artifact["uri"] = folders.get(f"inputs.{name}", artifact["uri"])
         if any(artifact.get("metadata", {}).get("absent") for artifact in artifacts["artifacts"]):
             artifacts["artifacts"] = []
     for name, artifacts in invocation["outputs"].get("artifacts", {}).items():
         for artifact in artifacts["artifacts"]:
-            folder = _local(artifact["uri"], paths[f"outputs.{name}"])
-            uris[folder] = artifact["uri"]
-            artifact["uri"] = folder
-            Path(folder).mkdir(parents=True, exist_ok=True)  # as TFX's own launcher does
+            folder = folders.get(f"outputs.{name}")
+            if folder:
+                Path(folder).mkdir(parents=True, exist_ok=True)  # as TFX's own launcher does
+                uris[folder] = artifact["uri"]
+                artifact["uri"] = folder
     return uris
 
 
-def _local(uri: str, path: str) -> str:
-    """The folder that the launcher gave for a URI; the URI itself where it knows none."""
-    return uri if path.startswith("{{") else path
+@contextlib.contextmanager
+def handed_over(paths: dict[str, str], volume: Path) -> Iterator[dict[str, str]]:
+    """Puts inputs and outputs where Beam's workers in other pods see them, for the time that they work.
+
+    Args:
+        paths: `inputs.<name>` and `outputs.<name>` -> folder in this container.
+        volume: folder that the workers mount at the same place.
+
+    Yields:
+        The same names -> folders on the volume. What is in those of the outputs at the end is copied back.
+    """
+    folder = volume / uuid.uuid4().hex
+    folders = {name: str(folder / name) for name in paths}
+    folder.mkdir(parents=True)
+    try:
+        for name, path in paths.items():
+            if name.startswith("inputs.") and Path(path).exists():
+                shutil.copytree(path, folders[name])
+        yield folders
+        for name, path in paths.items():
+            if name.startswith("outputs."):
+                shutil.copytree(folders[name], path, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(folder)
 
 
 def restore_uris(output_file: Path, uris: dict[str, str]) -> None:
@@ -120,7 +148,7 @@ def restore_uris(output_file: Path, uris: dict[str, str]) -> None:
     output = json.loads(output_file.read_text())
     for artifacts in output.get("artifacts", {}).values():
         for artifact in artifacts["artifacts"]:
-            artifact["uri"] = uris[artifact["uri"]]
+            artifact["uri"] = uris.get(artifact["uri"], artifact["uri"])
     output_file.write_text(json.dumps(output))
 
 
@@ -130,20 +158,29 @@ def main() -> None:
     parser.add_argument("--json_serialized_invocation_args", type=json.loads, required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument(LOCAL_PATHS, type=json.loads, required=True)
+    parser.add_argument(WORKERS_VOLUME, type=Path)
+    parser.add_argument(WORKERS_STORAGE, action="store_true")
     arguments, rest = parser.parse_known_args()
+    if arguments.workers_storage:
+        places = contextlib.nullcontext({})
+    elif arguments.workers_volume:
+        places = handed_over(arguments.local_paths, arguments.workers_volume)
+    else:
+        places = contextlib.nullcontext(arguments.local_paths)
     invocation = arguments.json_serialized_invocation_args
-    uris = cure(invocation, json.loads(arguments.json_serialized_inputs_spec_args), arguments.local_paths)
-    sys.argv[1:] = [
-        f"--json_serialized_invocation_args={json.dumps(invocation)}",
-        f"--json_serialized_inputs_spec_args={arguments.json_serialized_inputs_spec_args}",
-        *rest,
-    ]
-    try:
-        runpy.run_module(_TFX_ENTRYPOINT, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
-    restore_uris(Path(invocation["outputs"]["outputFile"]), uris)
+    with places as folders:
+        uris = cure(invocation, json.loads(arguments.json_serialized_inputs_spec_args), folders)
+        sys.argv[1:] = [
+            f"--json_serialized_invocation_args={json.dumps(invocation)}",
+            f"--json_serialized_inputs_spec_args={arguments.json_serialized_inputs_spec_args}",
+            *rest,
+        ]
+        try:
+            runpy.run_module(_TFX_ENTRYPOINT, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if end.code:
+                raise
+        restore_uris(Path(invocation["outputs"]["outputFile"]), uris)
 
 
 if __name__ == "__main__":

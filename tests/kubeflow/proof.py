@@ -15,7 +15,8 @@ from components.examples import records
 from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL
 from kubeflow.compile import compile_pipeline
-from kubeflow.config import Config
+from kubeflow.config import Beam, Config
+from tests.beam_services import job_service, worker_pool
 from tests.kubeflow.walker import Cluster
 from tests.pipeline.conftest import Chain
 
@@ -40,9 +41,9 @@ class Proof:
         self.package = compile_pipeline(self.settings, CONFIG).text()
         self.cluster = Cluster(folder / "cluster")
 
-    def run(self, faults=(), **arguments):
+    def run(self, faults=(), package=None, **arguments):
         self.cluster.faults = dict(faults)
-        tasks = self.cluster.run(self.package, **arguments)
+        tasks = self.cluster.run(package or self.package, **arguments)
         for name, task in tasks.items():
             for attempt in task.attempts:
                 print(f"==== {name}: {task.state}, status {attempt.status}\n{attempt.log[-3000:]}")
@@ -50,6 +51,16 @@ class Proof:
 
     def versions(self):
         return sorted(self.settings.pushed.glob("[0-9]*")) if self.settings.pushed.exists() else []
+
+
+def content_of(folder):
+    """The examples of a folder by split, in an order that no worker decides; and the account of their build."""
+    account = json.loads((folder / "build.json").read_text())["tiny"]["splits"]
+    read = {}
+    for split in account:
+        files = sorted(map(str, (folder / f"Split-{split}").iterdir()))
+        read[split] = sorted(records.read_record(place) for place in records.find_records(files))
+    return read, account
 
 
 def states(tasks, *wanted):
@@ -87,12 +98,9 @@ def test_a_retried_task_does_not_duplicate_its_output(proof, first):
     task = first["genome-example-gen"]
     assert [attempt.status for attempt in task.attempts] == [0, 0]
     assert "the upload broke off" in task.attempts[0].log
-    folder = proof.cluster.key(task.artifacts["examples"]["uri"])
-    account = json.loads((folder / "build.json").read_text())["tiny"]["splits"]
+    examples, account = content_of(proof.cluster.key(task.artifacts["examples"]["uri"]))
     for split, counts in account.items():
-        files = sorted(map(str, (folder / f"Split-{split}").iterdir()))
-        found = [records.read_record(place) for place in records.find_records(files)]
-        assert len(found) == len(set(found)) == counts["written"]
+        assert len(examples[split]) == len(set(examples[split])) == counts["written"]
 
 
 def test_a_second_run_takes_from_the_cache_what_succeeded(first, second):
@@ -143,6 +151,26 @@ def test_a_run_with_other_parameters_trains_and_is_compared_with_the_last_pushed
     assert blessing["baseline_model_id"] == tasks["last-pushed-model"].artifacts["model"]["name"]
     baseline = proof.cluster.key(tasks["last-pushed-model"].artifacts["model"]["uri"]) / "Format-Serving"
     assert (baseline / "fingerprint.pb").read_bytes() == (old / "fingerprint.pb").read_bytes()
+
+
+def test_examples_are_the_same_from_workers_of_beam_that_are_in_other_pods(proof, second):
+    with job_service() as jobs, worker_pool() as workers:
+        flags = f"--runner=PortableRunner --job_endpoint={jobs} --environment_type=EXTERNAL "
+        flags += f"--environment_config={workers} --sdk_container_image=its.own/image:1"
+        beam = Beam(flags=flags, files="volume")
+        arguments = (*proof.settings.beam_arguments, *beam.arguments)
+        package = compile_pipeline(
+            dataclasses.replace(proof.settings, beam_arguments=arguments),
+            CONFIG.model_copy(update={"beam": beam}),
+        ).text()
+        others = ("data-reporter", "leak-audit", "statistics-gen", "pinned-schema")
+        tasks = proof.run({key: "evicted" for other in others for key in evicted(other)}, package)
+    assert "genome-example-gen" in states(tasks, "succeeded")
+    uris = [run["genome-example-gen"].artifacts["examples"]["uri"] for run in (second, tasks)]
+    assert uris[0] != uris[1]
+    pod, elsewhere = (content_of(proof.cluster.key(uri)) for uri in uris)
+    assert elsewhere == pod
+    assert not list((proof.settings.run / "handover").iterdir())
 
 
 def test_changed_data_are_not_taken_from_the_cache(proof, second):

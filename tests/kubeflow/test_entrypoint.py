@@ -1,6 +1,7 @@
 """What the container's entrypoint makes of Kubeflow's arguments, before TFX reads them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,11 +66,36 @@ def test_an_input_that_is_none_is_left_out(paths):
     assert cured["inputs"]["artifacts"]["model"] == {"artifacts": []}
 
 
-def test_a_storage_that_the_launcher_does_not_know(paths):
+def test_workers_that_see_the_storage_get_its_uris():
     cured = invocation()
-    left_standing = {"inputs.model": "{{$.inputs.artifacts['model'].path}}"}
-    entrypoint.cure(cured, SPEC, paths | left_standing)
+    assert entrypoint.cure(cured, SPEC, {}) == {}
     assert cured["inputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == URI
+    assert cured["outputs"]["artifacts"]["copy"]["artifacts"][0]["uri"] == f"{URI}-2"
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_workers_that_see_a_volume_get_copies_there_for_a_time(paths, tmp_path, dies):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text("x")
+    volume = tmp_path / "volume"
+
+    def work():
+        with entrypoint.handed_over(paths, volume) as folders:
+            assert all(folder.startswith(str(volume)) for folder in folders.values())
+            copied = Path(folders["inputs.model"], "file").read_text()
+            Path(folders["outputs.copy"]).mkdir()
+            Path(folders["outputs.copy"], "file").write_text(copied * 2)
+            if dies:
+                raise OSError("a worker died")
+
+    if dies:
+        with pytest.raises(OSError, match="a worker died"):
+            work()
+        assert not (tmp_path / "out").exists()
+    else:
+        work()
+        assert (tmp_path / "out" / "file").read_text() == "xx"
+    assert not list(volume.iterdir())
 
 
 def test_uris_are_restored(tmp_path):
