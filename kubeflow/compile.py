@@ -30,7 +30,8 @@ from tfx.dsl.components.base import executor_spec  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
-from kubeflow.config import Config, ConfigError, Task, load_config  # noqa: E402
+from kubeflow.cluster import add_needs, pod_needs  # noqa: E402
+from kubeflow.config import Config, ConfigError, load_config  # noqa: E402
 from kubeflow.entrypoint import LOCAL_PATHS, PARAMETERS, WORKERS_STORAGE, WORKERS_VOLUME  # noqa: E402
 from pipeline.configs import PROJECT, Settings, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
@@ -148,12 +149,16 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
     for parameter in _runtime_parameters(settings, fingerprint):
         other = _compile(parameter.settings, parameter.data_fingerprint, config)
         _make_runtime_parameter(spec, base, other, parameter)
+    # Never from the cache: the data may have changed since anybody looked.
     _add_fingerprint_task(spec, settings, config)
     long_texts = _unparse_parameters(spec)
     _finish_arguments(spec)
     _check_lengths(spec)
-    _apply_config(spec, config)
-    platform = _platform(spec, config)
+    add_needs(spec, config, uncached=FINGERPRINT_TASK)
+    pods = {
+        f"exec-{_kebab(task)}": pod_needs(config.task(task), config) for task in spec["root"]["dag"]["tasks"]
+    }
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
     _rename(spec)
     if config.pipeline_root:
         spec["defaultPipelineRoot"] = config.pipeline_root
@@ -356,80 +361,6 @@ def _check_lengths(spec: dict[str, Any]) -> None:
                 f"Linux takes 131,071 with what a run adds. The longest is {longest}, {parameters[longest]} "
                 "bytes: let the component read that from an artifact"
             )
-
-
-def _apply_config(spec: dict[str, Any], config: Config) -> None:
-    tasks = spec["root"]["dag"]["tasks"]
-    unknown = sorted(config.components.keys() - tasks.keys())
-    if unknown:
-        raise ConfigError(f"components: there is no {', '.join(unknown)}; the components are {sorted(tasks)}")
-    for name, task in tasks.items():
-        wants = config.task(name)
-        container = spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]
-        container["resources"] = {
-            "resourceCpuRequest": wants.cpu,
-            "resourceCpuLimit": wants.cpu_limit or wants.cpu,
-            "resourceMemoryRequest": wants.memory,
-            "resourceMemoryLimit": wants.memory_limit or wants.memory,
-        }
-        if wants.accelerator:
-            container["resources"]["accelerator"] = {
-                "resourceType": wants.accelerator.type,
-                "resourceCount": str(wants.accelerator.count),
-            }
-        if wants.env:
-            container["env"] = [{"name": key, "value": value} for key, value in sorted(wants.env.items())]
-        # The data may have changed since anybody looked.
-        cached = wants.cache and name != FINGERPRINT_TASK
-        task["cachingOptions"] = {"enableCache": True} if cached else {}
-        if wants.retries.count:
-            task["retryPolicy"] = {
-                "maxRetryCount": wants.retries.count,
-                "backoffDuration": f"{wants.retries.wait_s}s",
-                "backoffFactor": wants.retries.factor,
-            }
-
-
-def _platform(spec: dict[str, Any], config: Config) -> dict[str, Any]:
-    executors = {
-        f"exec-{_kebab(name)}": _kubernetes(config.task(name), config) for name in spec["root"]["dag"]["tasks"]
-    }
-    executors = {label: wants for label, wants in executors.items() if wants}
-    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
-
-
-def _kubernetes(task: Task, config: Config) -> dict[str, Any]:
-    """A KubernetesExecutorConfig, as kfp-kubernetes 2.16 writes it: with old and new fields of one meaning."""
-    wants = {
-        "imagePullSecret": [_secret(name) for name in config.image_pull_secrets],
-        "pvcMount": [
-            {"mountPath": volume.mount, "constant": volume.claim, "pvcNameParameter": _constant(volume.claim)}
-            for volume in config.volumes
-        ],
-        "nodeSelector": {"labels": dict(task.node_selector)} if task.node_selector else {},
-        "tolerations": [
-            toleration.model_dump(exclude_none=True, exclude_defaults=True) | {"operator": toleration.operator}
-            for toleration in task.tolerations
-        ],
-        "secretAsEnv": [
-            _secret(secret.name)
-            | {"keyToEnv": [{"envVar": variable, "secretKey": key} for variable, key in secret.env.items()]}
-            for secret in task.secrets
-            if secret.env
-        ],
-        "secretAsVolume": [
-            _secret(secret.name) | {"mountPath": secret.mount} for secret in task.secrets if secret.mount
-        ],
-    }
-    return {name: value for name, value in wants.items() if value}
-
-
-def _secret(name: str) -> dict[str, Any]:
-    return {"secretName": name, "secretNameParameter": _constant(name)}
-
-
-def _constant(value: str) -> dict[str, Any]:
-    return {"runtimeValue": {"constant": value}}
 
 
 def _kebab(name: str) -> str:
