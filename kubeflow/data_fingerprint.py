@@ -11,6 +11,7 @@ from pathlib import Path
 # The script's own folder comes first on the path, where nothing is to be imported from.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from enformer_keras.genome.errors import DatasetError  # noqa: E402
 from pipeline.data import fingerprint_data  # noqa: E402
 
 
@@ -23,9 +24,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    if not arguments.given:
+    fingerprint = arguments.given
+    if not fingerprint:
         arguments.digests.parent.mkdir(parents=True, exist_ok=True)
-    fingerprint = arguments.given or fingerprint_data(arguments.dataset, arguments.digests)
+        try:
+            fingerprint = fingerprint_data(arguments.dataset, arguments.digests)
+        except DatasetError as error:
+            sys.exit(f"the dataset cannot be used:\n{error}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(fingerprint)
 
