@@ -6,6 +6,8 @@ STEPS ?=
 SEED ?=
 DATASET ?=
 BEAM ?=
+CONFIGURATION ?=
+WARM_START ?=
 
 PYTHON_IN_VENV := .venv/bin/python
 EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
@@ -14,11 +16,13 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
 .PHONY: demo test kubeflow kubeflow-test setup data lint clean lock
 
+SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
+    ENFORMER_DATASET="$(DATASET)" ENFORMER_BEAM="$(BEAM)" ENFORMER_CONFIGURATION="$(CONFIGURATION)" \
+    ENFORMER_WARM_START="$(WARM_START)"
+
 demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml BEAM='flags'
-	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-	    ENFORMER_DATASET="$(DATASET)" ENFORMER_BEAM="$(BEAM)" $(PYTHON_IN_VENV) pipeline/local_runner.py
-	@$(QUIET) ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-	    ENFORMER_DATASET="$(DATASET)" $(PYTHON_IN_VENV) -m pipeline.report
+	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) pipeline/local_runner.py
+	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) -m pipeline.report
 
 test: setup data lint ## all tests, the library's on every backend that is installed
 	@sh tests/run.sh
@@ -32,8 +36,8 @@ kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow 
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh
 
-data: setup ## fetches the demo's genome and tracks into data/ecoli
-	@$(PYTHON_IN_VENV) setup/demo_data.py
+data: setup ## fetches the demo's genome and tracks into data/ecoli, and data/yeast if DATASET asks for it
+	@$(PYTHON_IN_VENV) setup/demo_data.py ecoli $(if $(findstring yeast,$(DATASET)),yeast)
 
 lint: setup ## format, lint and docstring rules
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }

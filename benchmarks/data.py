@@ -181,8 +181,7 @@ def reading_windows(description: Path) -> Work:
 
     def work() -> tuple[int, int]:
         total = 0
-        for window in windows:
-            read = reader.read(window, scales)
+        for read in reader.read_windows(windows, scales):
             total += len(read.sequence) + read.target.nbytes
         return len(windows), total
 
@@ -358,27 +357,22 @@ def training_input(folder: Path) -> Work:
     """The Trainer's batches of one example; bytes of one-hot sequence and float32 target."""
     import tensorflow as tf
 
-    from components.trainer.input_data import find_examples, training_batches
+    from components.trainer.input_data import HeadExamples, find_examples, training_batches
     from components.transform.preprocessing import preprocessing_fn
 
     specification = _specification()
-    lengths = {
-        "flanked_length": WINDOW_LENGTH + 2 * FLANK,
-        "target_length": TARGET_LENGTH,
-        "tracks": TRACKS,
-    }
+    lengths = {"flanked_length": WINDOW_LENGTH + 2 * FLANK}
     pairs = np.arange(TRACKS)
     # The last 638 in pairs, as many as the paper's CAGE tracks.
     pairs[-638:] = pairs[-638:].reshape(-1, 2)[:, ::-1].ravel()
+    places = find_examples([str(folder / "*")], "synthetic", at_least=1)
     batches = training_batches(
-        find_examples([str(folder / "*")], at_least=1),
+        {"synthetic": HeadExamples(places, TARGET_LENGTH, TRACKS, pairs.tolist())},
         lambda examples: preprocessing_fn(tf.io.parse_example(examples, specification), lengths),
-        head="synthetic",
         window_length=WINDOW_LENGTH,
         batch_size=1,
         max_shift=FLANK,
         reverse_complement=True,
-        strand_pairs=pairs.tolist(),
         seed=0,
     )
     return _consuming(batches, 4 * (WINDOW_LENGTH * 4 + TARGET_LENGTH * TRACKS))

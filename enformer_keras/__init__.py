@@ -9,7 +9,7 @@ from enformer_keras.optimizers import AdamByPart, SynchronizedAdam
 from enformer_keras.presets import PRESETS
 from enformer_keras.schedules import WarmUp
 from enformer_keras.sequence import one_hot_encode
-from enformer_keras.sonnet_checkpoint import load_sonnet_checkpoint
+from enformer_keras.sonnet_checkpoint import load_sonnet_checkpoint, sonnet_heads
 
 __all__ = [
     "BIN_SIZE",
@@ -26,4 +26,5 @@ __all__ = [
     "augment",
     "load_sonnet_checkpoint",
     "one_hot_encode",
+    "sonnet_heads",
 ]

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -380,6 +380,51 @@ class Enformer(RematerializedModel):
         """
         frozen = [part for part in self.frozen if part in (*PARTS, *(f"head_{head}" for head in heads))]
         return self._rebuild(heads=heads, frozen=frozen)
+
+    def take_weights(self, source: "Enformer", heads: Collection[str] = ()) -> None:
+        """Take over the trunk of another model, and some of its heads.
+
+        What weights do not depend on may differ: the window, precision, rates, what is frozen. Low-rank updates
+        of this model stay as they are; those of ``source`` must have been merged.
+
+        Args:
+            source: The model to copy from, which is left alone.
+            heads: Names of heads to copy too.
+
+        Raises:
+            ValueError: The source has low-rank updates, or weights differ in shape; all of them are named and
+                this model is unchanged.
+        """
+        if source.lora_rank is not None:
+            raise ValueError("the source has low-rank updates: take the weights of source.merge_lora()")
+        others = {layer.name: layer for layer in source.layers}
+        wanted = [f"head_{head}" for head in heads]
+        pairs, problems = [], []
+        for layer in self.layers:
+            if layer.name.startswith("head_") and layer.name not in wanted:
+                continue
+            theirs = (
+                {weight.name: weight for weight in others[layer.name].weights} if layer.name in others else {}
+            )
+            ours = {weight.name: weight for weight in layer.weights if "_lora_" not in weight.name}
+            for name in sorted(ours.keys() | theirs.keys()):
+                shapes = [tuple(side[name].shape) if name in side else "missing" for side in (ours, theirs)]
+                if shapes[0] != shapes[1]:
+                    problems.append(f"{layer.name}/{name}: {shapes[0]} here, {shapes[1]} in the source")
+                else:
+                    pairs.append((ours[name], theirs[name]))
+        here = {layer.name for layer in self.layers}
+        problems += [
+            f"{name}: only in the source"
+            for name, layer in others.items()
+            if name not in here and layer.weights and not name.startswith("head_")
+        ]
+        problems += [f"{name}: not here" for name in wanted if name not in here]
+        if problems:
+            raise ValueError("the weights do not fit:\n  " + "\n  ".join(problems))
+        for ours, theirs in pairs:
+            # On JAX an assigned array is shared, and training deletes what it updates.
+            ours.assign(keras.ops.copy(theirs))
 
     def with_sequence_length(self, sequence_length: int, target_length: int | None) -> "Enformer":
         """Build the model for windows of another length, with a copy of the weights.

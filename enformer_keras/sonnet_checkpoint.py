@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from enformer_keras.enformer import NUM_TOWER_BLOCKS, Enformer
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_HEADS = "module/_heads/"
 _TENSORFLOW_KEYS = {"_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter"}
 
 Entry = tuple[str, keras.Variable, tuple[int, ...]]
@@ -30,12 +32,7 @@ def load_sonnet_checkpoint(model: Enformer, prefix: str | os.PathLike[str]) -> N
 
     Source: variable layout of the checkpoint that the authors released with the paper.
     """
-    prefix = os.fspath(prefix)
-    if not Path(f"{prefix}.index").exists():
-        raise FileNotFoundError(f"no checkpoint at {prefix!r}: the file {prefix + '.index'!r} does not exist")
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(prefix)
+    reader = _open(prefix)
     shapes = {
         key.removesuffix(_VALUE): tuple(shape)
         for key, shape in reader.get_variable_to_shape_map().items()
@@ -66,9 +63,40 @@ def load_sonnet_checkpoint(model: Enformer, prefix: str | os.PathLike[str]) -> N
         if lines
     ]
     if problems:
-        raise ValueError(f"checkpoint {prefix!r} does not fit the model\n" + "\n".join(problems))
+        raise ValueError(f"checkpoint {os.fspath(prefix)!r} does not fit the model\n" + "\n".join(problems))
     for key, (variable, _) in entries.items():
         variable.assign(np.reshape(reader.get_tensor(key + _VALUE), variable.shape))
+
+
+def sonnet_heads(prefix: str | os.PathLike[str]) -> dict[str, int]:
+    """Read which heads a checkpoint of the authors' layout has.
+
+    Args:
+        prefix: As for `load_sonnet_checkpoint`.
+
+    Returns:
+        Number of tracks by name, as `Enformer` takes them.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint under ``prefix``.
+        ImportError: TensorFlow, whose file format it is, is not installed.
+    """
+    shapes = _open(prefix).get_variable_to_shape_map()
+    return {
+        key.removeprefix(_HEADS).partition("/")[0]: shape[-1]
+        for key, shape in sorted(shapes.items())
+        if key.startswith(_HEADS) and key.endswith(f"/w{_VALUE}")
+    }
+
+
+def _open(prefix: str | os.PathLike[str]) -> Any:
+    """Open a checkpoint with TensorFlow's reader."""
+    prefix = os.fspath(prefix)
+    if not Path(f"{prefix}.index").exists():
+        raise FileNotFoundError(f"no checkpoint at {prefix!r}: the file {prefix + '.index'!r} does not exist")
+    import tensorflow as tf
+
+    return tf.train.load_checkpoint(prefix)
 
 
 def sonnet_entries(model: Enformer) -> Iterator[Entry]:
@@ -103,7 +131,7 @@ def sonnet_entries(model: Enformer) -> Iterator[Entry]:
     # Layer 3 is the crop, which has no weights.
     yield from _conv_block(model, f"{trunk}/4/_layers/0", "final_pointwise")
     for head in model.heads:
-        yield from _linear(model, f"module/_heads/{head}/_layers/0", f"head_{head}")
+        yield from _linear(model, f"{_HEADS}{head}/_layers/0", f"head_{head}")
 
 
 def _linear(model: Enformer, key: str, name: str, leading: tuple[int, ...] = ()) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enformer_keras.genome.errors import DatasetError
-from pipeline.configs import Settings, small
+from pipeline.configs import CONFIGURATIONS, LAST_BLESSED, Settings
 from pipeline.data import fingerprint_data
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ def settings_from_environment() -> Settings:
     """Reads the settings of a run.
 
     `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_STEPS` and
-    `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line of Beam's flags, quoted as for a shell; what is not
-    set has the default of `configs.small`.
+    `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line of Beam's flags, quoted as for a shell,
+    `ENFORMER_WARM_START` is `last_blessed` or a model's path (`Settings.warm_start`), `ENFORMER_CONFIGURATION`
+    is one of `configs.CONFIGURATIONS`; what is not set has the default of that configuration, `small`.
 
     Returns:
         The settings.
@@ -47,9 +48,16 @@ def settings_from_environment() -> Settings:
         arguments["beam_arguments"] = shlex.split(beam)
     except ValueError as error:
         sys.exit(f"ENFORMER_BEAM={beam!r} is no line of flags: {error}")
+    warm_start = os.environ.get("ENFORMER_WARM_START", "")
+    arguments["warm_start"] = (
+        warm_start if warm_start in ("", LAST_BLESSED) else str(Path(warm_start).resolve())
+    )
+    configuration = os.environ.get("ENFORMER_CONFIGURATION") or "small"
+    if configuration not in CONFIGURATIONS:
+        sys.exit(f"ENFORMER_CONFIGURATION={configuration!r} must be one of {', '.join(CONFIGURATIONS)}")
     try:
-        return small(**arguments)
-    except (DatasetError, ValueError) as error:
+        return CONFIGURATIONS[configuration](**arguments)
+    except (DatasetError, ValueError, FileNotFoundError) as error:
         sys.exit(f"these settings cannot work: {error}")
 
 

@@ -23,13 +23,12 @@ from components.last_pushed_model.component import LastPushedModel
 from components.leak_audit.component import LeakAudit
 from components.pinned_schema.component import PinnedSchema
 from components.pusher.component import Pusher
-from pipeline.configs import SPLITS, Settings
+from components.trainer.warm_start import fingerprint_start
+from pipeline.configs import LAST_BLESSED, SPLITS, Settings
 
 EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
-# What the card of a pushed model says of each track; nobody else needs to know where its file lay.
-TRACK_FIELDS = ("index", "identifier", "description", "genome", "strand_pair")
 
 
 def create_pipeline(
@@ -48,13 +47,12 @@ def create_pipeline(
     Returns:
         The pipeline, for any runner.
     """
-    window = settings.description
-    tracks = window.tracks
+    data = settings.description
     train_split, valid_split, test_split = SPLITS
     library, parts = Path(enformer_keras.__file__).parent, Path(components.__file__).parent
 
     # Windows of the genome with their targets, in splits that do not overlap.
-    example_gen = EXAMPLE_GENS[window.kind](settings.dataset, data_fingerprint)
+    example_gen = EXAMPLE_GENS[data.kind](settings.dataset, data_fingerprint)
     examples = example_gen.outputs["examples"]
 
     # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
@@ -80,7 +78,7 @@ def create_pipeline(
     # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
     leak_audit = LeakAudit(
         examples=examples,
-        target_width=window.target_length * window.bin_size,
+        target_width=data.target_length * data.bin_size,
         max_shift=settings.training.max_shift,
         tolerance=settings.leak_tolerance,
         code_fingerprint=code_fingerprint(parts / "leak_audit", library / "genome"),
@@ -96,18 +94,27 @@ def create_pipeline(
         materialize=False,
         disable_statistics=True,
         custom_config={
-            "flanked_length": window.window_length + 2 * window.flank_length,
-            "target_length": window.target_length,
-            "tracks": len(tracks),
+            "flanked_length": data.window_length + 2 * data.flank_length,
             "code_fingerprint": code_fingerprint(parts / "transform", library),
         },
     )
     transform.add_upstream_node(anomaly_gate)
 
-    # Fits the model; writes it for serving and, beside that, for further training.
+    # Whose weights to begin with, where that is no file: the last model that was good enough, if there is one.
+    warm_start_model = None
+    if settings.warm_start == LAST_BLESSED:
+        warm_start_model = tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+            model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+            model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+        ).with_id("warm_start_model")
+    warm_start_file = "" if warm_start_model else settings.warm_start
+
+    # Fits the model, a head for each organism; writes it for serving and, beside that, for further training.
     trainer = tfx.components.Trainer(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
+        base_model=warm_start_model.outputs["model"] if warm_start_model else None,
         run_fn="components.trainer.run_fn.run_fn",
         train_args=tfx.proto.TrainArgs(splits=[train_split], num_steps=settings.training.steps),
         eval_args=tfx.proto.EvalArgs(splits=[valid_split]),
@@ -115,15 +122,13 @@ def create_pipeline(
             "model": settings.model_arguments,
             "training": asdict(settings.training),
             "checkpoints": str(settings.checkpoints),
-            "organisms": {
-                window.organism: {
-                    "assembly": window.assembly,
-                    "tracks": [track.model_dump(include=set(TRACK_FIELDS)) for track in tracks],
-                }
-            },
+            "warm_start": warm_start_file,
+            "warm_start_fingerprint": fingerprint_start(warm_start_file) if warm_start_file else "",
             "data_fingerprint": data_fingerprint,
             "code_version": importlib.metadata.version("enformer-keras"),
-            "code_fingerprint": code_fingerprint(parts / "trainer", parts / "transform", library),
+            "code_fingerprint": code_fingerprint(
+                parts / "trainer", parts / "transform", parts / "examples", library
+            ),
         },
     )
     trainer.add_upstream_node(leak_audit)
@@ -154,10 +159,11 @@ def create_pipeline(
         eval_config=make_eval_config(
             [
                 Head(
-                    window.organism,
-                    [track.identifier for track in tracks],
-                    [track.description for track in tracks],
+                    organism.name,
+                    [track.identifier for track in organism.tracks],
+                    [track.description for track in organism.tracks],
                 )
+                for organism in data.organisms
             ],
             settings.thresholds,
             settings.max_drop,
@@ -210,6 +216,7 @@ def create_pipeline(
             anomaly_gate,
             leak_audit,
             transform,
+            *([warm_start_model] if warm_start_model else []),
             trainer,
             last_model,
             evaluator,

@@ -20,10 +20,9 @@ from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras.genome.basenji import BasenjiRecord
 from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.intervals import Window
-from enformer_keras.genome.track_table import TrackRow
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
-from pipeline.data import DataDescription
+from pipeline.data import Organism
 from pipeline.outcome import read_outcome
 
 # Bins of a split that the report looks at, and those of all its tracks together: enough for a correlation, few
@@ -39,11 +38,13 @@ class TrackScore:
     """A track's Pearson correlation on the test split, of log1p of the signal per bin.
 
     Attributes:
+        organism: whose.
         track: identifier.
         model: of the pushed model.
         baseline: of the ridge regression on 6-mer counts.
     """
 
+    organism: str
     track: str
     model: float
     baseline: float
@@ -66,11 +67,12 @@ class SplitSignal:
     features: np.ndarray
 
 
-def read_splits(settings: Settings) -> dict[str, SplitSignal]:
+def read_splits(settings: Settings, organism: Organism) -> dict[str, SplitSignal]:
     """Reads windows of each split.
 
     Args:
         settings: of the run.
+        organism: one of the dataset's.
 
     Returns:
         Split -> its bins. Of a genome, windows whose targets do not overlap: all of them, or, of a split with
@@ -81,14 +83,14 @@ def read_splits(settings: Settings) -> dict[str, SplitSignal]:
         DatasetError: the data cannot be used.
     """
     data = settings.description
-    bins = min(MAX_BINS, MAX_VALUES // len(data.tracks))
+    bins = min(MAX_BINS, MAX_VALUES // len(organism.tracks))
     most = max(bins // data.target_length, 1)
     read = _read_genome if data.kind == "genome" else _read_folder
-    return read(settings.dataset, most)
+    return read(settings.dataset, organism.name, most)
 
 
-def _read_genome(path: Path, most: int) -> dict[str, SplitSignal]:
-    dataset = load_dataset(path)
+def _read_genome(path: Path, organism: str, most: int) -> dict[str, SplitSignal]:
+    dataset = load_dataset(path, organism)
     description = dataset.description
     step = description.target_length * description.bin_size
     tiled = description.model_copy(update={"stride": step})
@@ -100,7 +102,7 @@ def _read_genome(path: Path, most: int) -> dict[str, SplitSignal]:
         own = [window for window in windows if window.split == split]
         if len(own) > most:
             chosen = np.linspace(0, len(own) - 1, most).round().astype(int)
-            print(f"report: {most} of the {len(own)} windows of split {split}, evenly spaced")
+            print(f"report: {organism}: {most} of the {len(own)} windows of split {split}, evenly spaced")
             own = [own[index] for index in chosen]
         splits[split] = SplitSignal(
             windows=own,
@@ -120,16 +122,16 @@ def _read_genome(path: Path, most: int) -> dict[str, SplitSignal]:
     return splits
 
 
-def _read_folder(path: Path, most: int) -> dict[str, SplitSignal]:
+def _read_folder(path: Path, organism: str, most: int) -> dict[str, SplitSignal]:
     description = load_basenji_description(path)
-    ((organism, folder),) = open_folders(path, description).items()
+    folder = open_folders(path, description)[organism]
     fasta = description.organisms[organism].fasta_file(path)
     bin_size = folder.statistics.pool_width
     splits = {}
     for split, parts in description.splits.items():
         total = sum(len(folder.windows[part]) for part in parts)
         if total > most:
-            print(f"report: the first {most} of the {total} windows of split {split}")
+            print(f"report: {organism}: the first {most} of the {total} windows of split {split}")
         records = itertools.chain.from_iterable(
             folder.records(part, fasta, description.window_length) for part in parts
         )
@@ -172,46 +174,44 @@ def predict(saved_model: Path, head: str, sequences: list[bytes], batch_size: in
     return np.concatenate(batches).astype(np.float64)
 
 
-def score(
-    tracks: Sequence[TrackRow], splits: dict[str, SplitSignal], predicted: np.ndarray
-) -> list[TrackScore]:
+def score(organism: Organism, splits: dict[str, SplitSignal], predicted: np.ndarray) -> list[TrackScore]:
     """Correlates prediction and baseline with the measured test split, on log1p of the signal per bin.
 
     Args:
-        tracks: of the targets.
+        organism: whose tracks.
         splits: its `train`, `valid` and `test` bins.
         predicted: [windows, target_length, tracks] for the test windows.
 
     Returns:
         A score for each track.
     """
-    signal = {split: np.log1p(data.measured).reshape(-1, len(tracks)) for split, data in splits.items()}
+    count = len(organism.tracks)
+    signal = {split: np.log1p(data.measured).reshape(-1, count) for split, data in splits.items()}
     baseline = fit_ridge(
         (splits["train"].features, signal["train"]),
         (splits["valid"].features, signal["valid"]),
         splits["test"].features,
     )
-    model = np.log1p(predicted).reshape(-1, len(tracks))
+    model = np.log1p(predicted).reshape(-1, count)
     return [
         TrackScore(
+            organism.name,
             track.identifier,
             pearson_r(model[:, track.index], signal["test"][:, track.index]),
             pearson_r(baseline[:, track.index], signal["test"][:, track.index]),
         )
-        for track in tracks
+        for track in organism.tracks
     ]
 
 
 def plot_tracks(
-    file: Path, data: DataDescription, test: SplitSignal, predicted: np.ndarray, num_windows: int = 3
+    file: Path, found: Sequence[tuple[Organism, SplitSignal, np.ndarray]], num_windows: int = 3
 ) -> None:
     """Draws measured and predicted signal of some tracks over the strongest of neighbouring test windows.
 
     Args:
         file: where the PNG goes.
-        data: what the tracks are.
-        test: test bins.
-        predicted: [windows, target_length, tracks].
+        found: each organism with its test bins and what is predicted, [windows, target_length, tracks].
         num_windows: windows drawn; fewer where so many are nowhere neighbours.
     """
     import matplotlib
@@ -219,19 +219,20 @@ def plot_tracks(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = strongest_neighbours(test.windows, np.log1p(test.measured[..., 0]).mean(axis=1), num_windows)
-    bin_size = data.bin_size
-    position = np.concatenate(
-        [np.arange(w.target.start, w.target.end, bin_size) + bin_size / 2 for w in test.windows[shown]]
-    )
-    tracks = shown_tracks(data.tracks)
-    figure, rows = plt.subplots(len(tracks), 1, figsize=(12, 1.9 * len(tracks)), sharex=True)
-    for row, track in zip(np.atleast_1d(rows), tracks, strict=True):
-        measured = test.measured[shown, :, track.index].ravel()
-        row.fill_between(position / 1e3, measured, step="mid", color="0.75", linewidth=0, label="measured")
+    shown = [(*one, track) for one in found for track in shown_tracks(one[0].tracks)]
+    figure, rows = plt.subplots(len(shown), 1, figsize=(12, 1.9 * len(shown)), squeeze=False)
+    for row, (organism, test, predicted, track) in zip(rows[:, 0], shown, strict=True):
+        drawn = strongest_neighbours(test.windows, np.log1p(test.measured[..., 0]).mean(axis=1), num_windows)
+        bins = test.measured.shape[1]
+        edges = np.concatenate(
+            [np.linspace(w.target.start, w.target.end, bins, endpoint=False) for w in test.windows[drawn]]
+        )
+        position = (edges + (edges[1] - edges[0]) / 2) / 1e3
+        measured = test.measured[drawn, :, track.index].ravel()
+        row.fill_between(position, measured, step="mid", color="0.75", linewidth=0, label="measured")
         row.plot(
-            position / 1e3,
-            predicted[shown, :, track.index].ravel(),
+            position,
+            predicted[drawn, :, track.index].ravel(),
             color="tab:red",
             linewidth=1.2,
             label="predicted",
@@ -239,8 +240,11 @@ def plot_tracks(
         row.set_ylabel(track.identifier)
         row.spines[["top", "right"]].set_visible(False)
         row.margins(x=0)
-    np.atleast_1d(rows)[0].legend(loc="upper right", frameon=False, ncols=2)
-    np.atleast_1d(rows)[-1].set_xlabel(f"{test.windows[shown][0].target.chrom}, position in kb (test split)")
+        place = f"{organism.name} {test.windows[drawn][0].target.chrom}, position in kb (test split)"
+        is_last = track is shown_tracks(organism.tracks)[-1]
+        row.set_xlabel(place if is_last else "")
+        row.tick_params(labelbottom=is_last)
+    rows[0, 0].legend(loc="upper right", frameon=False, ncols=2)
     figure.tight_layout()
     partial = file.with_suffix(".partial.png")
     figure.savefig(partial, dpi=120)
@@ -305,15 +309,18 @@ def write_report(settings: Settings) -> int:
         )
         return 1
 
-    data = settings.description
-    splits = read_splits(settings)
-    predicted = predict(outcome.pushed, data.organism, splits["test"].sequences)
-    scores = score(data.tracks, splits, predicted)
+    found, scores, test_bins = [], [], {}
+    for organism in settings.description.organisms:
+        splits = read_splits(settings, organism)
+        predicted = predict(outcome.pushed, organism.name, splits["test"].sequences)
+        scores += score(organism, splits, predicted)
+        found.append((organism, splits["test"], predicted))
+        test_bins[organism.name] = splits["test"].measured[..., 0].size
 
     report = settings.run / "report"
     report.mkdir(parents=True, exist_ok=True)
     picture = report / "tracks.png"
-    plot_tracks(picture, data, splits["test"], predicted)
+    plot_tracks(picture, found)
     figures = {
         "pushed": outcome.pushed.name,
         "measure": "Pearson r of log1p of the signal per bin on the test split",
@@ -325,14 +332,16 @@ def write_report(settings: Settings) -> int:
     shutil.copyfile(outcome.pushed / TRAINABLE_MODEL, partial)
     partial.replace(trainable)
 
-    bins = splits["test"].measured[..., 0].size
-    print(f"\nPearson r on the test split ({bins:,} bins), log1p of the signal per bin:")
-    shown = shown_tracks(scores)
-    width = max(len(one.track) for one in shown)
-    for one in shown:
-        print(f"  {one.track:<{width}}  model {one.model:.4f}   ridge on 6-mers {one.baseline:.4f}")
-    if len(scores) > len(shown):
-        print(f"  {len(scores) - len(shown)} more tracks in {_short(report / 'scores.json')}")
+    print("\nPearson r on the test split, log1p of the signal per bin:")
+    for organism, bins in test_bins.items():
+        print(f"{organism} ({bins:,} bins)")
+        of_organism = [one for one in scores if one.organism == organism]
+        shown = shown_tracks(of_organism)
+        width = max(len(one.track) for one in shown)
+        for one in shown:
+            print(f"  {one.track:<{width}}  model {one.model:.4f}   ridge on 6-mers {one.baseline:.4f}")
+        if len(of_organism) > len(shown):
+            print(f"  {len(of_organism) - len(shown)} more tracks in {_short(report / 'scores.json')}")
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")

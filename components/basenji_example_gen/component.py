@@ -16,8 +16,7 @@ class BasenjiExampleGen(FileBasedExampleGen):
 
     Output `examples`: the splits of the description (`description.BasenjiDescription`), gzipped TFRecords of
     the features of GenomeExampleGen (`examples.example.make_example`): what follows is the same.
-    Examples of several organisms lie in the same splits and differ in `organism` and in the width of `target`;
-    today's Trainer has one head, so a pipeline that trains takes a description of one organism. Beside the
+    Examples of several organisms lie in the same splits, in files of their own. Beside the
     examples `build.json` says what was written (`examples.account.Account`).
 
     Args:

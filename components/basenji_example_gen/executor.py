@@ -15,17 +15,18 @@ from components.basenji_example_gen.description import (
     load_basenji_description,
     open_folders,
 )
-from components.examples.account import Account, SplitAccount, write_accounts
+from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
-from components.examples.executor import ExamplesExecutor
+from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
+from enformer_keras.genome.basenji_metadata import number_columns
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
 from enformer_keras.genome.leaks import check_no_leak
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"
-_REPORT = "_report"  # no split's name starts with an underscore
+_REPORT = "_report"  # no organism's name starts with an underscore
 
 
 class _File(NamedTuple):
@@ -35,6 +36,11 @@ class _File(NamedTuple):
     split: str
     part: str
     number: int
+
+
+def _tag(organism: str, split: str) -> str:
+    """Names the output for an organism's examples of a split."""
+    return f"{organism}/{split}"
 
 
 class _Report(NamedTuple):
@@ -162,7 +168,9 @@ class _ReadFile(beam.DoFn):
                 )
                 self._written.inc()
                 self._padded.inc(record.padded)
-                yield beam.pvalue.TaggedOutput(file.split, example.SerializeToString(deterministic=True))
+                yield beam.pvalue.TaggedOutput(
+                    _tag(file.organism, file.split), example.SerializeToString(deterministic=True)
+                )
         yield (file.organism, file.split, file.part), report
 
 
@@ -235,7 +243,8 @@ def _write_accounts(found: list[tuple[str, str, int]], data: BasenjiData, folder
     accounts = {}
     for organism, basenji in data.folders.items():
         accounts[organism] = Account(
-            tracks=[target.identifier for target in basenji.targets],
+            assembly=None,
+            tracks=account_tracks(number_columns(basenji.targets)),
             target_length=basenji.statistics.target_length,
             bin_size=basenji.statistics.pool_width,
             # Every record is written, and none tells what was missing or clipped when it was made.
@@ -248,7 +257,7 @@ def _write_accounts(found: list[tuple[str, str, int]], data: BasenjiData, folder
 
 
 class BasenjiToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples}; every file is read by one worker, one record at a time.
+    """Pipeline -> {split: {organism: serialized examples}}; a file is read by one worker, one record at a time.
 
     Each file is read twice: nothing in the format says how many records the files before it hold, which is what
     ties a record to its row. They are counted first, in parallel, and compared with the rows.
@@ -263,18 +272,18 @@ class BasenjiToExamples(beam.PTransform):
         self._data = data
         self._folder = folder
 
-    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
+    def expand(self, pipeline: beam.Pipeline) -> Examples:
         """Adds the steps that count and read the files.
 
         Args:
             pipeline: where the steps go.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            Split -> organism -> serialized `tf.train.Example`s.
         """
         data = self._data
-        splits = tuple(data.description.splits)
         files = data.files()
+        tags = sorted({_tag(file.organism, file.split) for file in files})
         counts = (
             pipeline
             | "FilesToCount" >> beam.Create(files, reshuffle=True)
@@ -289,7 +298,7 @@ class BasenjiToExamples(beam.PTransform):
             pipeline
             | "Files" >> beam.Create(files, reshuffle=True)
             | "ReadFiles"
-            >> beam.ParDo(_ReadFile(data), beam.pvalue.AsSingleton(firsts)).with_outputs(*splits, main=_REPORT)
+            >> beam.ParDo(_ReadFile(data), beam.pvalue.AsSingleton(firsts)).with_outputs(*tags, main=_REPORT)
         )
         _ = (
             outputs[_REPORT]
@@ -298,7 +307,10 @@ class BasenjiToExamples(beam.PTransform):
             | "AccountsToList" >> beam.combiners.ToList()
             | "WriteAccounts" >> beam.Map(_write_accounts, data, self._folder)
         )
-        return {split: outputs[split] for split in splits}
+        return {
+            split: {organism: outputs[_tag(organism, split)] for organism in data.folders}
+            for split in data.description.splits
+        }
 
 
 class Executor(ExamplesExecutor):

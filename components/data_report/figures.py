@@ -178,7 +178,7 @@ def make_report(
     """
     report: dict[str, Any] = {"organisms": {}, "warnings": []}
     for organism, account in accounts.items():
-        drawn = [account.tracks[index] for index in drawn_tracks(len(account.tracks), most_drawn)]
+        drawn = [account.tracks[index].identifier for index in drawn_tracks(len(account.tracks), most_drawn)]
         splits = {}
         for split, built in account.splits.items():
             found = sums.get((organism, split))
@@ -226,7 +226,9 @@ def _track_figures(found: Sums, built: SplitAccount, account: Account) -> dict[s
     if built.clipped is not None:
         marks["clipped"] = columns["clip_rate"] > MOST_CLIPPED
     return {
-        track: {name: None if column is None else float(column[index]) for name, column in columns.items()}
+        track.identifier: {
+            name: None if column is None else float(column[index]) for name, column in columns.items()
+        }
         | {"marks": [mark for mark, marked in marks.items() if marked[index]]}
         for index, track in enumerate(account.tracks)
     }

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import tensorflow as tf
+
+from enformer_keras.genome.track_table import TrackRow
 
 ACCOUNT_FILE = "build.json"
 
@@ -29,17 +32,38 @@ class SplitAccount:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrackAccount:
+    """A track of the targets; where its file lay is nobody's business any more.
+
+    Attributes:
+        index: its column.
+        identifier: its name.
+        description: in words, as the track table has it.
+        genome: as the track table has it.
+        strand_pair: index of the track that this one becomes on the other strand; its own where there is none.
+    """
+
+    index: int
+    identifier: str
+    description: str
+    genome: str
+    strand_pair: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Account:
     """How the examples of an organism were built.
 
     Attributes:
-        tracks: identifiers, in the order of the targets.
+        assembly: name of the genome build; None where the description does not say.
+        tracks: in the order of the targets.
         target_length: bins of a target.
         bin_size: bp of a bin.
         splits: split -> what became of its windows.
     """
 
-    tracks: list[str]
+    assembly: str | None
+    tracks: list[TrackAccount]
     target_length: int
     bin_size: int
     splits: dict[str, SplitAccount]
@@ -80,9 +104,22 @@ def read_accounts(folder: str) -> dict[str, Account]:
         )
     with tf.io.gfile.GFile(file) as written:
         content = json.load(written)
-    return {
-        organism: Account(
-            **(account | {"splits": {name: SplitAccount(**split) for name, split in account["splits"].items()}})
-        )
-        for organism, account in content.items()
-    }
+    return {organism: _read_account(**account) for organism, account in content.items()}
+
+
+def account_tracks(tracks: Iterable[TrackRow]) -> list[TrackAccount]:
+    """Takes from the rows of a track table what goes with the examples.
+
+    Args:
+        tracks: in the order of the targets.
+    """
+    fields = {field.name for field in dataclasses.fields(TrackAccount)}
+    return [TrackAccount(**track.model_dump(include=fields)) for track in tracks]
+
+
+def _read_account(tracks: list[dict[str, Any]], splits: dict[str, dict[str, Any]], **fields: Any) -> Account:
+    return Account(
+        tracks=[TrackAccount(**track) for track in tracks],
+        splits={name: SplitAccount(**split) for name, split in splits.items()},
+        **fields,
+    )

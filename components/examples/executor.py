@@ -13,6 +13,9 @@ from tfx.types.artifact import Artifact
 from components.examples.description import description_path
 from components.examples.records import WriteRecords
 
+# Split -> organism -> serialized `tf.train.Example`s.
+Examples = dict[str, dict[str, beam.PCollection]]
+
 
 class ExamplesExecutor(BaseExampleGenExecutor):
     """Builds the examples of the description named in `custom_config` and writes them by split.
@@ -29,7 +32,7 @@ class ExamplesExecutor(BaseExampleGenExecutor):
             folder: of the artifact, where the account of the build goes.
 
         Returns:
-            Pipeline -> {split: serialized `tf.train.Example`s}.
+            Pipeline -> `Examples`.
 
         Raises:
             DatasetError: the data cannot be used.
@@ -60,9 +63,10 @@ class ExamplesExecutor(BaseExampleGenExecutor):
             read = self.read_examples(description_path(exec_properties), artifact.uri)
             splits = pipeline | "ReadExamples" >> read
             artifact.split_names = artifact_utils.encode_split_names(list(splits))
-            for split, examples in splits.items():
+            for split, organisms in splits.items():
                 folder = artifact_utils.get_split_uri([artifact], split)
                 # What a killed build left there would be read with what this one writes.
                 if fileio.exists(folder):
                     fileio.rmtree(folder)
-                _ = examples | f"Write {split}" >> WriteRecords(folder)
+                for organism, examples in organisms.items():
+                    _ = examples | f"Write {split} of {organism}" >> WriteRecords(folder, organism)

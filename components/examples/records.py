@@ -73,6 +73,19 @@ def _checksum(content: bytes) -> bytes:
     return _CHECKSUM.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
 
 
+def shard_pattern(folder: str, organism: str) -> str:
+    """Names the files of an organism in a split.
+
+    Args:
+        folder: of the split.
+        organism: name of the head; it holds no hyphen.
+
+    Returns:
+        A pattern for glob.
+    """
+    return f"{folder}/{organism}-*.gz"
+
+
 def find_records(files: Iterable[str]) -> list[Place]:
     """Finds all records without reading them: a header of each is all that is looked at.
 
@@ -188,19 +201,21 @@ class _Sink(FileBasedSink):
 
 
 class WriteRecords(beam.PTransform):
-    """Writes serialized examples to `<folder>/data_tfrecord-SSSSS-of-NNNNN.gz`, TFX's names.
+    """Writes an organism's serialized examples to `<folder>/<organism>-SSSSS-of-NNNNN.gz`.
 
-    Unlike TFX's own writer it does not shuffle what it writes: that would pass gigabytes from worker to
-    worker, and hold them in memory on some runners. The Trainer draws an order of its own.
+    The files' names tell whose examples they hold (`shard_pattern`): a head's are found without reading the
+    others'. Unlike TFX's own writer it does not shuffle what it writes: that would pass gigabytes from worker
+    to worker, and hold them in memory on some runners. The Trainer draws an order of its own.
 
     Args:
         folder: of the split.
+        organism: name of the head.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, organism: str) -> None:
         super().__init__()
         self._sink = _Sink(
-            f"{folder}/data_tfrecord",
+            f"{folder}/{organism}",
             beam.coders.BytesCoder(),
             file_name_suffix=".gz",
             compression_type=CompressionTypes.UNCOMPRESSED,  # the members are compressed one by one

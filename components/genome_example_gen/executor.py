@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from components.examples.account import Account, SplitAccount, write_accounts
+from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
-from components.examples.executor import ExamplesExecutor
-from enformer_keras.genome.batches import WindowReader
+from components.examples.executor import Examples, ExamplesExecutor
+from enformer_keras.genome.batches import WindowReader, runs_of
 from enformer_keras.genome.dataset import Dataset, load_datasets
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Window
@@ -31,8 +31,8 @@ class _Report(NamedTuple):
     clipped: np.ndarray
 
 
-class _ReadWindow(beam.DoFn):
-    """Reads windows: each goes to the output of its split, and what happened to the report."""
+class _ReadRun(beam.DoFn):
+    """Reads runs of windows: each window goes to the output of its split, and what happened to the report."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -44,25 +44,25 @@ class _ReadWindow(beam.DoFn):
         self._reader = WindowReader(self._dataset)
 
     # Any: Beam takes annotations for the type of every output, and the tagged ones carry bytes.
-    def process(self, window: Window, scales: Mapping[int, float]) -> Iterator[Any]:
+    def process(self, run: list[Window], scales: Mapping[int, float]) -> Iterator[Any]:
         description = self._dataset.description
-        read = self._reader.read(window, scales)
-        if read is None:
-            self._dropped.inc()
-            none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
-            yield window.split, _Report(0, 1, none, none)
-            return
-        example = make_example(
-            organism=description.organism,
-            window=window,
-            sequence=read.sequence,
-            flank_length=description.flank_length,
-            target=read.target,
-        )
-        self._written.inc()
-        self._missing.inc(int(read.missing.sum()))
-        yield window.split, _Report(1, 0, read.missing, read.clipped)
-        yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
+        for window, read in zip(run, self._reader.read_windows(run, scales), strict=True):
+            if read is None:
+                self._dropped.inc()
+                none = np.zeros(len(self._dataset.tracks), dtype=np.int64)
+                yield window.split, _Report(0, 1, none, none)
+                continue
+            example = make_example(
+                organism=description.organism,
+                window=window,
+                sequence=read.sequence,
+                flank_length=description.flank_length,
+                target=read.target,
+            )
+            self._written.inc()
+            self._missing.inc(int(read.missing.sum()))
+            yield window.split, _Report(1, 0, read.missing, read.clipped)
+            yield beam.pvalue.TaggedOutput(window.split, example.SerializeToString(deterministic=True))
 
     def teardown(self) -> None:
         self._reader.close()
@@ -130,7 +130,8 @@ def _write_accounts(
     for dataset in datasets:
         description = dataset.description
         accounts[description.organism] = Account(
-            tracks=[track.identifier for track in dataset.tracks],
+            assembly=description.assembly,
+            tracks=account_tracks(dataset.tracks),
             target_length=description.target_length,
             bin_size=description.bin_size,
             splits={split: of_splits[description.organism, split] for split in description.splits.names},
@@ -139,7 +140,7 @@ def _write_accounts(
 
 
 class GenomesToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples} of all organisms together.
+    """Pipeline -> {split: {organism: serialized examples}}.
 
     Args:
         datasets: checked datasets with the same splits.
@@ -151,29 +152,30 @@ class GenomesToExamples(beam.PTransform):
         self._datasets = datasets
         self._folder = folder
 
-    def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
-        """Adds the steps of each organism and puts their examples together, split by split.
+    def expand(self, pipeline: beam.Pipeline) -> Examples:
+        """Adds the steps of each organism.
 
         Args:
             pipeline: where the steps go.
 
         Returns:
-            Split -> serialized `tf.train.Example`s.
+            Split -> organism -> serialized `tf.train.Example`s.
 
         Raises:
             DatasetError: a split without windows, or a leak.
         """
-        parts = [
-            pipeline | dataset.description.organism >> GenomeToExamples(dataset) for dataset in self._datasets
-        ]
+        organisms = {
+            dataset.description.organism: pipeline | dataset.description.organism >> GenomeToExamples(dataset)
+            for dataset in self._datasets
+        }
         _ = (
-            [part[_REPORT] for part in parts]
+            [outputs[_REPORT] for outputs in organisms.values()]
             | "AllAccounts" >> beam.Flatten()
             | "AccountsToList" >> beam.combiners.ToList()
             | "WriteAccounts" >> beam.Map(_write_accounts, self._datasets, self._folder)
         )
         return {
-            split: [part[split] for part in parts] | f"AllOrganisms {split}" >> beam.Flatten()
+            split: {organism: outputs[split] for organism, outputs in organisms.items()}
             for split in self._datasets[0].description.splits.names
         }
 
@@ -190,7 +192,7 @@ class GenomeToExamples(beam.PTransform):
         self._dataset = dataset
 
     def expand(self, pipeline: beam.Pipeline) -> dict[str, beam.PCollection]:
-        """Plans the windows, checks them for leaks, and adds the steps that read them in random order.
+        """Plans the windows, checks them for leaks, and adds the steps that read runs of them in random order.
 
         Args:
             pipeline: where the steps go.
@@ -206,9 +208,11 @@ class GenomeToExamples(beam.PTransform):
         plan = dataset.plan()
         windows = plan.windows
         check_no_leak(windows, dataset.description.flank_length)
-        # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading,
-        # is far shorter than a chromosome. The seed is fixed so that the same data gives the same files.
-        order = np.random.default_rng(0).permutation(len(windows))
+        # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading, is
+        # longer than a run and far shorter than a chromosome. The seed is fixed so that the same data gives the
+        # same files.
+        runs = list(runs_of(windows, dataset))
+        order = np.random.default_rng(0).permutation(len(runs))
         by_mean = [track.index for track in dataset.tracks if track.scale == "mean"]
         scales = (
             pipeline
@@ -217,9 +221,9 @@ class GenomeToExamples(beam.PTransform):
         )
         outputs = (
             pipeline
-            | "Windows" >> beam.Create([windows[index] for index in order], reshuffle=True)
-            | "ReadWindows"
-            >> beam.ParDo(_ReadWindow(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
+            | "Runs" >> beam.Create([runs[index] for index in order], reshuffle=True)
+            | "ReadRuns"
+            >> beam.ParDo(_ReadRun(dataset), beam.pvalue.AsDict(scales)).with_outputs(*splits, main=_REPORT)
         )
         accounts = (
             outputs[_REPORT]

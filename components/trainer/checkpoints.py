@@ -152,12 +152,15 @@ class Checkpoints:
                 _logger.info("%s: checkpoints of a training that has finished; removed", file.parent)
                 shutil.rmtree(file.parent)
             else:
-                other = json.loads(file.read_text())
+                try:
+                    differences = ", ".join(_differences(json.loads(file.read_text()), configuration))
+                except (OSError, ValueError) as error:
+                    differences = f"how, its {_CONFIGURATION} does not tell any more: {error}"
                 _logger.warning(
                     "%s: checkpoints of a training that was configured otherwise (%s) and has not finished; "
                     "not used. Put the configuration back to go on with it, or remove the folder",
                     file.parent,
-                    ", ".join(_differences(other, configuration)),
+                    differences,
                 )
 
     def _file(self, step: int) -> Path:

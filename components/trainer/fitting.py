@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from components.trainer.checkpoints import CheckpointError, Checkpoints, Progress
 from components.trainer.training import Training
+from enformer_keras import AlternatingHeads
 
 _logger = logging.getLogger(__name__)
 _LOG_EVERY_S = 60
-_SCORE = "pearson_r"  # how the names of figures of `PearsonR` end, with the head's name in front or not
+_SCORE = "pearson_r"  # how the names of figures of `PearsonR` end, with the head's name in front
 
 
 class Preempted(SystemExit):
@@ -28,9 +29,9 @@ class Preempted(SystemExit):
 
 
 def fit(
-    model: keras.Model,
+    trainer: AlternatingHeads,
     train: Callable[[int], tf.data.Dataset],
-    validation: tf.data.Dataset,
+    validation: Mapping[str, tf.data.Dataset],
     training: Training,
     *,
     checkpoints: Checkpoints,
@@ -45,9 +46,9 @@ def fit(
     Parts are compared by Pearson's r in validation, the mean over the heads.
 
     Args:
-        model: compiled and built.
+        trainer: of the model, compiled.
         train: from a step to endless batches that begin there.
-        validation: all validation batches.
+        validation: head -> all its validation batches.
         training: how to train.
         checkpoints: of this very configuration.
         log_folder: TensorBoard's folder.
@@ -60,7 +61,7 @@ def fit(
         CheckpointError: a checkpoint cannot be written, or none can be read.
         FloatingPointError: the loss is not finite.
     """
-    state = [*model.variables, *model.optimizer.variables]
+    state = [*trainer.model.variables, *trainer.optimizer.variables]
     progress = _restore(state, checkpoints)
     writer = tf.summary.create_file_writer(log_folder)
     for part in progress.history:  # each attempt has a folder of its own
@@ -78,7 +79,7 @@ def fit(
             figures = {"train": {}, "validation": {}}
             try:
                 if missing:
-                    fitted = model.fit(
+                    fitted = trainer.fit(
                         train(progress.step),
                         steps_per_epoch=missing,
                         shuffle=False,  # the batches come in their order
@@ -86,9 +87,7 @@ def fit(
                         verbose=1 if sys.stdout.isatty() else 0,
                     )
                     figures["train"] = {name: float(values[-1]) for name, values in fitted.history.items()}
-                figures["validation"] = model.evaluate(
-                    validation, callbacks=[watch], return_dict=True, verbose=0
-                )
+                figures["validation"] = _validate(trainer, validation, watch)
             except _Terminated:
                 save()
                 _logger.warning("SIGTERM: saved at step %d; the next run goes on from there", progress.step)
@@ -180,6 +179,17 @@ def _assign(state: list[keras.Variable], values: list[Any], checkpoints: Checkpo
         )
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
+
+
+def _validate(
+    trainer: AlternatingHeads, validation: Mapping[str, tf.data.Dataset], watch: keras.callbacks.Callback
+) -> dict[str, float]:
+    """Evaluates head by head, which may have more or fewer windows; names as in training."""
+    figures = {}
+    for head, batches in validation.items():
+        of_head = trainer.head_models[head].evaluate(batches, callbacks=[watch], return_dict=True, verbose=0)
+        figures |= {f"{head}_{name}": value for name, value in of_head.items()}
+    return figures | {"loss": sum(figures[f"{head}_loss"] for head in validation)}
 
 
 def _judge(progress: Progress) -> None:

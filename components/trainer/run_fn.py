@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,75 +10,90 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.examples.account import Account, read_accounts
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
-from components.trainer.input_data import evaluation_batches, find_examples, training_batches
-from components.trainer.serving import ModelCard, export_model, make_decoder
+from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
+from components.trainer.serving import NUM_WINDOWS, ModelCard, export_model, make_decoder
 from components.trainer.strategy import make_strategy, per_replica_batch
 from components.trainer.training import Training
-from enformer_keras import R2, Enformer, PearsonR, SynchronizedAdam, WarmUp
+from components.trainer.warm_start import start_from
+from enformer_keras import R2, AdamByPart, AlternatingHeads, Enformer, PearsonR, WarmUp
 
 _logger = logging.getLogger(__name__)
 
 
-def compile_model(model: Enformer, training: Training) -> None:
+def compile_model(model: Enformer, training: Training) -> AlternatingHeads:
     """Compiles a model for training: Poisson loss, Adam with warm-up and global-norm clipping.
 
     Args:
-        model: any Enformer.
+        model: any Enformer, of one head or several.
         training: how to train.
+
+    Returns:
+        What trains it, one update for each head in turn.
 
     Source: Enformer, Methods, "Model training and evaluation".
     """
+    updates = len(model.heads)  # of a step, each of which the schedule counts
     decay_steps = training.steps - training.warm_up_steps if training.decay else None
-    model.compile(
-        optimizer=SynchronizedAdam(
-            WarmUp(training.learning_rate, training.warm_up_steps, decay_steps),
+    trainer = AlternatingHeads(model)
+    trainer.compile(
+        optimizer=AdamByPart(
+            WarmUp(
+                training.learning_rate,
+                training.warm_up_steps * updates,
+                decay_steps and decay_steps * updates,
+            ),
+            training.rates,
             global_clipnorm=training.clip_norm,
         ),
         loss=keras.losses.Poisson(),
-        metrics={head: [PearsonR(tracks), R2(tracks)] for head, tracks in model.heads.items()},
+        metrics=lambda: [PearsonR(), R2()],
         jit_compile=training.jit_compile,
         steps_per_execution=training.steps_per_execution,
     )
-    model.optimizer.build(model.trainable_variables)
+    return trainer
 
 
 def run_fn(fn_args: Any) -> None:
     """Trains and exports; called by TFX's Trainer.
 
     Args:
-        fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
-            `Training`), `organisms` (see `serving.ModelCard`), `checkpoints` (a folder that outlives this
-            attempt), `data_fingerprint`, `code_fingerprint` and `code_version`.
+        fn_args: TFX's `FnArgs`. `base_model` is the model to start from, if any. `custom_config` holds `model`
+            (arguments of `Enformer`), `training` (fields of `Training`), `checkpoints` (a folder that outlives
+            this attempt), `warm_start` (file to start from, or empty), `data_fingerprint`, `code_fingerprint`
+            and `code_version`. What the heads' tracks are, the examples tell.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
-        FileNotFoundError: there are no examples.
+        FileNotFoundError: there are no examples of an organism, or nothing where the warm start is said to be.
         CheckpointError: a checkpoint cannot be written, or none can be read.
         Preempted: SIGTERM came; the next run goes on.
     """
     config = fn_args.custom_config
     training = Training(**config["training"])
-    (head,) = config["model"]["heads"]
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    examples = find_examples(fn_args.train_files, at_least=training.batch_size)
-    validation_examples = find_examples(fn_args.eval_files, at_least=1)
-    _logger.info("%d training and %d validation examples", len(examples), len(validation_examples))
-    batches = {
-        "decode": make_decoder(transform_output.transform_features_layer(), transform_output),
-        "head": head,
-        "window_length": config["model"]["sequence_length"],
-        "batch_size": training.batch_size,
-    }
+    accounts = read_accounts(fn_args.train_files[0].rsplit("/", 2)[0])  # beside the splits' folders
+    examples = _find_heads(fn_args.train_files, config["model"]["heads"], accounts, training.batch_size)
+    validation_examples = _find_heads(fn_args.eval_files, config["model"]["heads"], accounts, at_least=1)
+    for head in examples:
+        _logger.info(
+            "%s: %d training and %d validation examples",
+            head,
+            len(examples[head].places),
+            len(validation_examples[head].places),
+        )
+    decode = make_decoder(transform_output.transform_features_layer(), transform_output)
+    batches = {"window_length": config["model"]["sequence_length"], "batch_size": training.batch_size}
 
     def train(first_step: int) -> tf.data.Dataset:
         return training_batches(
             examples,
+            decode,
             **batches,
             max_shift=training.max_shift,
             reverse_complement=training.reverse_complement,
-            strand_pairs=[track["strand_pair"] for track in config["organisms"][head]["tracks"]],
             seed=training.seed,
             first_step=first_step,
         )
@@ -85,7 +101,12 @@ def run_fn(fn_args: Any) -> None:
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
-        {**config, "train_files": fn_args.train_files, "eval_files": fn_args.eval_files},
+        {
+            **config,
+            "train_files": fn_args.train_files,
+            "eval_files": fn_args.eval_files,
+            "base_model": fn_args.base_model,
+        },
     )
 
     keras.utils.set_random_seed(training.seed)
@@ -100,15 +121,43 @@ def run_fn(fn_args: Any) -> None:
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")
         training = dataclasses.replace(training, jit_compile=False)
-    validation = evaluation_batches(
-        validation_examples, **batches, whole_batches=isinstance(strategy, tf.distribute.TPUStrategy)
-    )
+    whole_batches = isinstance(strategy, tf.distribute.TPUStrategy)
+    validation = {
+        name: evaluation_batches(head, decode, **batches, whole_batches=whole_batches)
+        for name, head in validation_examples.items()
+    }
+    tracks = {head: [track.identifier for track in account.tracks] for head, account in accounts.items()}
     with strategy.scope():
         model = Enformer(**config["model"])
-        compile_model(model, training)
+        started_from = start_from(model, config["warm_start"] or fn_args.base_model, tracks)
+        trainer = compile_model(model, training)
         step = fit(
-            model, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
+            trainer, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir
         )
-    card = ModelCard.from_config(config, step)
-    export_model(model, transform_output, fn_args.serving_model_dir, card, validation_examples)
+    if model.lora_rank is not None:
+        model = model.merge_lora()
+    card = ModelCard.from_config(config, accounts, started_from, step)
+    windows = [place for head in validation_examples.values() for place in head.places[:NUM_WINDOWS]]
+    export_model(model, transform_output, fn_args.serving_model_dir, card, windows)
     checkpoints.finish()
+
+
+def _find_heads(
+    files: Sequence[str], heads: Mapping[str, int], accounts: Mapping[str, Account], at_least: int
+) -> dict[str, HeadExamples]:
+    """Finds the examples of every head in a split."""
+    found = {}
+    for head, tracks in heads.items():
+        account = accounts[head]
+        if len(account.tracks) != tracks:
+            raise ValueError(
+                f"head {head} has {tracks} tracks, its examples have {len(account.tracks)}: the track table "
+                "has changed since they were built; run the pipeline from its beginning"
+            )
+        found[head] = HeadExamples(
+            find_examples(files, head, at_least),
+            account.target_length,
+            tracks,
+            [track.strand_pair for track in account.tracks],
+        )
+    return found

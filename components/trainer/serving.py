@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.examples.account import Account
 from components.examples.records import Place, read_record
 from components.trainer.input_data import crop_flanks
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
@@ -20,7 +21,7 @@ from enformer_keras import BIN_SIZE, Enformer
 
 # Beside the trainable twin: what the infra check asks the served model for.
 PREDICTIONS = TRAINABLE_MODEL.with_name("predictions.npz")
-# Validation windows whose predictions go with the model.
+# Validation windows of each organism whose predictions go with the model.
 NUM_WINDOWS = 2
 
 
@@ -37,7 +38,8 @@ class ModelCard:
             of the track that this one becomes on the other strand) of the dataset's track table.
         code: `version` of this package, and `fingerprint` of the sources that decided the training.
         data_fingerprint: of the dataset's files.
-        lineage: `started_from` (`scratch`: fresh weights), `seed`, and `step`, the last update made to them.
+        lineage: `started_from` (`scratch`: fresh weights; else whose it began with), `seed`, and `step`, the
+            last one that the weights have seen, an update for each head.
     """
 
     window_length: int
@@ -49,13 +51,17 @@ class ModelCard:
     lineage: Mapping[str, Any]
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], step: int) -> "ModelCard":
-        """Takes the card from the Trainer's `custom_config`, as `create_pipeline` writes it.
+    def from_config(
+        cls, config: Mapping[str, Any], accounts: Mapping[str, Account], started_from: str, step: int
+    ) -> "ModelCard":
+        """Puts the card together.
 
         Args:
-            config: with `model`, `training`, `organisms`, `code_version`, `code_fingerprint` and
-                `data_fingerprint`.
-            step: the update whose weights the model has.
+            config: the Trainer's `custom_config`, with `model`, `training`, `code_version`, `code_fingerprint`
+                and `data_fingerprint`.
+            accounts: of the examples, by organism.
+            started_from: see `warm_start.start_from`.
+            step: the step whose weights the model has.
 
         Returns:
             The card.
@@ -64,10 +70,16 @@ class ModelCard:
             window_length=config["model"]["sequence_length"],
             target_length=config["model"]["target_length"],
             bin_size=BIN_SIZE,
-            organisms=config["organisms"],
+            organisms={
+                head: {
+                    "assembly": accounts[head].assembly,
+                    "tracks": [dataclasses.asdict(track) for track in accounts[head].tracks],
+                }
+                for head in config["model"]["heads"]
+            },
             code={"version": config["code_version"], "fingerprint": config["code_fingerprint"]},
             data_fingerprint=config["data_fingerprint"],
-            lineage={"started_from": "scratch", "seed": config["training"]["seed"], "step": step},
+            lineage={"started_from": started_from, "seed": config["training"]["seed"], "step": step},
         )
 
 
@@ -94,7 +106,8 @@ def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> 
 
     `serving_default(examples: string[B])` -> {head: float32 [B, target_length, tracks]}, from serialized
         `tf.train.Example`s.
-    `transform_features(examples: string[B])` -> `sequence` and `target` as Transform gives them.
+    `transform_features(examples: string[B])` -> `sequence` and `target` as Transform gives them: one-hot
+        with flanks, and float16 bytes.
     `predict_sequences(sequences: string[B])` -> as serving_default, from DNA of exactly the window's length;
         another length or letter is an InvalidArgumentError.
     `predict_on_batch(one_hot: float32 [B, sequence_length, 4])` -> as serving_default.
@@ -195,7 +208,7 @@ def export_model(
         transform_output: what Transform wrote.
         folder: where to; must not exist or be empty.
         card: what to tell the user.
-        examples: where examples lie; the windows of the first ones are predicted.
+        examples: where those lie whose windows are predicted.
     """
     endpoints = make_endpoints(model, transform_output)
     served = tf.Module()
@@ -215,7 +228,7 @@ def export_model(
     trainable.parent.mkdir()
     model.save(trainable)
     card_file.write_text(json.dumps(dataclasses.asdict(card), indent=2) + "\n")
-    sequences = _read_windows(examples[:NUM_WINDOWS], transform_output, model.sequence_length)
+    sequences = _read_windows(examples, transform_output, model.sequence_length)
     predicted = model(decode_sequences(sequences, model.sequence_length), training=False)
     np.savez(
         predictions,

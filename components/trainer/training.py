@@ -1,6 +1,7 @@
 """What the Trainer is told, and where it puts things; without TensorFlow."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 # Where the trainable twin lies in a SavedModel: its place for files that go with it, which TFX pushes along.
@@ -19,10 +20,11 @@ class Training:
     """How to train. The defaults are the paper's, but for its batch of 64 on 64 TPU cores.
 
     Attributes:
-        steps: optimizer updates.
+        steps: of the training; in each, one optimizer update for every organism.
         batch_size: examples of an update, over all replicas.
         learning_rate: Adam's, after the warm-up.
-        warm_up_steps: updates of the linear warm-up.
+        rates: factors of the learning rate by the beginning of layers' names, such as `{"tower": 0.1}`.
+        warm_up_steps: steps of the linear warm-up.
         decay: whether a half cosine takes the rate to zero by the last step.
         clip_norm: global norm of the gradient at which it is clipped.
         max_shift: augmentation: largest shift, in bp.
@@ -31,7 +33,7 @@ class Training:
             validation and a checkpoint.
         patience: parts without a better validation after which training stops; 0 for never.
         keep: whose weights are exported: those of the `last` part or of the `best` in validation.
-        steps_per_execution: updates between two looks at what happens outside (SIGTERM, a loss that is not
+        steps_per_execution: steps between two looks at what happens outside (SIGTERM, a loss that is not
             finite).
         strategy: one of `STRATEGIES`.
         jit_compile: whether XLA compiles the step, where one device trains.
@@ -41,6 +43,7 @@ class Training:
     steps: int = 150_000
     batch_size: int = 1
     learning_rate: float = 5e-4
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     warm_up_steps: int = 5_000
     decay: bool = False
     clip_norm: float = 0.2

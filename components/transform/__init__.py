@@ -1,1 +1,1 @@
-"""Transform: bytes of an example to one-hot sequence and target, the same graph in training and serving."""
+"""Transform: bases of an example to a one-hot sequence, the same graph in training and serving."""

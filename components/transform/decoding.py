@@ -46,7 +46,7 @@ def decode_sequences(sequences: tf.Tensor, length: int) -> tf.Tensor:
 
 
 def decode_targets(targets: tf.Tensor, target_length: int, tracks: int) -> tf.Tensor:
-    """Decodes the `target` bytes that GenomeExampleGen wrote.
+    """Decodes the `target` bytes of one organism's examples, as the ExampleGens wrote them.
 
     Args:
         targets: strings [batch] of little-endian float16 in C order.

@@ -173,6 +173,21 @@ def strand_pairs(targets: Sequence[Target]) -> list[int]:
     ]
 
 
+def number_columns(targets: Sequence[Target]) -> list[Target]:
+    """Counts index and strand_pair from the first column of the target.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+
+    Returns:
+        The rows with their columns as indices; a track without a partner is its own.
+    """
+    return [
+        target.model_copy(update={"index": column, "strand_pair": pair})
+        for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
+    ]
+
+
 def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:
     """Reads `sequences.bed`, whose rows span the sequences or, with a crop, the targets; the centre is one.
 

@@ -23,10 +23,10 @@ class Segments:
     def __init__(self, stretches: Mapping[str, Stretches]) -> None:
         self._stretches = stretches
 
-    def values(self, interval: Interval) -> tuple[np.ndarray, int]:
-        """Returns float32 [bp], and 0, the number of bp without a value."""
+    def values(self, interval: Interval) -> tuple[np.ndarray, None]:
+        """Returns float32 [bp], and that no bp is without a value."""
         if interval.chrom not in self._stretches:
-            return np.zeros(interval.width, dtype=np.float32), 0
+            return np.zeros(interval.width, dtype=np.float32), None
         starts, ends, values = self._stretches[interval.chrom]
         inside = slice(
             np.searchsorted(ends, interval.start, "right"), np.searchsorted(starts, interval.end, "left")
@@ -41,7 +41,7 @@ class Segments:
         lengths[1::2] = ends - starts
         heights = np.zeros(len(lengths), dtype=np.float32)
         heights[1::2] = values[inside]
-        return np.repeat(heights, lengths), 0
+        return np.repeat(heights, lengths), None
 
     def has_values(self, contig: str) -> bool:
         """Says whether a contig has a stretch."""

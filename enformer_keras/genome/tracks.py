@@ -368,8 +368,8 @@ class _BigWig:
             self.close()
             raise DatasetError(problems)
 
-    def values(self, interval: Interval) -> tuple[np.ndarray, int]:
-        """Returns float32 [bp], 0 where the file has no value, and the number of such bp.
+    def values(self, interval: Interval) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns float32 [bp], 0 where the file has no value, and bool [bp], where; None: nowhere.
 
         Raises:
             DatasetError: the stretch cannot be read, or holds an infinite value.
@@ -379,13 +379,12 @@ class _BigWig:
         except RuntimeError as error:
             raise self._unreadable(str(interval)) from error
         if not len(values):  # pyBigWig's answer where the whole file has none
-            return np.zeros(interval.width, dtype=np.float32), interval.width
+            return np.zeros(interval.width, dtype=np.float32), np.ones(interval.width, dtype=bool)
         finite = np.isfinite(values)
         if finite.all():
-            return values, 0
+            return values, None
         absent = np.isnan(values)
-        missing = np.count_nonzero(absent)
-        if missing + np.count_nonzero(finite) < len(values):
+        if np.count_nonzero(absent) + np.count_nonzero(finite) < len(values):
             infinite = np.flatnonzero(np.isinf(values))
             raise DatasetError(
                 f"{self._path}: {interval.chrom}:{interval.start + infinite[0]} (from 0) is "
@@ -393,7 +392,7 @@ class _BigWig:
                 "infinite values"
             )
         values[absent] = 0
-        return values, missing
+        return values, absent
 
     def has_values(self, contig: str) -> bool:
         """Says whether a contig has any value, of a large file by its zoom levels.
@@ -663,30 +662,50 @@ class TrackReader:
         return values, missing
 
     def read_bins(self, interval: Interval, scales: Mapping[int, float]) -> TrackBins:
-        """Reads an interval, one read for each track.
+        """Reads an interval: `read_run` of one."""
+        (bins,) = self.read_run([interval], scales)
+        return bins
+
+    def read_run(self, intervals: Sequence[Interval], scales: Mapping[int, float]) -> list[TrackBins]:
+        """Reads intervals together: of each track one stretch, from the first start to the last end.
+
+        One by one, neighbours would each unpack the blocks of a bigWig that lie across their common border.
 
         Args:
-            interval: a whole number of bins, inside its contig.
+            intervals: of one contig, in its order, each a whole number of bins. They may overlap; what lies
+                between them is read too.
             scales: track index -> factor, for the tracks whose scale is `mean`.
 
         Returns:
-            Its bins.
+            The bins of each.
 
         Raises:
             DatasetError: an interval that is not inside a used contig, a stretch that cannot be read, or a
                 value that float16 cannot hold, with its track and interval.
         """
-        length = self._contig_lengths.get(interval.chrom, 0)
-        if not 0 <= interval.start <= interval.end <= length:
-            raise DatasetError(
-                f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp there); "
-                "give an interval of the dataset's own contigs"
-            )
-        pooled = np.empty((len(self._tracks), interval.width // self._bin_size))
-        missing = np.empty(len(self._tracks), dtype=np.int64)
+        for interval in intervals:
+            length = self._contig_lengths.get(interval.chrom, 0)
+            if not 0 <= interval.start <= interval.end <= length:
+                raise DatasetError(
+                    f"{interval} does not lie inside a contig in use ({interval.chrom} has {length} bp "
+                    "there); give an interval of the dataset's own contigs"
+                )
+        span = Interval(intervals[0].chrom, intervals[0].start, max(interval.end for interval in intervals))
+        inside = [slice(interval.start - span.start, interval.end - span.start) for interval in intervals]
+        pooled = [np.empty((len(self._tracks), i.width // self._bin_size)) for i in intervals]
+        missing = np.zeros((len(intervals), len(self._tracks)), dtype=np.int64)
         for row, track in enumerate(self._tracks):
-            values, missing[row] = self._sources[track.index].values(interval)
-            pooled[row] = pool(values, track, self._bin_size)
+            values, absent = self._sources[track.index].values(span)
+            for number, part in enumerate(inside):
+                pooled[number][row] = pool(values[part], track, self._bin_size)
+                if absent is not None:
+                    missing[number, row] = np.count_nonzero(absent[part])
+        return [self._transform(*found, scales) for found in zip(intervals, pooled, missing, strict=True)]
+
+    def _transform(
+        self, interval: Interval, pooled: np.ndarray, missing: np.ndarray, scales: Mapping[int, float]
+    ) -> TrackBins:
+        """Makes targets of what `pool` gave for an interval, [tracks, bins]."""
         listed, quantile = None, 0.5
         if self._blacklist is not None:
             listed, quantile = self._blacklist.bins(interval, self._bin_size), self._blacklist.quantile

@@ -13,7 +13,8 @@ from components.basenji_example_gen.component import BasenjiExampleGen
 from components.basenji_example_gen.description import basenji_fingerprint, load_basenji_description
 from components.basenji_example_gen.executor import Executor
 from components.examples import description as description_module
-from components.examples.account import Account, SplitAccount, read_accounts
+from components.examples.account import Account, SplitAccount, TrackAccount, read_accounts
+from components.transform.decoding import decode_targets
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras.genome.errors import DatasetError
 from tests.genome.tiny_basenji import (
@@ -27,6 +28,12 @@ from tests.genome.tiny_basenji import (
 )
 
 WINDOW, FLANK = 128, 3
+# Of tiny_basenji's targets.txt, numbered by their columns.
+TRACK_ACCOUNTS = [
+    TrackAccount(0, "ENCFF1", "DNASE:5' \"end", "1", 0),
+    TrackAccount(1, "CNhs1+", "CAGE:liver", "1", 2),
+    TrackAccount(2, "CNhs1-", "CAGE:liver", "1", 1),
+]
 
 
 def describe(folder, **fields):
@@ -55,7 +62,7 @@ def run_executor(path, folder):
     Executor(context).Do({}, {"examples": [examples]}, dict(gen.exec_properties))
     splits = {}
     for split in load_basenji_description(path).splits:
-        files = fileio.glob(f"{examples.uri}/Split-{split}/data_tfrecord-*.gz")
+        files = fileio.glob(f"{examples.uri}/Split-{split}/*.gz")
         splits[split] = list(tf.data.TFRecordDataset(sorted(files), "GZIP").as_numpy_iterator())
     return splits
 
@@ -66,7 +73,7 @@ def test_every_record_of_two_organisms_becomes_an_example(human, tmp_path, caplo
     splits = run_executor(describe(tmp_path), tmp_path)
     # Of what was missing or clipped when the records were made nothing is known.
     built = {split: SplitAccount(count, {}, None, None) for split, count in RECORDS.items()}
-    account = Account(["ENCFF1", "CNhs1+", "CNhs1-"], BINS, POOL_WIDTH, built)
+    account = Account(None, TRACK_ACCOUNTS, BINS, POOL_WIDTH, built)
     assert read_accounts(str(tmp_path / "examples")) == {"human": account, "mouse": account}
     for split, count in RECORDS.items():
         found = {}
@@ -81,8 +88,9 @@ def test_every_record_of_two_organisms_becomes_an_example(human, tmp_path, caplo
                 name: tf.constant([features[name].bytes_list.value[0] for _, features in found.values()])
                 for name in ("sequence", "target")
             },
-            {"flanked_length": WINDOW + 2 * FLANK, "target_length": BINS, "tracks": TRACKS},
+            {"flanked_length": WINDOW + 2 * FLANK},
         )
+        targets = decode_targets(decoded["target"], BINS, TRACKS)
         at = {key: number for number, key in enumerate(found)}
         for organism, tiny in organisms.items():
             for chrom, start, target in tiny.rows[split]:
@@ -90,7 +98,7 @@ def test_every_record_of_two_organisms_becomes_an_example(human, tmp_path, caplo
                 key = (organism, chrom, begin)
                 expected = tiny.expected(chrom, begin - FLANK, begin + WINDOW + FLANK)
                 np.testing.assert_array_equal(decoded["sequence"][at[key]], expected)
-                np.testing.assert_array_equal(decoded["target"][at[key]], target)
+                np.testing.assert_array_equal(targets[at[key]], target)
                 features = found[key][1]
                 assert features["end"].int64_list.value[0] == begin + WINDOW
                 bases = tiny.letters(chrom, begin, begin + WINDOW)

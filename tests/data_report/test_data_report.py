@@ -14,7 +14,7 @@ from tfx import v1 as tfx
 from components.data_report.component import DataReporter
 from components.data_report.figures import AddTargets, Target, drawn_tracks, make_report
 from components.data_report.picture import draw_report
-from components.examples.account import Account, SplitAccount, read_accounts, write_accounts
+from components.examples.account import Account, SplitAccount, TrackAccount, read_accounts, write_accounts
 from components.genome_example_gen.component import GenomeExampleGen
 from enformer_keras.genome.dataset import load_dataset
 from enformer_keras.genome.intervals import Interval
@@ -170,13 +170,17 @@ def test_sums_do_not_depend_on_how_they_are_bundled():
         assert found.shown.values.shape == (5, 2)
 
 
+def tracks(*names):
+    return [TrackAccount(i, name, f"CHIP:{name}", "x", i) for i, name in enumerate(names)]
+
+
 def test_drawn_tracks_are_spread_over_the_table():
     assert drawn_tracks(5313, 3).tolist() == [0, 2656, 5312]
     assert drawn_tracks(2, 8).tolist() == [0, 1]
 
 
 def test_a_split_that_holds_less_than_was_written_is_a_warning():
-    account = Account(["a"], 4, 16, {"train": SplitAccount(2, {}, [0], [0])})
+    account = Account(None, tracks("a"), 4, 16, {"train": SplitAccount(2, {}, [0], [0])})
     report = make_report({}, {"x": account}, 8)
     assert report["warnings"] == ["x, split train: 0 examples found, 2 were written"]
 
@@ -187,8 +191,8 @@ def test_picture_of_two_organisms_one_of_them_without_examples():
         add.create_accumulator(), Target(Interval("c", 0, 64), np.eye(4, 2, dtype=np.float16))
     )
     accounts = {
-        "x": Account(["a", "b"], 4, 16, {"train": SplitAccount(1, {}, [0, 0], [0, 0])}),
-        "y": Account(["a"], 4, 16, {"train": SplitAccount(1, {}, [0], [0])}),
+        "x": Account("hg38", tracks("a", "b"), 4, 16, {"train": SplitAccount(1, {}, [0, 0], [0, 0])}),
+        "y": Account(None, tracks("a"), 4, 16, {"train": SplitAccount(1, {}, [0], [0])}),
     }
     report = make_report({("x", "train"): found}, accounts, 8)
     assert report["organisms"]["y"]["splits"]["train"]["tracks"] == {}
@@ -202,7 +206,9 @@ def test_what_the_build_does_not_know_is_not_called_zero(monkeypatch):
         add.create_accumulator(), Target(Interval("c", 0, 64), np.eye(4, 1, dtype=np.float16))
     )
     report = make_report(
-        {("x", "train"): found}, {"x": Account(["a"], 4, 16, {"train": SplitAccount(1, {}, None, None)})}, 8
+        {("x", "train"): found},
+        {"x": Account(None, tracks("a"), 4, 16, {"train": SplitAccount(1, {}, None, None)})},
+        8,
     )
     figures = report["organisms"]["x"]["splits"]["train"]["tracks"]["a"]
     assert figures == {
@@ -223,7 +229,9 @@ def test_what_the_build_does_not_know_is_not_called_zero(monkeypatch):
 
 
 def test_accounts_are_read_as_they_were_written(tmp_path):
-    accounts = {"x": Account(["a", "b"], 4, 16, {"train": SplitAccount(2, {"gap": 1}, [0, 3], [1, 0])})}
+    accounts = {
+        "x": Account("hg38", tracks("a", "b"), 4, 16, {"train": SplitAccount(2, {"gap": 1}, [0, 3], [1, 0])})
+    }
     write_accounts(str(tmp_path), accounts)
     assert read_accounts(str(tmp_path)) == accounts
     assert [file.name for file in tmp_path.iterdir()] == ["build.json"]

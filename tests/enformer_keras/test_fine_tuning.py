@@ -66,6 +66,36 @@ def test_new_heads_keep_the_trunk_and_the_heads_that_stay(x):
     step(model)
 
 
+def test_weights_are_taken_from_a_model_of_other_heads_window_and_precision(x):
+    source = build(heads={"ecoli": 2, "liver": 1})
+    step(source)
+    model = build(sequence_length=2048, dtype="mixed_bfloat16", lora_rank=2)
+    before = to_numpy(model)
+    model.take_weights(source, ["ecoli"])
+    expected = to_numpy(source)
+    for path, value in to_numpy(model).items():
+        mine = path.startswith("head_yeast") or "_lora_" in path
+        np.testing.assert_array_equal(value, before[path] if mine else expected[path])
+    step(model)  # a copy
+    assert not changed(expected, source)
+
+
+def test_weights_that_do_not_fit_are_named_and_none_is_taken():
+    model = build()
+    before = to_numpy(model)
+    with pytest.raises(ValueError, match=r"transformer_1_attention/\w+: \(.*\) here, missing in the source"):
+        model.take_weights(build(num_transformer_layers=1))
+    with pytest.raises(ValueError, match=r"head_ecoli/bias: \(2,\) here, \(3,\) in the source"):
+        model.take_weights(build(heads={"ecoli": 3}), ["ecoli"])
+    with pytest.raises(ValueError, match="head_liver: not here"):
+        model.take_weights(build(heads={"liver": 3}), ["liver"])
+    with pytest.raises(ValueError, match="transformer_2_mlp_norm: only in the source"):
+        model.take_weights(build(num_transformer_layers=3))
+    with pytest.raises(ValueError, match="merge_lora"):
+        model.take_weights(build(lora_rank=2))
+    assert not changed(before, model)
+
+
 @pytest.mark.parametrize(
     ("parts", "still"),
     [(("stem",), "stem"), (("stem", "tower"), "tower"), (PARTS, "final"), (("head_yeast",), "head_yeast")],

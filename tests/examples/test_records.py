@@ -8,7 +8,14 @@ import pytest
 import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 
-from components.examples.records import WriteRecords, encode_record, find_records, make_reader, read_record
+from components.examples.records import (
+    WriteRecords,
+    encode_record,
+    find_records,
+    make_reader,
+    read_record,
+    shard_pattern,
+)
 
 RECORDS = [b"", b"a", b"ACGT" * 1000, np.random.default_rng(0).bytes(100_000)]
 
@@ -64,9 +71,11 @@ def test_damage_is_found(file, tmp_path):
         find_records([str(damaged)])
 
 
-def test_shards_are_written_whole_and_under_the_names_of_tfx(tmp_path):
+def test_shards_are_written_whole_and_tell_whose_they_are(tmp_path):
     with beam.Pipeline("FnApiRunner") as pipeline:
-        _ = pipeline | beam.Create(RECORDS) | WriteRecords(str(tmp_path / "Split-train"))
+        _ = pipeline | beam.Create(RECORDS) | WriteRecords(str(tmp_path / "Split-train"), "ecoli")
     (file,) = (tmp_path / "Split-train").iterdir()
-    assert file.name == "data_tfrecord-00000-of-00001.gz"
+    assert file.name == "ecoli-00000-of-00001.gz"
+    assert tf.io.gfile.glob(shard_pattern(str(file.parent), "ecoli")) == [str(file)]
+    assert not tf.io.gfile.glob(shard_pattern(str(file.parent), "eco"))
     assert sorted(read_record(place) for place in find_records([str(file)])) == sorted(RECORDS)

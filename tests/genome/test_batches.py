@@ -1,15 +1,68 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 
 from enformer_keras import one_hot_encode
-from enformer_keras.genome import DatasetError, WindowBatches, load_dataset
+from enformer_keras.genome import (
+    DatasetError,
+    Interval,
+    Window,
+    WindowBatches,
+    WindowReader,
+    batches,
+    load_dataset,
+)
+from enformer_keras.genome.batches import runs_of
 
 
 def expected_sequence(tiny, window, shift=0):
     chrom, start, end = window.interval.chrom, window.interval.start + shift, window.interval.end + shift
     bases = tiny.bases[chrom]
     return one_hot_encode("N" * -min(start, 0) + bases[max(start, 0) : end] + "N" * max(end - len(bases), 0))
+
+
+def make_window(start, chrom="c1", split="train"):
+    """A window with a target of 64 bp from `start` on."""
+    return Window(Interval(chrom, start - 32, start + 96), Interval(chrom, start, start + 64), split)
+
+
+def test_runs_end_at_gaps_contigs_and_splits_and_after_eight(tiny, monkeypatch):
+    runs = [
+        [make_window(start) for start in (40, 104, 136, 200)],  # they touch and overlap
+        [make_window(start) for start in (265, 329)],  # behind a gap of 1 bp
+        [make_window(201)],  # back again
+        [make_window(start, "c2") for start in (201, 202)],
+        [make_window(start, "c2", "valid") for start in range(203, 211)],
+        [make_window(start, "c2", "valid") for start in range(211, 213)],
+    ]
+    dataset = load_dataset(tiny.path)
+    assert list(runs_of(list(itertools.chain(*runs)), dataset)) == runs
+    # As much as three windows hold, of 4 bins and 4 tracks.
+    monkeypatch.setattr(batches, "_RUN_BINS", 3 * 4 * 4)
+    assert list(map(len, runs_of(runs[0], dataset))) == [3, 1]
+    monkeypatch.setattr(batches, "_RUN_BINS", 1)
+    assert list(map(len, runs_of(runs[0], dataset))) == [1, 1, 1, 1]
+    assert list(runs_of([], dataset)) == []
+
+
+def test_windows_read_together_are_the_windows_read_one_by_one(tiny):
+    tiny.edit(splits={"contigs": {"train": ["c1"], "test": ["c2"]}}, stride=32, max_n_fraction=0.1)
+    dataset = load_dataset(tiny.path)
+    windows = dataset.plan().windows
+    reader = WindowReader(dataset)
+    together = list(reader.read_windows(windows, {0: 0.5}))
+    dropped = [tiny.bases[w.interval.chrom][w.interval.start : w.interval.end].count("N") > 12 for w in windows]
+    assert [found is None for found in together] == dropped
+    assert any(dropped)
+    for window, found in zip(windows, together, strict=True):
+        alone = reader.read(window, {0: 0.5})
+        if found is None:
+            assert alone is None
+        else:
+            for name, expected in vars(alone).items():
+                np.testing.assert_array_equal(getattr(found, name), expected)
 
 
 def test_batches_are_the_windows_of_the_split_in_order(tiny):

@@ -8,7 +8,7 @@ import pytest
 
 from enformer_keras.genome.dataset import DatasetError, load_dataset
 from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.tracks import Track, limit, pool, rescale
+from enformer_keras.genome.tracks import Track, _BigWig, limit, pool, rescale
 from tests.genome.tiny_genome import write_bigwig
 
 BIN = 16
@@ -175,6 +175,27 @@ def test_clipped_bins_are_counted_by_track(tiny):
     sums = 2 * tiny.holes["c1"][96:480].astype(float).reshape(-1, BIN).sum(axis=1)
     assert 0 < (sums > 200).sum() < len(sums)
     np.testing.assert_array_equal(found.clipped, [0, (sums > 200).sum(), 0, 0])
+
+
+def test_a_run_of_intervals_is_read_once_and_gives_what_each_gives_alone(tiny, monkeypatch):
+    tiny.edit_row(1, clip="200")
+    reader = load_dataset(tiny.path).open_tracks()
+    # They touch, overlap by half a bin, leave a gap, and lie one in the other. 500 to 700 have no value.
+    stretches = [(32, 96), (96, 160), (152, 536), (600, 1000), (640, 720)]
+    intervals = [Interval("c1", start, end) for start, end in stretches]
+    alone = [reader.read_bins(interval, {0: 0.5}) for interval in intervals]
+    asked = []
+    values = _BigWig.values
+    monkeypatch.setattr(_BigWig, "values", lambda self, span: asked.append(span) or values(self, span))
+    together = reader.read_run(intervals, {0: 0.5})
+    assert asked == [Interval("c1", 32, 1000)] * 2  # one read of each bigWig
+    for (start, end), bins, one in zip(stretches, together, alone, strict=True):
+        for found, expected in zip(bins, one, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        sums = 2 * np.nansum(tiny.holes["c1"][start:end].reshape(-1, BIN), axis=1, dtype=np.float64)
+        np.testing.assert_array_equal(bins.values[:, 1], np.minimum(sums, 200).astype(np.float16))
+        assert bins.missing[1] == np.isnan(tiny.holes["c1"][start:end]).sum()
+        assert bins.clipped[1] == (sums > 200).sum()
 
 
 def test_sums_are_not_rounded_before_the_cast():

@@ -16,6 +16,9 @@ from tests.beam_services import job_service
 from tests.genome.tiny_genome import build_tiny_genome
 from tests.genome_example_gen.test_genome_example_gen import build_examples
 
+# A server that has imported TFX, and run nothing with it, forks a process for each build.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.genome_example_gen.test_genome_example_gen"])
 SPLITS = ("train", "valid", "test")
 
 
@@ -84,17 +87,14 @@ def build_until_killed(path, folder, moment):
 @pytest.mark.parametrize("moment", ["writing", "renaming"])
 def test_a_killed_build_leaves_no_partial_shard_and_can_be_run_again(path, tmp_path, expected, moment):
     folder = tmp_path / "killed"
-    # A fork has TFX imported already.
-    process = multiprocessing.get_context("fork").Process(
-        target=build_until_killed, args=(path, folder, moment)
-    )
+    process = processes.Process(target=build_until_killed, args=(path, folder, moment))
     process.start()
-    process.join(timeout=120)
+    process.join(timeout=300)  # the server imports TFX first
     status = process.exitcode
     process.kill()
     assert status == -signal.SIGKILL  # its own doing, in time
     assert [file for file in folder.rglob("beam-temp-*/*") if file.is_file()]  # it was in the middle
-    shards = list(folder.rglob("data_tfrecord-*.gz"))
+    shards = list(folder.rglob("Split-*/*.gz"))
     assert bool(shards) == (moment == "renaming")
     for shard in shards:
         assert records.find_records([str(shard)])

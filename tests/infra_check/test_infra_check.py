@@ -61,7 +61,8 @@ def read_off_centre(model):
 def reverse_examples(model):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def transform_features(examples):
-        return {name: values[:, ::-1] for name, values in model.transform_features(examples).items()}
+        features = model.transform_features(examples)
+        return features | {"sequence": features["sequence"][:, ::-1]}
 
     return {"transform_features": transform_features}
 

@@ -1,4 +1,4 @@
-"""A small genome, and one run of the whole chain on it that the tests look at."""
+"""Two small genomes, and one run of the whole chain on them that the tests look at."""
 
 import dataclasses
 import shutil
@@ -9,11 +9,12 @@ import yaml
 from tfx import v1 as tfx
 
 from components.trainer.training import Training
-from enformer_keras.genome.dataset import load_dataset
 from pipeline.configs import Settings
+from pipeline.data import fingerprint_data
 from pipeline.outcome import read_outcome
 from pipeline.pipeline import create_pipeline
 from tests.genome.tiny_genome import write_bigwig
+from tests.golden import FIXTURES
 
 LENGTH = 40_000
 GFF3 = """##gff-version 3
@@ -38,11 +39,12 @@ def write_genome(folder):
     ]
     (folder / "genes.gff3").write_text("##gff-version 3\n" + "".join(genes))
     (folder / "tracks.tsv").write_text(TRACKS)
+    write_yeast(folder)
     description = {
-        "organism": "tiny",
-        "assembly": "tiny1",
-        "fasta": "genome.fa",
-        "tracks": "tracks.tsv",
+        "organisms": {
+            "tiny": {"assembly": "tiny1", "fasta": "genome.fa", "tracks": "tracks.tsv"},
+            "yeast": {"assembly": "R64", "fasta": "yeast.fa", "tracks": "yeast.tsv"},
+        },
         "window_length": 1024,
         "target_length": 4,
         "stride": 512,
@@ -51,6 +53,20 @@ def write_genome(folder):
     path = folder / "dataset.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False))
     return path
+
+
+def write_yeast(folder):
+    """A stretch of the real genome, with its coding sequences as a BED file."""
+    with np.load(FIXTURES / "genomes.npz") as archive:
+        bases = archive["yeast_sequence"].tobytes().decode()
+        coding = np.unpackbits(archive["yeast_cds"], axis=1).max(axis=0)  # on either strand
+    (folder / "yeast.fa").write_text(f">IV\n{bases}\n")
+    edges = np.flatnonzero(np.diff(coding, prepend=0, append=0)).reshape(-1, 2)
+    (folder / "yeast.bed").write_text("".join(f"IV\t{start}\t{end}\n" for start, end in edges))
+    (folder / "yeast.tsv").write_text(
+        "index\tgenome\tidentifier\tfile\tclip\tscale\tsum_stat\tdescription\n"
+        "0\tyeast\tcds\tyeast.bed\t\t1\tmean\tCDS\n"
+    )
 
 
 class Chain:
@@ -83,7 +99,7 @@ class Chain:
         tfx.orchestration.LocalDagRunner().run(
             create_pipeline(
                 self.settings,
-                load_dataset(self.settings.dataset).fingerprint(),
+                fingerprint_data(self.settings.dataset),
                 tfx.orchestration.metadata.sqlite_metadata_connection_config(str(self.settings.metadata)),
             )
         )

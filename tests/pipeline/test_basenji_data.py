@@ -1,4 +1,4 @@
-"""The pipeline on a Basenji folder, up to the Trainer: what it trains on is the same as from genome files."""
+"""The pipeline on a Basenji folder, to the pushed model."""
 
 import dataclasses
 import json
@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import yaml
 from tfx import v1 as tfx
-from tfx.orchestration.pipeline import RunOptions
 
-from components.trainer.training import Training
+from components.trainer.training import MODEL_CARD, Training
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
 from pipeline import environment, report
 from pipeline.baseline import kmer_features
@@ -24,6 +23,14 @@ TARGETS = [
     {"index": 5314, "identifier": "cage_plus", "strand_pair": 5315},
     {"index": 5315, "identifier": "cage_minus", "strand_pair": 5314},
 ]
+
+TINY_MODEL = {
+    "channels": 24,
+    "num_transformer_layers": 1,
+    "num_heads": 2,
+    "key_size": 4,
+    "filters_divisible_by": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +62,20 @@ def settings(dataset, tmp_path):
         name="enformer-mouse",
         dataset=dataset,
         run=tmp_path,
-        model={},
-        training=Training(steps=1, batch_size=2, learning_rate=1e-3, warm_up_steps=0),
-        thresholds={"log1p_pearson_r": 0.0},
+        model=TINY_MODEL,
+        training=Training(steps=2, epochs=1, batch_size=2, learning_rate=1e-3, warm_up_steps=0),
+        thresholds={"log1p_pearson_r": -1.0},
     )
 
 
 def test_what_settings_take_from_the_folder(settings):
     description = settings.description
-    assert settings.model_arguments == {"heads": {"mouse": 3}, "sequence_length": WINDOW, "target_length": 4}
+    decided = {"heads": {"mouse": 3}, "sequence_length": WINDOW, "target_length": 4}
+    assert settings.model_arguments == TINY_MODEL | decided
     assert (description.kind, description.bin_size, description.flank_length) == ("basenji", 128, 3)
     # From 0, as the columns of the targets are counted.
-    assert [(track.index, track.strand_pair) for track in description.tracks] == [(0, 0), (1, 2), (2, 1)]
+    (mouse,) = description.organisms
+    assert [(track.index, track.strand_pair) for track in mouse.tracks] == [(0, 0), (1, 2), (2, 1)]
 
 
 def test_the_environment_names_a_folder(dataset, tmp_path, monkeypatch):
@@ -93,7 +102,8 @@ def test_the_report_reads_the_folder(settings, window_length):
         yaml.safe_dump(yaml.safe_load(settings.dataset.read_text()) | {"window_length": window_length})
     )
     bases = (path.parent / "genome.fa").read_text().split()[1].encode()
-    splits = report.read_splits(dataclasses.replace(settings, dataset=path))
+    settings = dataclasses.replace(settings, dataset=path)
+    splits = report.read_splits(settings, *settings.description.organisms)
     assert {split: len(read.windows) for split, read in splits.items()} == {
         split: len(starts) for split, starts in WINDOWS.items()
     }
@@ -122,11 +132,28 @@ def test_neighbours_are_drawn():
     assert report.strongest_neighbours(windows, signal, 1) == slice(3, 4)
 
 
-def test_the_chain_up_to_the_trainer(settings):
+def test_organisms_whose_targets_differ_cannot_share_a_model(dataset):
+    records = [
+        BasenjiRecord(
+            Window(Interval("chr1", 0, STORED), Interval("chr1", 0, STORED).resize(256), split),
+            b"A" * STORED,
+            np.ones((2, 1)),
+        )
+        for split in WINDOWS
+    ]
+    write_basenji(dataset.parent / "rat", records, TARGETS[:1])
+    content = yaml.safe_load(dataset.read_text())
+    content["organisms"]["rat"] = {"folder": "rat", "fasta": "genome.fa"}
+    path = dataset.with_name("both.yaml")
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(DatasetError, match="mouse has 4 bins of 128 bp, rat has 2 bins of 128 bp"):
+        describe_data(path)
+
+
+def test_the_whole_chain(settings, capsys):
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(settings.metadata))
     pipeline = create_pipeline(settings, fingerprint_data(settings.dataset), metadata)
-    last = ["DataReporter", "LeakAudit", "Transform"]
-    tfx.orchestration.LocalDagRunner().run(pipeline, RunOptions(to_nodes=last))
+    tfx.orchestration.LocalDagRunner().run(pipeline)
 
     (file,) = settings.root.glob("DataReporter/report/*/report.json")
     splits = json.loads(file.read_text())["organisms"]["mouse"]["splits"]
@@ -136,4 +163,13 @@ def test_the_chain_up_to_the_trainer(settings):
     assert splits["train"]["tracks"]["dnase"]["clip_rate"] is None
     (file,) = settings.root.glob("LeakAudit/report/*/leaks.json")
     assert [pair["inputs"] for pair in json.loads(file.read_text())["pairs"]] == [0] * 6
-    assert list(settings.root.glob("Transform/transform_graph/*/transform_fn/saved_model.pb"))
+    (pushed,) = settings.pushed.iterdir()
+    card = json.loads((pushed / MODEL_CARD).read_text())
+    tracks = card["organisms"]["mouse"]["tracks"]
+    assert [(track["identifier"], track["strand_pair"]) for track in tracks] == [
+        ("dnase", 0),
+        ("cage_plus", 2),
+        ("cage_minus", 1),
+    ]
+    assert report.write_report(settings) == 0
+    assert "mouse (8 bins)" in capsys.readouterr().out

@@ -14,6 +14,7 @@ import tensorflow as tf
 from components.evaluator.figures import load_figures
 from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL
+from components.transform.decoding import decode_targets
 from enformer_keras import one_hot_encode
 from pipeline import pipeline as pipeline_module
 from pipeline import report
@@ -46,14 +47,15 @@ json.dump({head: values.numpy().tolist() for head, values in answer.items()}, sy
 
 @pytest.fixture(scope="module")
 def sequences(chain):
-    return [one.decode() for one in report.read_splits(chain.settings)["test"].sequences]
+    tiny, _ = chain.settings.description.organisms
+    return [one.decode() for one in report.read_splits(chain.settings, tiny)["test"].sequences]
 
 
 @pytest.fixture(scope="module")
 def predicted(chain, sequences):
     """Of the trainable model, for one-hot sequences."""
     model = keras.saving.load_model(chain.first_outcome.pushed / TRAINABLE_MODEL)
-    return model.predict(one_hot_encode(sequences), verbose=0)["tiny"]
+    return model.predict(one_hot_encode(sequences), verbose=0)
 
 
 def test_everything_ran_and_a_model_was_pushed(chain):
@@ -69,7 +71,10 @@ def test_everything_ran_and_a_model_was_pushed(chain):
 def test_pushed_model_serves_what_the_trainable_model_predicts(chain, sequences, predicted):
     command = [sys.executable, "-c", CLIENT, str(chain.first_outcome.pushed)]
     done = subprocess.run(command, input=json.dumps(sequences), capture_output=True, text=True, check=True)
-    np.testing.assert_allclose(json.loads(done.stdout)["tiny"], predicted, rtol=0, atol=1e-5)
+    answer = json.loads(done.stdout)
+    assert answer.keys() == predicted.keys() == {"tiny", "yeast"}
+    for head, values in predicted.items():
+        np.testing.assert_allclose(answer[head], values, rtol=0, atol=1e-5)
 
 
 def test_pushed_model_says_what_it_is(chain):
@@ -79,7 +84,11 @@ def test_pushed_model_says_what_it_is(chain):
         "target_length": 4,
         "bin_size": 128,
     }
-    assert card["organisms"]["tiny"]["assembly"] == "tiny1"
+    assert {head: data["assembly"] for head, data in card["organisms"].items()} == {
+        "tiny": "tiny1",
+        "yeast": "R64",
+    }
+    assert [track["identifier"] for track in card["organisms"]["yeast"]["tracks"]] == ["cds"]
     tracks = card["organisms"]["tiny"]["tracks"]
     assert [track["identifier"] for track in tracks] == ["coverage", "cds_plus", "cds_minus"]
     assert tracks[1] == {
@@ -94,10 +103,14 @@ def test_pushed_model_says_what_it_is(chain):
     assert card["lineage"] == {"started_from": "scratch", "seed": 0, "step": 8}
 
 
+def read_test_records(chain, organism):
+    files = sorted(chain.settings.root.glob(f"GenomeExampleGen/examples/*/Split-test/{organism}-*.gz"))
+    return list(tf.data.TFRecordDataset([str(file) for file in files], "GZIP").as_numpy_iterator())
+
+
 def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
     model = tf.saved_model.load(str(chain.first_outcome.pushed))
-    files = sorted(chain.settings.root.glob("GenomeExampleGen/examples/*/Split-test/*.gz"))
-    records = list(tf.data.TFRecordDataset([str(file) for file in files], "GZIP").as_numpy_iterator())
+    records = read_test_records(chain, "tiny")
     served = model.serving_default(tf.constant(records))["tiny"].numpy()
     features = model.transform_features(tf.constant(records))
     one_hot = features["sequence"][:, 3:-3]
@@ -108,22 +121,24 @@ def test_endpoints_agree_and_refuse_what_is_wrong(chain, sequences, predicted):
     assert any(row is not None for row in rows)
     for row, values in zip(rows, served, strict=True):
         if row is not None:
-            np.testing.assert_allclose(values, predicted[row], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(values, predicted["tiny"][row], rtol=0, atol=1e-5)
     good = sequences[0]
     for wrong in (good[:-1], good + "A", "X" + good[1:], ""):
         with pytest.raises(tf.errors.InvalidArgumentError):
             model.predict_sequences(tf.constant([good, wrong]))
 
 
-def test_evaluator_measures_what_numpy_measures(chain):
+@pytest.mark.parametrize(
+    ("head", "tracks"), [("tiny", ["coverage", "cds_plus", "cds_minus"]), ("yeast", ["cds"])]
+)
+def test_evaluator_measures_what_numpy_measures(chain, head, tracks):
     model = tf.saved_model.load(str(chain.first_outcome.pushed))
-    files = sorted(chain.settings.root.glob("GenomeExampleGen/examples/*/Split-test/*.gz"))
-    records = tf.constant(list(tf.data.TFRecordDataset([str(f) for f in files], "GZIP").as_numpy_iterator()))
-    y = model.transform_features(records)["target"].numpy().astype(np.float64)
-    p = model.serving_default(records)["tiny"].numpy().astype(np.float64)
-    figures = load_figures(chain.first_outcome.evaluation)["tiny"]
-    assert figures.tracks == ["coverage", "cds_plus", "cds_minus"]
-    for track in range(3):
+    records = tf.constant(read_test_records(chain, head))
+    y = decode_targets(model.transform_features(records)["target"], 4, len(tracks)).numpy().astype(np.float64)
+    p = model.serving_default(records)[head].numpy().astype(np.float64)
+    figures = load_figures(chain.first_outcome.evaluation)[head]
+    assert figures.tracks == tracks
+    for track in range(len(tracks)):
         r = np.corrcoef(y[..., track].ravel(), p[..., track].ravel())[0, 1]
         r2 = 1 - ((y - p)[..., track] ** 2).sum() / ((y[..., track] - y[..., track].mean()) ** 2).sum()
         # Other batches, other last digits of predictions that hardly vary after 8 steps. That the figures of
@@ -138,14 +153,16 @@ def test_report(chain, capsys):
     folder = chain.settings.run / "report"
     assert (folder / "tracks.png").read_bytes().startswith(b"\x89PNG")
     scores = json.loads((folder / "scores.json").read_text())["tracks"]
-    assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus"]
+    assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus", "cds"]
+    assert [score["organism"] for score in scores] == ["tiny"] * 3 + ["yeast"]
     for score in scores:
+        width = {"tiny": 9, "yeast": 3}[score["organism"]]
         assert (
-            f"{score['track']:<9}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
+            f"{score['track']:<{width}}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
             in printed
         )
     trainable = keras.saving.load_model(chain.settings.run / "model.keras")
-    assert trainable.heads == {"tiny": 3}
+    assert trainable.heads == {"tiny": 3, "yeast": 1}
 
 
 def test_report_of_a_version_that_is_kept_no_more(chain, capsys):
@@ -183,7 +200,7 @@ def test_data_report_of_the_run(chain):
 def test_evaluation_report_of_the_run(chain):
     page = (chain.first_outcome.report / "report.html").read_text()
     assert "<h1>Blessed</h1>" in page
-    assert page.count("data:image/png;base64,") == 3  # histograms, signals, curves
+    assert page.count("data:image/png;base64,") == 5  # histograms and signals of each, curves
     nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
     assert not nodes["EvaluationReporter"].downstream_nodes
 
@@ -201,6 +218,14 @@ def edit_code(monkeypatch, name):
 def test_a_second_run_uses_the_cache(chain):
     assert not chain.run() & CACHED
     assert chain.outcome().pushed == chain.first_outcome.pushed
+
+
+def test_a_model_starts_from_the_last_blessed_one(chain):
+    settings = chain.settings
+    assert chain.run(warm_start="last_blessed") & CACHED >= {"Trainer", "Pusher"}
+    card = json.loads((chain.outcome().pushed / MODEL_CARD).read_text())
+    assert "/Trainer/model/" in card["lineage"]["started_from"]
+    chain.settings = settings
 
 
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
@@ -242,7 +267,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
         ("evaluation_report", {"EvaluationReporter"}),
         ("data_report", {"DataReporter"}),
-        ("examples", {"DataReporter"}),
+        ("examples", {"DataReporter", "Trainer"}),
         ("anomaly_gate", {"AnomalyGate"}),
         ("genome", {"LeakAudit"}),
     ],

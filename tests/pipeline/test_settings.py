@@ -7,6 +7,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from enformer_keras import PARTS
 from pipeline.configs import ECOLI, small
 from pipeline.environment import settings_from_environment
 
@@ -75,15 +76,33 @@ def test_a_dataset_that_does_not_fit_the_model(dataset, fields, message):
         small(dataset=dataset(**fields))
 
 
-def test_several_organisms_are_too_many(tmp_path):
+def test_several_organisms_have_a_head_each(tmp_path):
     content = yaml.safe_load(ECOLI.read_text())
     organism = {name: content.pop(name) for name in ("organism", "fasta", "tracks", "contig_aliases")}
     del organism["organism"]
     shutil.copy(ECOLI.with_name("tracks.tsv"), tmp_path)
     path = tmp_path / "dataset.yaml"
     path.write_text(yaml.safe_dump(content | {"organisms": {"one": organism, "two": organism}}))
-    with pytest.raises(ValueError, match="describes one, two, but the pipeline trains one organism"):
-        small(dataset=path)
+    settings = small(dataset=path)
+    assert settings.name == "enformer-one-two"
+    assert settings.model_arguments["heads"] == {"one": 4, "two": 4}
+
+
+def test_fine_tuning_is_a_configuration(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENFORMER_CONFIGURATION", "fine_tuning")
+    with pytest.raises(SystemExit, match="give WARM_START"):
+        settings_from_environment()
+    monkeypatch.setenv("ENFORMER_WARM_START", str(tmp_path / "nowhere.keras"))
+    with pytest.raises(SystemExit, match=r"no model to start from at .*nowhere\.keras"):
+        settings_from_environment()
+    monkeypatch.setenv("ENFORMER_WARM_START", "last_blessed")
+    settings = settings_from_environment()
+    assert settings.warm_start == "last_blessed"
+    assert settings.model["frozen_statistics"]
+    assert settings.training.rates == dict.fromkeys(PARTS, 0.1)
+    monkeypatch.setenv("ENFORMER_CONFIGURATION", "large")
+    with pytest.raises(SystemExit, match="'large' must be one of small, fine_tuning"):
+        settings_from_environment()
 
 
 def test_what_is_served_must_stay():

@@ -18,7 +18,7 @@ class Attempts:
     def __init__(self, folder):
         self.folder = folder
         folder.mkdir()
-        write_examples(folder / "examples.gz")
+        write_examples(folder, tiny=7, small=5)
         self._seen = 0
 
     def run(self, *, send=None, after="", **arguments):

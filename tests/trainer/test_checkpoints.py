@@ -49,6 +49,14 @@ def test_another_configuration_is_another_training(tmp_path, caplog):
     assert "configured otherwise (training.steps) and has not finished" in caplog.text
 
 
+def test_a_damaged_configuration_of_another_training_is_named_and_stops_nothing(tmp_path, caplog):
+    broken = Checkpoints(tmp_path, CONFIGURATION).folder / "configuration.json"
+    broken.write_bytes(b'{"training"\xff')
+    assert Checkpoints(tmp_path, {"training": {}}).load_newest() is None
+    assert f"{broken.parent}: checkpoints of a training" in caplog.text
+    assert "its configuration.json does not tell any more" in caplog.text
+
+
 def test_a_finished_training_is_removed_by_the_next(tmp_path):
     finished = Checkpoints(tmp_path, CONFIGURATION)
     save(finished, 1)

@@ -17,7 +17,7 @@ COMPARABLE = {"dropout_rate": 0.0, "attention_dropout": 0.0, "position_dropout":
 def run(folder, replicas):
     attempts = Attempts(folder)
     status, log = attempts.run(
-        replicas=replicas, batch_size=4, steps=4, epochs=2, clip_norm=0.01, model_changes=COMPARABLE
+        replicas=replicas, batch_size=4, steps=2, epochs=2, clip_norm=0.01, model_changes=COMPARABLE
     )
     assert status == 0, log
     with np.load(max(attempts.folder.glob("checkpoints/*/step-*"))) as arrays:

@@ -137,10 +137,25 @@ def test_what_goes_with_the_model(exported):
         "window_length": 256,
         "target_length": 2,
         "bin_size": 128,
-        "organisms": tiny_served.CONFIG["organisms"],
+        "organisms": {
+            "ecoli": {
+                "assembly": "ASM584v2",
+                "tracks": [
+                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": i}
+                    for i in range(3)
+                ],
+            },
+            "yeast": {
+                "assembly": None,
+                "tracks": [
+                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "yeast", "strand_pair": i}
+                    for i in range(2)
+                ],
+            },
+        },
         "code": {"version": "0.1.0", "fingerprint": "c0de"},
         "data_fingerprint": "da7a",
-        "lineage": {"started_from": "scratch", "seed": 7, "step": 20},
+        "lineage": {"started_from": "runs/before", "seed": 7, "step": 20},
     }
     with np.load(folder / PREDICTIONS) as known:
         trainable = keras.saving.load_model(folder / TRAINABLE_MODEL)

@@ -1,5 +1,6 @@
 """The Trainer's parts; the whole of it runs in tests/pipeline."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +10,22 @@ import tensorflow as tf
 from components.trainer.input_data import evaluation_batches, find_examples, training_batches
 from components.trainer.strategy import make_strategy
 from components.trainer.training import Training
-from tests.trainer.tiny_training import FLANK, WINDOW, decode, write_examples
+from tests.trainer.tiny_training import FLANK, WINDOW, decode, head_examples, write_examples
 
-SMALL = {"head": "tiny", "window_length": WINDOW, "batch_size": 3}
+SMALL = {"window_length": WINDOW, "batch_size": 3}
 
 
 @pytest.fixture
-def files(tmp_path):
-    write_examples(tmp_path / "examples.gz", 7)
-    return [str(tmp_path / "*")]
+def folder(tmp_path):
+    write_examples(tmp_path, tiny=7, small=5)
+    return tmp_path
 
 
-def batches(files, seed, steps=5, **changes):
-    arguments = {"max_shift": FLANK, "reverse_complement": True, "strand_pairs": [1, 0], **SMALL, **changes}
-    dataset = training_batches(find_examples(files, at_least=1), decode, seed=seed, **arguments)
-    return [(x.numpy(), y["tiny"].numpy()) for x, y in dataset.take(steps)]
+def batches(folder, seed, steps=5, heads=("tiny",), of="tiny", **changes):
+    arguments = {"max_shift": FLANK, "reverse_complement": True, **SMALL, **changes}
+    examples = {head: head_examples(folder, head) for head in heads}
+    dataset = training_batches(examples, decode, seed=seed, **arguments)
+    return [(x[of].numpy(), y[of].numpy()) for x, y in dataset.take(steps)]
 
 
 def assert_equal(some, others):
@@ -32,16 +34,30 @@ def assert_equal(some, others):
             np.testing.assert_array_equal(value, expected)
 
 
-def test_the_seed_decides_the_batches(files):
-    first, again, other = batches(files, 1), batches(files, 1), batches(files, 2)
+def test_the_seed_decides_the_batches(folder):
+    first, again, other = batches(folder, 1), batches(folder, 1), batches(folder, 2)
     assert_equal(first, again)
     assert any(not np.array_equal(x, x_other) for (x, _), (x_other, _) in zip(first, other, strict=True))
 
 
-def test_batches_from_a_step_are_those_that_follow_it(files):
-    whole = batches(files, 1, steps=12)
+def test_batches_from_a_step_are_those_that_follow_it(folder):
+    whole = batches(folder, 1, steps=12)
     for first_step in (1, 2, 7):  # in the first epoch, across its end, in the third
-        assert_equal(batches(files, 1, steps=12 - first_step, first_step=first_step), whole[first_step:])
+        assert_equal(batches(folder, 1, steps=12 - first_step, first_step=first_step), whole[first_step:])
+
+
+def test_every_head_has_windows_and_draws_of_its_own(folder):
+    alone = batches(folder, 1)
+    assert_equal(batches(folder, 1, heads=("tiny", "small")), alone)
+    other = batches(folder, 1, heads=("tiny", "small"), of="small")
+    assert [y.shape for _, y in other] == [(3, 2, 1)] * 5
+    windows = {window.tobytes() for x, _ in alone for window in x}
+    assert not windows & {window.tobytes() for x, _ in other for window in x}
+    # The same windows as another head's: the order is the seed's, shifts and strands are drawn anew.
+    examples = head_examples(folder)
+    arguments = {"max_shift": FLANK, "reverse_complement": True, "seed": 1, **SMALL}
+    both = training_batches({"one": examples, "two": examples}, decode, **arguments)
+    assert any(not np.array_equal(x["one"], x["two"]) for x, _ in both.take(5))
 
 
 def bytes_read():
@@ -49,9 +65,9 @@ def bytes_read():
 
 
 def test_a_late_step_costs_what_the_first_costs(tmp_path):
-    write_examples(tmp_path / "examples.gz", 500)
-    examples = find_examples([str(tmp_path / "*")], 1)
-    arguments = {"max_shift": 0, "reverse_complement": False, "strand_pairs": [0, 1], "seed": 1, **SMALL}
+    write_examples(tmp_path, tiny=500)
+    examples = {"tiny": head_examples(tmp_path)}
+    arguments = {"max_shift": 0, "reverse_complement": False, "seed": 1, **SMALL}
     cost = {}
     for step in (1, 0, 10_000):  # the first time, TensorFlow reads things of its own
         before = bytes_read()
@@ -61,12 +77,12 @@ def test_a_late_step_costs_what_the_first_costs(tmp_path):
     assert cost[10_000] < 2 * cost[0]
 
 
-def test_no_python_runs_in_the_pipeline(files):
+def test_no_python_runs_in_the_pipeline(folder):
     """It could wait for the interpreter's lock while whoever ends the pipeline holds it and waits."""
-    examples = find_examples(files, 1)
-    arguments = {"max_shift": 3, "reverse_complement": True, "strand_pairs": [1, 0], "seed": 1, **SMALL}
+    examples = head_examples(folder)
+    arguments = {"max_shift": 3, "reverse_complement": True, "seed": 1, **SMALL}
     for dataset in (
-        training_batches(examples, decode, **arguments),
+        training_batches({"tiny": examples}, decode, **arguments),
         evaluation_batches(examples, decode, **SMALL),
     ):
         graph = tf.raw_ops.DatasetToGraphV2(input_dataset=dataset._variant_tensor, strip_device_assignment=True)
@@ -74,33 +90,36 @@ def test_no_python_runs_in_the_pipeline(files):
         assert b"MapDataset" in graph.numpy()
 
 
-def test_every_epoch_shows_every_window_once(files):
-    plain = np.concatenate([x for x, _ in batches(files, 1, 14, max_shift=0, reverse_complement=False)])
-    evaluated = np.concatenate([x for x, _ in evaluation_batches(find_examples(files, 1), decode, **SMALL)])
+def test_every_epoch_shows_every_window_once(folder):
+    plain = np.concatenate([x for x, _ in batches(folder, 1, 14, max_shift=0, reverse_complement=False)])
+    evaluated = np.concatenate([x for x, _ in evaluation_batches(head_examples(folder), decode, **SMALL)])
     assert len(evaluated) == 7
     windows = {window.tobytes() for window in evaluated}
     epochs = [[window.tobytes() for window in plain[start : start + 7]] for start in range(0, 42, 7)]
     assert all(set(epoch) == windows for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
-    shifted = np.concatenate([x for x, _ in batches(files, 1, reverse_complement=False)])
+    shifted = np.concatenate([x for x, _ in batches(folder, 1, reverse_complement=False)])
     assert not {window.tobytes() for window in shifted} <= windows
 
 
-def test_whole_batches_leave_out_the_rest_and_say_so(files, caplog):
-    examples = find_examples(files, 1)
+def test_whole_batches_leave_out_the_rest_and_say_so(folder, caplog):
+    examples = head_examples(folder)
     whole = evaluation_batches(examples, decode, **SMALL, whole_batches=True)
     assert [len(x) for x, _ in whole] == [3, 3]
     assert "1 of 7 examples are left out" in caplog.text
     with pytest.raises(ValueError, match="2 validation examples do not fill a batch of 3"):
-        evaluation_batches(examples[:2], decode, **SMALL, whole_batches=True)
+        evaluation_batches(
+            dataclasses.replace(examples, places=examples.places[:2]), decode, **SMALL, whole_batches=True
+        )
 
 
-def test_too_few_examples(files):
-    assert len(find_examples(files, at_least=7)) == 7
+def test_too_few_examples(folder):
+    files = [f"{folder}/*"]
+    assert len(find_examples(files, "tiny", at_least=7)) == 7
     with pytest.raises(ValueError, match="7 examples, fewer than 8"):
-        find_examples(files, at_least=8)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        find_examples(["/nowhere/*"], at_least=1)
+        find_examples(files, "tiny", at_least=8)
+    with pytest.raises(FileNotFoundError, match=r"no examples of mouse: nothing matches .*mouse"):
+        find_examples(files, "mouse", at_least=1)
 
 
 def test_strategies_are_chosen_in_the_open(caplog):

@@ -8,6 +8,7 @@ import tensorflow_transform as tft
 from tensorflow_transform import impl_helper
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
+from components.examples.account import Account, TrackAccount
 from components.examples.records import encode_record, find_records
 from components.trainer.serving import ModelCard, export_model
 from components.transform.preprocessing import preprocessing_fn
@@ -16,21 +17,22 @@ from enformer_keras import Enformer
 WINDOW, FLANK, TARGET_LENGTH = 256, 3, 2
 HEADS = {"ecoli": 3, "yeast": 2}
 CONFIG = {
-    "model": {"sequence_length": WINDOW, "target_length": TARGET_LENGTH},
+    "model": {"heads": HEADS, "sequence_length": WINDOW, "target_length": TARGET_LENGTH},
     "training": {"seed": 7},
-    "organisms": {
-        "ecoli": {
-            "assembly": "ASM584v2",
-            "tracks": [
-                {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": i}
-                for i in range(3)
-            ],
-        },
-        "yeast": {"assembly": None, "tracks": []},
-    },
     "code_version": "0.1.0",
     "code_fingerprint": "c0de",
     "data_fingerprint": "da7a",
+}
+
+ACCOUNTS = {
+    head: Account(
+        assembly=assembly,
+        tracks=[TrackAccount(i, f"t{i}", "", head, i) for i in range(HEADS[head])],
+        target_length=TARGET_LENGTH,
+        bin_size=128,
+        splits={},
+    )
+    for head, assembly in {"ecoli": "ASM584v2", "yeast": None}.items()
 }
 
 
@@ -57,11 +59,7 @@ def transform_graph(folder):
     features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("sequence", "target")}
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(features))
     metadata_io.write_metadata(metadata, str(folder / tft.TFTransformOutput.RAW_METADATA_DIR))
-    config = {
-        "flanked_length": WINDOW + 2 * FLANK,
-        "target_length": TARGET_LENGTH,
-        "tracks": HEADS["ecoli"],
-    }
+    config = {"flanked_length": WINDOW + 2 * FLANK}
     impl_helper.analyze_in_place(
         functools.partial(preprocessing_fn, custom_config=config),
         False,
@@ -97,7 +95,7 @@ def write_served(folder, model):
         model,
         transform_graph(folder / "transform"),
         str(folder / "served"),
-        ModelCard.from_config(CONFIG, 20),
+        ModelCard.from_config(CONFIG, ACCOUNTS, "runs/before", 20),
         find_records([str(folder / "examples.gz")]),
     )
     return folder / "served"

@@ -10,22 +10,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.examples.example import make_example
 from components.examples.records import encode_record
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
-from components.trainer.input_data import evaluation_batches, find_examples, training_batches
+from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
 from components.trainer.run_fn import compile_model
 from components.trainer.training import Training
+from components.transform.decoding import decode_sequences
 from enformer_keras import Enformer
+from enformer_keras.genome.intervals import Interval, Window
 from pipeline.environment import show_progress
 
 WINDOW, FLANK = 256, 3
+HEADS = {"tiny": 2, "small": 1}
+STRAND_PAIRS = {"tiny": [1, 0], "small": [0]}
 MODEL = {
     "channels": 24,
     "num_transformer_layers": 1,
     "num_heads": 1,
     "key_size": 4,
-    "heads": {"tiny": 2},
+    "heads": HEADS,
     "sequence_length": WINDOW,
     "target_length": 2,
     "filters_divisible_by": 4,
@@ -33,18 +38,36 @@ MODEL = {
 STEPS, PARTS = 12, 6
 
 
-def write_examples(path, count=7):
-    """Examples whose sequence and target tell them apart; here a record is a sequence alone."""
+def write_examples(folder, **counts):
+    """Random examples of each organism named."""
     rng = np.random.default_rng(0)
     bases = np.frombuffer(b"ACGT", np.uint8)
-    records = [bases[rng.integers(0, 4, WINDOW + 2 * FLANK)].tobytes() for _ in range(count)]
-    path.write_bytes(b"".join(map(encode_record, records)))
+    interval = Interval("chrom", 0, WINDOW)
+    for organism, count in counts.items():
+        examples = [
+            make_example(
+                organism=organism,
+                window=Window(interval, interval, "train"),
+                sequence=bases[rng.integers(0, 4, WINDOW + 2 * FLANK)].tobytes(),
+                flank_length=FLANK,
+                target=rng.poisson(1, (2, HEADS[organism])).astype(np.float16),
+            )
+            for _ in range(count)
+        ]
+        records = [encode_record(example.SerializeToString()) for example in examples]
+        (folder / f"{organism}-00000-of-00001.gz").write_bytes(b"".join(records))
+
+
+def head_examples(folder, head="tiny"):
+    """What the Trainer finds of an organism."""
+    places = find_examples([f"{folder}/*"], head, at_least=1)
+    return HeadExamples(places, target_length=2, tracks=HEADS[head], strand_pairs=STRAND_PAIRS[head])
 
 
 def decode(serialized):
-    codes = tf.io.decode_raw(serialized, tf.uint8)
-    sequence = tf.ensure_shape(tf.one_hot(codes // 2 % 4, 4), [None, WINDOW + 2 * FLANK, 4])
-    return {"sequence": sequence, "target": tf.ensure_shape(sequence[:, :2, :2], [None, 2, 2])}
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in ("sequence", "target")}
+    parsed = tf.io.parse_example(serialized, features)
+    return parsed | {"sequence": decode_sequences(parsed["sequence"], WINDOW + 2 * FLANK)}
 
 
 def train(folder, die_while="", replicas=1, model_changes=(), **changes):
@@ -56,7 +79,7 @@ def train(folder, die_while="", replicas=1, model_changes=(), **changes):
             "steps": STEPS,
             "epochs": PARTS,
             "batch_size": 2,
-            "warm_up_steps": 2,
+            "warm_up_steps": 1,
             "learning_rate": 1e-2,
             "seed": 3,
         }
@@ -66,26 +89,25 @@ def train(folder, die_while="", replicas=1, model_changes=(), **changes):
         os.fsync = die_at_a_checkpoint
     if die_while == "disk is full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-    examples = find_examples([str(folder / "*.gz")], at_least=2)
-    arguments = {"head": "tiny", "window_length": WINDOW, "batch_size": training.batch_size}
+    heads = {head: head_examples(folder, head) for head in HEADS}
+    sizes = {"window_length": WINDOW, "batch_size": training.batch_size}
     keras.utils.set_random_seed(training.seed)
     with logical_replicas(replicas).scope():
         model = Enformer(**{**MODEL, **dict(model_changes)})
-        compile_model(model, training)
+        trainer = compile_model(model, training)
     checkpoints = Checkpoints(folder / "checkpoints", {"training": vars(training)})
     fit(
-        model,
+        trainer,
         lambda step: training_batches(
-            examples,
+            heads,
             decode,
-            **arguments,
+            **sizes,
             max_shift=3,
             reverse_complement=True,
-            strand_pairs=[1, 0],
             seed=training.seed,
             first_step=step,
         ),
-        evaluation_batches(examples, decode, **arguments),
+        {head: evaluation_batches(examples, decode, **sizes) for head, examples in heads.items()},
         training,
         checkpoints=checkpoints,
         log_folder=str(folder / "tensorboard"),
