@@ -39,8 +39,9 @@ from pipeline.pipeline import create_pipeline  # noqa: E402
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
 IMAGE_ROOT = "/app"
 DATA_FINGERPRINT = "data_fingerprint"
-# Id of the task that `data_fingerprint.py` is, for config.yaml.
-FINGERPRINT_TASK = "DataFingerprint"
+WARM_START, WARM_START_FINGERPRINT = "warm_start", "warm_start_fingerprint"
+# Id of the task that `first_look.py` is, for config.yaml.
+FIRST_LOOK = "FirstLook"
 # Bytes beyond which a parameter goes into a file.
 LONGEST_PARAMETER = 16_384
 # Bytes that a task's parameters and types may have. They reach the container as one argument, for which Linux
@@ -133,7 +134,8 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
     """Compiles the pipeline.
 
     Args:
-        settings: what to train; paths within this checkout become those of the image.
+        settings: what to train; paths within this checkout become those of the image. What to start from, a run
+            says.
         config: what the cluster must know.
 
     Returns:
@@ -149,12 +151,11 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
     for parameter in _runtime_parameters(settings, fingerprint):
         other = _compile(parameter.settings, parameter.data_fingerprint, config)
         _make_runtime_parameter(spec, base, other, parameter)
-    # Never from the cache: the data may have changed since anybody looked.
-    _add_fingerprint_task(spec, settings, config)
+    _add_first_look(spec, settings, config)
     long_texts = _unparse_parameters(spec)
     _finish_arguments(spec)
     _check_lengths(spec)
-    add_needs(spec, config, uncached=FINGERPRINT_TASK)
+    add_needs(spec, config, uncached=FIRST_LOOK)
     pods = {
         f"exec-{_kebab(task)}": pod_needs(config.task(task), config) for task in spec["root"]["dag"]["tasks"]
     }
@@ -250,66 +251,84 @@ def _make_runtime_parameter(
     spec: dict[str, Any], base: dict[str, Any], other: dict[str, Any], parameter: RuntimeParameter
 ) -> None:
     """Lets the run decide, in `spec`, what differs between `base` and the pipeline with the other value."""
-    task_path = ("root", "dag", "tasks")
-    type_ = {"parameterType": _TYPES[type(parameter.default)]}
+    kind = _TYPES[type(parameter.default)]
     differences = list(_differences(base, other))
     for path, old, new in differences:
-        if path[:3] != task_path or (old, new) != (parameter.default, parameter.other):
+        if path[:3] != ("root", "dag", "tasks") or (old, new) != (parameter.default, parameter.other):
             raise CompileError(
                 f"{parameter.name} cannot be a parameter of the run: {'.'.join(map(str, path))} depends on it "
                 f"and is not its value ({old!r}, and {new!r} if it is {parameter.other!r})"
             )
         component, _, _, name, _, _, *inside = path[3:]
-        parameters = spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"]
-        if inside:
-            value = parameters[name]["runtimeValue"]["constant"]
-            for key in inside[:-1]:
-                value = value[key]
-            value[inside[-1]] = f"<runtime parameter {parameter.name}>"
-            name = parameter.name
-            spec["components"][component]["inputDefinitions"]["parameters"][name] = type_
-        parameters[name] = {"componentInputParameter": parameter.name}
+        source = {"componentInputParameter": parameter.name}
+        _leave_open(spec, component, (name, *inside), parameter.name, kind, source)
     if not differences:
         raise CompileError(f"{parameter.name} cannot be a parameter of the run: nothing depends on it")
+    _add_root_parameter(spec, parameter.name, kind, parameter.default)
+
+
+def _leave_open(
+    spec: dict[str, Any], component: str, place: tuple, name: str, kind: str, source: dict[str, Any]
+) -> None:
+    """Leaves a value to the run: a whole parameter of a component, or what lies at a place inside of it."""
+    parameters = spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"]
+    if len(place) == 1:
+        parameters[place[0]] = source
+        return
+    value = parameters[place[0]]["runtimeValue"]["constant"]
+    for key in place[1:-1]:
+        value = value[key]
+    value[place[-1]] = f"<runtime parameter {name}>"
+    parameters[name] = source
+    spec["components"][component]["inputDefinitions"]["parameters"][name] = {"parameterType": kind}
+
+
+def _add_root_parameter(spec: dict[str, Any], name: str, kind: str, default: str | float) -> None:
     definitions = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
-    definitions[parameter.name] = type_ | {"defaultValue": parameter.default, "isOptional": True}
+    definitions[name] = {"parameterType": kind, "defaultValue": default, "isOptional": True}
 
 
-def _add_fingerprint_task(spec: dict[str, Any], settings: Settings, config: Config) -> None:
-    """Adds the task that looks at the data, and hands its answer to all that depend on them."""
-    answer = {"producerTask": FINGERPRINT_TASK, "outputParameterKey": DATA_FINGERPRINT}
+def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) -> None:
+    """Adds the task that looks at data and weights, and hands its answers to all that depend on them."""
+    answers = {
+        name: {"taskOutputParameter": {"producerTask": FIRST_LOOK, "outputParameterKey": name}}
+        for name in (DATA_FINGERPRINT, WARM_START, WARM_START_FINGERPRINT)
+    }
+    for name in (WARM_START, WARM_START_FINGERPRINT):
+        _leave_open(spec, "Trainer", ("custom_config", name), name, "STRING", answers[name])
     tasks = spec["root"]["dag"]["tasks"]
     for task in tasks.values():
         parameters = task["inputs"].get("parameters", {})
         if DATA_FINGERPRINT in parameters:
-            parameters[DATA_FINGERPRINT] = {"taskOutputParameter": answer}
-            task["dependentTasks"] = sorted([*task.get("dependentTasks", []), FINGERPRINT_TASK])
-    tasks[FINGERPRINT_TASK] = {
-        "taskInfo": {"name": FINGERPRINT_TASK},
-        "componentRef": {"name": FINGERPRINT_TASK},
-        "inputs": {"parameters": {DATA_FINGERPRINT: {"componentInputParameter": DATA_FINGERPRINT}}},
+            parameters[DATA_FINGERPRINT] = answers[DATA_FINGERPRINT]
+            task["dependentTasks"] = sorted([*task.get("dependentTasks", []), FIRST_LOOK])
+    given = (DATA_FINGERPRINT, WARM_START)
+    tasks[FIRST_LOOK] = {
+        "taskInfo": {"name": FIRST_LOOK},
+        "componentRef": {"name": FIRST_LOOK},
+        "inputs": {"parameters": {name: {"componentInputParameter": name} for name in given}},
     }
-    executor = f"{FINGERPRINT_TASK}_executor"
-    definition = {"parameters": {DATA_FINGERPRINT: {"parameterType": "STRING"}}}
-    spec["components"][FINGERPRINT_TASK] = {
-        "executorLabel": executor,
-        "inputDefinitions": definition,
-        "outputDefinitions": definition,
+    text = {"parameterType": "STRING"}
+    spec["components"][FIRST_LOOK] = {
+        "executorLabel": f"{FIRST_LOOK}_executor",
+        "inputDefinitions": {"parameters": dict.fromkeys(given, text)},
+        "outputDefinitions": {"parameters": dict.fromkeys(answers, text)},
     }
-    spec["deploymentSpec"]["executors"][executor] = {
+    spec["deploymentSpec"]["executors"][f"{FIRST_LOOK}_executor"] = {
         "container": {
             "image": config.image,
-            "command": ["python", f"{IMAGE_ROOT}/kubeflow/data_fingerprint.py"],
+            "command": ["python", f"{IMAGE_ROOT}/kubeflow/first_look.py"],
             "args": [
-                *("--given", f"{{{{$.inputs.parameters['{DATA_FINGERPRINT}']}}}}"),
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
-                *("--output", f"{{{{$.outputs.parameters['{DATA_FINGERPRINT}'].output_file}}}}"),
+                *("--pushed", _in_image(settings.pushed)),
+                *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
+                *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
             ],
         }
     }
-    # Runs give one only if they know better.
-    spec["root"]["inputDefinitions"]["parameters"][DATA_FINGERPRINT]["defaultValue"] = ""
+    _add_root_parameter(spec, DATA_FINGERPRINT, "STRING", "")  # a run gives one only if it knows better
+    _add_root_parameter(spec, WARM_START, "STRING", config.pipeline.warm_start)
 
 
 def _unparse_parameters(spec: dict[str, Any]) -> dict[str, str]:
@@ -334,7 +353,7 @@ def _finish_arguments(spec: dict[str, Any]) -> None:
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         inputs, outputs = component.get("inputDefinitions", {}), component.get("outputDefinitions", {})
         if _INPUTS_SPEC not in container["args"]:
-            continue  # the fingerprint task
+            continue  # the first look
         position = container["args"].index(_INPUTS_SPEC) + 1
         folders = {
             f"{side}.{name}": f"{{{{$.{side}.artifacts['{name}'].path}}}}"

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from components.examples import records
+from components.examples.account import read_accounts
 from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL
 from kubeflow.compile import compile_pipeline
 from kubeflow.config import Beam, Config
+from pipeline.configs import SPLITS
 from tests.beam_services import job_service, worker_pool
 from tests.kubeflow.walker import Cluster
 from tests.pipeline.conftest import Chain
@@ -54,13 +56,12 @@ class Proof:
 
 
 def content_of(folder):
-    """The examples of a folder by split, in an order that no worker decides; and the account of their build."""
-    account = json.loads((folder / "build.json").read_text())["tiny"]["splits"]
+    """The examples of a folder by split, in an order that no worker decides; and how they were built."""
     read = {}
-    for split in account:
+    for split in SPLITS:
         files = sorted(map(str, (folder / f"Split-{split}").iterdir()))
         read[split] = sorted(records.read_record(place) for place in records.find_records(files))
-    return read, account
+    return read, read_accounts(str(folder))
 
 
 def states(tasks, *wanted):
@@ -98,15 +99,16 @@ def test_a_retried_task_does_not_duplicate_its_output(proof, first):
     task = first["genome-example-gen"]
     assert [attempt.status for attempt in task.attempts] == [0, 0]
     assert "the upload broke off" in task.attempts[0].log
-    examples, account = content_of(proof.cluster.key(task.artifacts["examples"]["uri"]))
-    for split, counts in account.items():
-        assert len(examples[split]) == len(set(examples[split])) == counts["written"]
+    examples, accounts = content_of(proof.cluster.key(task.artifacts["examples"]["uri"]))
+    for split, found in examples.items():
+        written = sum(account.splits[split].written for account in accounts.values())
+        assert len(found) == len(set(found)) == written
 
 
 def test_a_second_run_takes_from_the_cache_what_succeeded(first, second):
-    assert states(second, "cached") == states(first, "succeeded") - {"data-fingerprint"}
+    assert states(second, "cached") == states(first, "succeeded") - {"first-look"}
     assert states(second, "succeeded") == {
-        "data-fingerprint",
+        "first-look",
         "infra-check",
         "pusher",
         "evaluation-reporter",
@@ -127,14 +129,14 @@ def test_the_pushed_model_is_the_local_runners(proof, second):
 
 def test_a_third_run_does_nothing(proof, second):
     third = proof.run()
-    assert states(third, *EXECUTED) == {"data-fingerprint"}
+    assert states(third, *EXECUTED) == {"first-look"}
     assert len(proof.versions()) == 1
 
 
-def test_a_run_with_other_parameters_trains_and_is_compared_with_the_last_pushed_model(proof, second):
-    tasks = proof.run(steps=4, threshold_log1p_pearson_r=-0.5)
+def test_a_run_that_says_otherwise_trains_from_and_is_compared_with_the_last_pushed_model(proof, second):
+    tasks = proof.run(steps=4, threshold_log1p_pearson_r=-0.5, warm_start="last_blessed")
     assert states(tasks, *EXECUTED) == {
-        "data-fingerprint",
+        "first-look",
         "trainer",
         "last-pushed-model",
         "evaluator",
@@ -146,6 +148,7 @@ def test_a_run_with_other_parameters_trains_and_is_compared_with_the_last_pushed
     old, new = proof.versions()
     card = json.loads((new / MODEL_CARD).read_text())
     assert card["lineage"]["step"] == 4
+    assert card["lineage"]["started_from"] == str(old)
     assert card["code"]["fingerprint"] == CONFIG.image
     blessing = tasks["evaluator"].artifacts["blessing"]["metadata"]
     assert blessing["baseline_model_id"] == tasks["last-pushed-model"].artifacts["model"]["name"]
@@ -179,8 +182,8 @@ def test_changed_data_are_not_taken_from_the_cache(proof, second):
     tasks = proof.run(evicted("genome-example-gen"))
     assert states(tasks, "failed") == {"genome-example-gen"}
     assert states(tasks, "cached") == {"pinned-schema"}
-    before = second["data-fingerprint"].parameters["data_fingerprint"]
-    assert tasks["data-fingerprint"].parameters["data_fingerprint"] != before
+    before = second["first-look"].parameters["data_fingerprint"]
+    assert tasks["first-look"].parameters["data_fingerprint"] != before
     # The same by a parameter of the run.
     again = proof.run(data_fingerprint=before)
-    assert states(again, *EXECUTED) == {"data-fingerprint"}
+    assert states(again, *EXECUTED) == {"first-look"}

@@ -66,7 +66,8 @@ def test_kubeflow_takes_it(compiled):
     assert spec.schema_version == "2.1.0"
     json_format.ParseDict(compiled.platform, pipeline_spec_pb2.PlatformSpec())
     loaded = components.load_component_from_file(str(compiling.PIPELINE))
-    assert list(loaded.component_spec.inputs) == ["data_fingerprint", "steps", "threshold_log1p_pearson_r"]
+    runs_give = ["data_fingerprint", "steps", "threshold_log1p_pearson_r", "warm_start"]
+    assert sorted(loaded.component_spec.inputs) == runs_give
     assert all(one.optional for one in loaded.component_spec.inputs.values())
     for executor in spec.deployment_spec["executors"].values():
         container = pipeline_spec_pb2.PipelineDeploymentConfig.ExecutorSpec()
@@ -95,6 +96,7 @@ def test_the_defaults_put_back_give_the_pipeline_as_it_is_defined(compiled, sett
         name: one["defaultValue"]
         for name, one in compiled.spec["root"]["inputDefinitions"]["parameters"].items()
     }
+    defaults["warm_start_fingerprint"] = ""
     base = compiling._compile(settings, defaults["data_fingerprint"], config)
     expected = {(compiling._kebab(task), name): value for (task, name), value in constants(base).items()}
     found = {
@@ -125,7 +127,7 @@ def many_tracks(settings, tmp_path_factory):
     (folder / "tracks.tsv").write_text(table)
     description = yaml.safe_load(settings.dataset.read_text()) | {"tracks": "tracks.tsv"}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(description))
-    assert len(describe_data(folder / "dataset.yaml")[0].tracks) == 5313
+    assert len(describe_data(folder / "dataset.yaml").organisms[0].tracks) == 5313
     return dataclasses.replace(settings, dataset=folder / "dataset.yaml")
 
 
@@ -191,7 +193,7 @@ def test_what_tasks_need(settings):
     assert executors["exec-genome-example-gen"]["container"]["resources"]["resourceCpuRequest"] == "2"
     assert executors["exec-pusher"]["container"]["env"] == [{"name": "A", "value": "1"}]
     tasks = compiled.spec["root"]["dag"]["tasks"]
-    assert tasks["trainer"]["cachingOptions"] == tasks["data-fingerprint"]["cachingOptions"] == {}
+    assert tasks["trainer"]["cachingOptions"] == tasks["first-look"]["cachingOptions"] == {}
     assert tasks["pusher"]["cachingOptions"] == {"enableCache": True}
     assert tasks["trainer"]["retryPolicy"] == {
         "maxRetryCount": 3,

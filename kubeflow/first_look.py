@@ -1,0 +1,67 @@
+"""The first task on Kubeflow: what a run begins with, the data and the weights, as they are now.
+
+It is never taken from the cache, and what comes after it is, if nothing has changed. TFX's driver of an
+ExampleGen and its Resolver do as much elsewhere; Kubeflow runs neither.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+# The script's own folder comes first on the path, where nothing is to be imported from.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from components.pusher.push import list_versions  # noqa: E402
+from components.trainer.warm_start import fingerprint_start  # noqa: E402
+from enformer_keras.genome.errors import DatasetError  # noqa: E402
+from pipeline.configs import LAST_BLESSED  # noqa: E402
+from pipeline.data import fingerprint_data  # noqa: E402
+
+_logger = logging.getLogger("first_look")
+
+
+def find_start(warm_start: str, pushed: Path) -> str:
+    """Finds the weights to begin with.
+
+    Args:
+        warm_start: as `Settings` has it. Of models that were blessed, those are at hand that were pushed.
+        pushed: folder of the pushed models; it need not exist yet.
+
+    Returns:
+        A file or folder; empty for fresh weights.
+    """
+    if warm_start != LAST_BLESSED:
+        return warm_start
+    versions = list_versions(pushed) if pushed.is_dir() else []
+    return str(versions[-1]) if versions else ""
+
+
+def main() -> None:
+    """Writes the data's fingerprint, the start, and the start's fingerprint into a file each."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
+    parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
+    parser.add_argument("--pushed", type=Path, required=True, help="folder of the pushed models")
+    parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not looked at")
+    parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
+    parser.add_argument("outputs", type=Path, nargs=3, help="files of the three answers")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    try:
+        fingerprint = arguments.data_fingerprint
+        if not fingerprint:
+            arguments.digests.parent.mkdir(parents=True, exist_ok=True)
+            fingerprint = fingerprint_data(arguments.dataset, arguments.digests)
+        start = find_start(arguments.warm_start, arguments.pushed)
+        answers = (fingerprint, start, fingerprint_start(start) if start else "")
+    except (DatasetError, FileNotFoundError) as error:
+        sys.exit(f"this run cannot begin:\n{error}")
+    _logger.info("the data: %s; the weights: %s", fingerprint, start or "fresh")
+    for file, answer in zip(arguments.outputs, answers, strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(answer)
+
+
+if __name__ == "__main__":
+    main()
