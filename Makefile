@@ -5,6 +5,7 @@ RUN ?=
 STEPS ?=
 SEED ?=
 DATASET ?=
+REGIONS ?=
 BEAM ?=
 CONFIGURATION ?=
 WARM_START ?=
@@ -17,10 +18,10 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 .PHONY: demo test kubeflow kubeflow-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-    ENFORMER_DATASET="$(DATASET)" ENFORMER_BEAM="$(BEAM)" ENFORMER_CONFIGURATION="$(CONFIGURATION)" \
-    ENFORMER_WARM_START="$(WARM_START)"
+    ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
+    ENFORMER_CONFIGURATION="$(CONFIGURATION)" ENFORMER_WARM_START="$(WARM_START)"
 
-demo: setup data ## trains on E. coli through the whole chain: RUN=folder STEPS=n SEED=k DATASET=yaml BEAM='flags'
+demo: setup data ## trains on E. coli through the whole chain; the variables above are its settings
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) -m pipeline.report
 

@@ -1,6 +1,6 @@
 """Memory of an evaluation at Enformer's size: TFX's Evaluator on synthetic examples of 896 bins x 5,313 tracks.
 
-    .venv/bin/python benchmarks/evaluation.py [--examples N] [--batching beam]
+    .venv/bin/python benchmarks/evaluation.py [--examples N] [--regions N] [--batching beam]
 
 The two models cost next to nothing, so that what is measured is the evaluation.
 """
@@ -22,6 +22,7 @@ from tfx.utils import proto_utils  # noqa: E402
 
 from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config  # noqa: E402
 from components.evaluator.figures import load_verdict  # noqa: E402
+from components.evaluator.regions import RegionFile  # noqa: E402
 from components.examples.example import make_example  # noqa: E402
 from enformer_keras.genome.intervals import Interval, Window  # noqa: E402
 
@@ -87,7 +88,22 @@ def memory(field: str) -> float:
     return int(fields[field].split()[0]) / 1024
 
 
-def evaluate(folder: Path, count: int, beam_arguments: tuple[str, ...]) -> None:
+def write_regions(folder: Path, count: int, each: int) -> RegionFile | None:
+    """Writes a BED file with so many regions, side by side, in every example's target."""
+    if not each:
+        return None
+    width = BINS * 128 // each
+    starts = [index // CONTIGS * WINDOW + (WINDOW - BINS * 128) // 2 for index in range(count)]
+    lines = [
+        f"chr{index % CONTIGS + 1}\t{start + number * width}\t{start + (number + 1) * width}\n"
+        for index, start in enumerate(starts)
+        for number in range(each)
+    ]
+    (folder / "regions.bed").write_text("".join(lines))
+    return RegionFile.open(folder / "regions.bed", {})
+
+
+def evaluate(folder: Path, count: int, regions: int, beam_arguments: tuple[str, ...]) -> None:
     """Runs the Evaluator and prints the peak above the process with both models loaded."""
     file = write_examples(folder / "examples", count)
     (record,) = tf.data.TFRecordDataset([str(file)], "GZIP").take(1)
@@ -99,7 +115,10 @@ def evaluate(folder: Path, count: int, beam_arguments: tuple[str, ...]) -> None:
     names = [f"track_{index}" for index in range(TRACKS)]
     assays = [f"{'CAGE' if index % 4 == 0 else 'CHIP'}:{name}" for index, name in enumerate(names)]
     config = make_eval_config(
-        [Head("human", names, assays)], {"log1p_pearson_r": -1.0}, 2.0, change_metric="log1p_pearson_r"
+        [Head("human", names, assays, write_regions(folder, count, regions))],
+        {"log1p_pearson_r": -1.0},
+        2.0,
+        change_metric="log1p_pearson_r",
     )
     context = executor.Executor.Context(
         beam_pipeline_args=["--runner=FnApiRunner", *beam_arguments], tmp_dir=str(folder / "tmp"), unique_id="1"
@@ -120,15 +139,16 @@ def evaluate(folder: Path, count: int, beam_arguments: tuple[str, ...]) -> None:
     seconds, peak = time.time() - start, memory("VmHWM")
     print(*load_verdict(evaluation.uri).checks, sep="\n")
     print(
-        f"{count} examples, {seconds:.0f} s, {before:.0f} MiB with both models, peak {peak:.0f} MiB: "
-        f"{peak - before:.0f} MiB above them"
+        f"{count} examples with {regions} regions each, {seconds:.0f} s, {before:.0f} MiB with both models, "
+        f"peak {peak:.0f} MiB: {peak - before:.0f} MiB above them"
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--examples", type=int, default=48)
+    parser.add_argument("--regions", type=int, default=0, help="in the target of each example")
     parser.add_argument("--batching", choices=("bytes", "beam"), default="bytes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        evaluate(Path(name), given.examples, BEAM_ARGUMENTS if given.batching == "bytes" else ())
+        evaluate(Path(name), given.examples, given.regions, BEAM_ARGUMENTS if given.batching == "bytes" else ())

@@ -2,7 +2,7 @@
 
 # Everything that a saved model may name is imported here, so that `import enformer_keras` suffices to load one.
 from enformer_keras.alternating import AlternatingHeads
-from enformer_keras.augmentation import Augmentation, augment
+from enformer_keras.augmentation import Augmentation, augment, average_predictions
 from enformer_keras.enformer import BIN_SIZE, PARTS, Enformer
 from enformer_keras.metrics import R2, PearsonR
 from enformer_keras.optimizers import AdamByPart, SynchronizedAdam
@@ -24,6 +24,7 @@ __all__ = [
     "SynchronizedAdam",
     "WarmUp",
     "augment",
+    "average_predictions",
     "load_sonnet_checkpoint",
     "one_hot_encode",
     "sonnet_heads",

@@ -1,6 +1,6 @@
-"""Augmentation of windows: a shift by a few bp, and the other strand."""
+"""Augmentation of windows, in training and in prediction: a shift by a few bp, and the other strand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,8 +18,7 @@ def augment(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Cut each window out of its flanked sequence, shifted, and turn it to the other strand where asked.
 
-    The draws come from the caller, so the function is pure: the same in `tf.data`, in a training step and in
-    test-time averaging.
+    The draws come from the caller, so the function is pure: the same in `tf.data` and in a training step.
 
     Args:
         sequence: One-hot ``[batch, window_length + 2 * flank, 4]`` in the order A, C, G, T: the window with
@@ -42,23 +41,14 @@ def augment(
 
     Source: Enformer, Methods, "Model training and evaluation" (shift by up to 3 bp, reverse complement).
     """
-    flanked, tracks = sequence.shape[1], target.shape[2]
-    if flanked < window_length or (flanked - window_length) % 2:
-        raise ValueError(
-            f"a sequence of {flanked} bp does not hold window_length={window_length} bp with two flanks of "
-            "the same length"
-        )
-    if sorted(strand_pairs) != list(range(tracks)) or any(
-        strand_pairs[pair] != track for track, pair in enumerate(strand_pairs)
-    ):
-        raise ValueError(
-            f"strand_pairs={list(strand_pairs)} must give each of {tracks} tracks a partner whose partner it is"
-        )
+    flanked = sequence.shape[1]
+    flank = _flank(sequence, window_length)
+    _check_strand_pairs(strand_pairs, target.shape[2])
     reverse = ops.cast(reverse_complement, "bool")
     # One gather of rows, over the whole batch, cuts, shifts and reverses.
     batch = ops.shape(sequence)[0]
     forward = ops.arange(window_length, dtype="int32")[None, :]
-    start = ops.cast(shift, "int32")[:, None] + (flanked - window_length) // 2
+    start = ops.cast(shift, "int32")[:, None] + flank
     position = start + ops.where(reverse[:, None], window_length - 1 - forward, forward)
     row = position + flanked * ops.arange(batch, dtype="int32")[:, None]
     sequence = ops.take(ops.reshape(sequence, (-1, 4)), row, axis=0)
@@ -66,7 +56,7 @@ def augment(
     sequence = ops.where(reverse[:, None, None], ops.flip(sequence, axis=2), sequence)
 
     def turn() -> keras.KerasTensor:
-        return _swap_strands(ops.flip(target, axis=1), strand_pairs)
+        return _turn(target, strand_pairs)
 
     def turn_some() -> keras.KerasTensor:
         return ops.where(reverse[:, None, None], turn(), target)
@@ -75,6 +65,84 @@ def augment(
     return sequence, ops.cond(
         ops.any(reverse), lambda: ops.cond(ops.all(reverse), turn, turn_some), lambda: target
     )
+
+
+def average_predictions(
+    predict: Callable[[keras.KerasTensor], Mapping[str, keras.KerasTensor]],
+    sequence: keras.KerasTensor,
+    *,
+    strand_pairs: Mapping[str, Sequence[int]],
+    window_length: int,
+    shifts: Sequence[int] = (0,),
+    strands: bool = True,
+) -> dict[str, keras.KerasTensor]:
+    """Predict each window shifted and on both strands, and average (test-time augmentation).
+
+    One variant is predicted after the other, in their number of times as long. Called outside of a compiled
+    function, they take the memory of one.
+
+    Args:
+        predict: Gives head -> ``[batch, target_length, tracks]`` for one-hot ``[batch, window_length, 4]``, as
+            an `Enformer` does.
+        sequence: One-hot ``[batch, window_length + 2 * flank, 4]``, as `augment` takes it.
+        strand_pairs: Head -> for each track the index of its partner on the other strand, itself if it has
+            none.
+        window_length: bp of the window.
+        shifts: bp by which the window moves to the right along the forward strand, from ``-flank`` to
+            ``flank``. The predictions stay where they are: shifts are far below a bin.
+        strands: Whether to ask about the other strand too; its answers are turned back, and the tracks of
+            strand pairs change places.
+
+    Returns:
+        Head -> ``[batch, target_length, tracks]``.
+
+    Raises:
+        ValueError: There is no shift, or one longer than the flanks; the flanks differ in length; or
+            ``strand_pairs`` does not pair a head's tracks.
+    """
+    flank = _flank(sequence, window_length)
+    if not shifts or max(map(abs, shifts)) > flank:
+        raise ValueError(
+            f"shifts={list(shifts)} must be at least one, and none longer than the flanks of {flank} bp"
+        )
+    total: dict[str, keras.KerasTensor] = {}
+    for shift in shifts:
+        window = sequence[:, flank + shift : flank + shift + window_length]
+        for other_strand in (False, True) if strands else (False,):
+            # A, C, G, T backwards is T, G, C, A: their complements.
+            predicted = predict(ops.flip(window, axis=(1, 2)) if other_strand else window)
+            for head, values in predicted.items():
+                if other_strand:
+                    _check_strand_pairs(strand_pairs[head], values.shape[2])
+                    values = _turn(values, strand_pairs[head])
+                total[head] = total[head] + values if head in total else values
+    count = len(shifts) * (1 + strands)
+    return {head: values / count for head, values in total.items()}
+
+
+def _flank(sequence: keras.KerasTensor, window_length: int) -> int:
+    """Returns the bp on either side of the window."""
+    flank, rest = divmod(sequence.shape[1] - window_length, 2)
+    if flank < 0 or rest:
+        raise ValueError(
+            f"a sequence of {sequence.shape[1]} bp does not hold window_length={window_length} bp with two "
+            "flanks of the same length"
+        )
+    return flank
+
+
+def _check_strand_pairs(strand_pairs: Sequence[int], tracks: int) -> None:
+    if sorted(strand_pairs) != list(range(tracks)) or any(
+        strand_pairs[pair] != track for track, pair in enumerate(strand_pairs)
+    ):
+        raise ValueError(
+            f"strand_pairs={list(strand_pairs)} must give each of {tracks} tracks a partner whose partner it is"
+        )
+
+
+def _turn(target: keras.KerasTensor, strand_pairs: Sequence[int]) -> keras.KerasTensor:
+    """What `target` is on the other strand."""
+    return _swap_strands(ops.flip(target, axis=1), strand_pairs)
 
 
 def _swap_strands(target: keras.KerasTensor, strand_pairs: Sequence[int]) -> keras.KerasTensor:

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.trainer.training import Training
-from components.trainer.warm_start import fingerprint_start
+from components.evaluator.regions import RegionFile
+from components.trainer.training import Averaging, Training
+from components.trainer.warm_start import LAST_BLESSED, fingerprint_start
 from enformer_keras import BIN_SIZE, PARTS, PRESETS
 from pipeline.data import DataDescription, describe_data
 
-# A warm start from whatever the pipeline blessed last; from nothing as long as there is no such model.
-LAST_BLESSED = "last_blessed"
 # Trains the weights, watches the training, judges the model.
 SPLITS = ("train", "valid", "test")
 
@@ -29,13 +28,17 @@ class Settings:
         run: folder of everything that the pipeline writes.
         model: arguments of `Enformer` other than those that the dataset decides (heads, lengths).
         training: how to train.
-        thresholds: least value of each metric of the Evaluator for a model to be pushed.
+        thresholds: least value of each metric of the Evaluator for a model to be pushed, for every organism or,
+            with its name and a colon in front, for one.
         max_drop: how far `change_metric` may fall below the last blessed model's; a model is refused where the
             whole interval of the change lies below that.
-        warm_start: whose weights to begin with: `LAST_BLESSED`, the last model of this pipeline that was good
-            enough; or a file or folder, see `warm_start.start_from`; or empty for fresh ones.
+        warm_start: whose weights to begin with, see `warm_start.find_start`; empty for fresh ones.
         leak_tolerance: inputs of a split that may overlap targets of another, for each pair of splits.
         change_metric: the metric that is compared with the last blessed model.
+        test_time_averaging: what the Evaluator's predictions are averages over, those of the endpoint
+            `serving_averaged`, which each model has; None: single predictions are judged, `serving_default`.
+        regions: organism -> BED file of regions, such as genes, across which it is judged too (the metrics
+            `region_...` of the Evaluator).
         serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
             endpoint; a model that takes longer is not pushed.
         serving_memory_limit_mb: the most memory that this process may hold at a time, in MB (2**20 bytes).
@@ -55,6 +58,8 @@ class Settings:
     warm_start: str = ""
     leak_tolerance: int = 0
     change_metric: str = "log1p_pearson_r"
+    test_time_averaging: Averaging | None = None
+    regions: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     serving_time_limit_s: int = 600
     serving_memory_limit_mb: int = 16_384
     serving_tolerance: float = 0.01
@@ -80,17 +85,51 @@ class Settings:
             )
         if set(self.description.splits) != set(SPLITS):
             problems.append(f"the splits must be named {SPLITS}, not {self.description.splits}")
+        organisms = [organism.name for organism in self.description.organisms]
+        unknown = sorted(set(self.regions) - set(organisms))
+        if unknown:
+            problems.append(f"regions are given for {unknown}, but it describes {', '.join(organisms)}")
+        # The flanks hold no more, and a model says nothing dependable of what it was not trained on.
+        shifts = tuple(self.averaging.shifts)
+        longest = min(self.description.flank_length, self.training.max_shift)
+        if not shifts or max(map(abs, shifts)) > longest:
+            problems.append(
+                f"test_time_averaging.shifts={shifts} must be at least one, and none longer than {longest} "
+                f"bp, the shorter of flank_length={self.description.flank_length} (what is read beside a "
+                f"window) and training.max_shift={self.training.max_shift} (what the model has seen)"
+            )
+        if self.averaging.strands and not self.training.reverse_complement:
+            problems.append(
+                "test_time_averaging.strands asks about the other strand, which training does not show without "
+                "training.reverse_complement; set both or neither"
+            )
         if problems:
             raise ValueError(f"{self.dataset}: " + "; ".join(problems))
         if self.keep_versions < 1:
             raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
-        if self.warm_start not in ("", LAST_BLESSED):
-            fingerprint_start(self.warm_start)
+        _ = self.warm_start_fingerprint  # raises where nothing is there
+        _ = self.region_files  # raises for a line that is wrong
 
     @functools.cached_property
     def description(self) -> DataDescription:
         """What the dataset's YAML file and its tables of tracks say."""
         return describe_data(self.dataset)
+
+    @functools.cached_property
+    def region_files(self) -> dict[str, RegionFile]:
+        """Organism -> its regions, read once to see that they can be."""
+        aliases = {organism.name: organism.contig_aliases for organism in self.description.organisms}
+        return {organism: RegionFile.open(file, aliases[organism]) for organism, file in self.regions.items()}
+
+    @functools.cached_property
+    def warm_start_fingerprint(self) -> str:
+        """Of the files to start from; empty where there are none, or a run finds them."""
+        return "" if self.warm_start in ("", LAST_BLESSED) else fingerprint_start(self.warm_start)
+
+    @property
+    def averaging(self) -> Averaging:
+        """What `serving_averaged` averages over: unless said otherwise, the strands that training showed."""
+        return self.test_time_averaging or Averaging(strands=self.training.reverse_complement)
 
     @property
     def model_arguments(self) -> dict[str, Any]:
@@ -139,6 +178,7 @@ def small(
     seed: int = 0,
     beam_arguments: Sequence[str] = (),
     warm_start: str = "",
+    regions: Path | None = None,
 ) -> Settings:
     """A small Enformer, by default on the E. coli genome: two cores and five minutes.
 
@@ -149,12 +189,22 @@ def small(
         seed: of weights, order and augmentation.
         beam_arguments: added to those that `Settings` has.
         warm_start: see `Settings`.
+        regions: BED file of regions, across which the model is judged too; for a dataset of one organism.
 
     Returns:
         The settings.
+
+    Raises:
+        ValueError: regions are given for several organisms.
     """
+    organisms = [organism.name for organism in describe_data(dataset).organisms]
+    if regions is not None and len(organisms) > 1:
+        raise ValueError(
+            f"{dataset} describes {', '.join(organisms)}: whose are the regions of {regions}? Give "
+            "Settings.regions in pipeline/configs.py, a file for each"
+        )
     return Settings(
-        name="-".join(["enformer", *(organism.name for organism in describe_data(dataset).organisms)]),
+        name="-".join(["enformer", *organisms]),
         dataset=dataset,
         run=run,
         model=PRESETS["laptop"],
@@ -169,6 +219,7 @@ def small(
             seed=seed,
         ),
         thresholds={"log1p_pearson_r": 0.5},
+        regions={} if regions is None else {organisms[0]: regions},
         beam_arguments=(*Settings.beam_arguments, *beam_arguments),
         warm_start=warm_start,
     )

@@ -4,7 +4,8 @@ No TFX is imported here: settings are checked before it is.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,18 @@ from components.basenji_example_gen.description import (
     basenji_fingerprint,
     describes_folders,
     load_basenji_description,
+    open_folders,
 )
+from components.evaluator.regions import RegionFile
 from enformer_keras.genome.basenji_metadata import Target, number_columns, read_statistics, read_targets
-from enformer_keras.genome.dataset import fingerprint_of, load_datasets
+from enformer_keras.genome.bed import read_bed
+from enformer_keras.genome.dataset import fingerprint_of, load_dataset, load_datasets
 from enformer_keras.genome.description import load_descriptions
 from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.intervals import Interval
 from enformer_keras.genome.tracks import Track, read_track_table
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +35,13 @@ class Organism:
         name: of the organism and its head.
         assembly: name of the genome build, where the file says.
         tracks: of the targets, in their order, from which index and strand_pair are counted.
+        contig_aliases: contig -> other names it has in files.
     """
 
     name: str
     assembly: str | None
     tracks: Sequence[Track] | Sequence[Target]
+    contig_aliases: Mapping[str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +97,7 @@ def _describe_genomes(path: Path) -> DataDescription:
                 description.organism,
                 description.assembly,
                 read_track_table(path.parent / description.tracks, path.parent),
+                description.contig_aliases,
             )
             for description in descriptions
         ),
@@ -109,7 +119,7 @@ def _describe_folders(path: Path) -> DataDescription:
             )
         shapes[name] = (statistics.target_length, statistics.pool_width)
         targets = read_targets(folder / "targets.txt", statistics.num_targets)
-        organisms.append(Organism(name, None, number_columns(targets)))
+        organisms.append(Organism(name, None, number_columns(targets), {}))
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} has {bins} bins of {size} bp" for name, (bins, size) in shapes.items())
         raise DatasetError(
@@ -144,3 +154,55 @@ def fingerprint_data(path: Path, cache: Path | None = None) -> str:
     if describes_folders(path):
         return basenji_fingerprint(path)
     return fingerprint_of(load_datasets(path), cache)
+
+
+def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> None:
+    """Looks for regions in the targets of a split as it is planned, and logs how many lie in none.
+
+    Args:
+        path: the YAML file of the data.
+        files: organism -> its regions.
+        split: whose targets they are measured in.
+
+    Raises:
+        DatasetError: lines that do not fit the genome, or no region of an organism lies in a target; or the
+            data cannot be used.
+    """
+    problems: list[str] = []
+    find = _folder_targets if describes_folders(path) else _genome_targets
+    for organism, file in files.items():
+        try:
+            targets = find(path, organism, split, file)
+            regions = file.read()
+        except DatasetError as error:
+            problems += error.problems
+            continue
+        measured = {number for target in targets for number, _, _ in regions.overlapping(target)}
+        _logger.info(
+            "%s: %d of %d regions lie at least in part in targets of split %s; the other %d are not measured",
+            file.path,
+            len(measured),
+            len(regions),
+            split,
+            len(regions) - len(measured),
+        )
+        if not measured:
+            problems.append(
+                f"{file.path}: none of its {len(regions)} regions lies in a target of split {split} of "
+                f"{organism}; give regions of the contigs and the assembly of the data, or none"
+            )
+    if problems:
+        raise DatasetError(problems)
+
+
+def _genome_targets(path: Path, organism: str, split: str, file: RegionFile) -> list[Interval]:
+    dataset = load_dataset(path, organism)
+    read_bed(Path(file.path), dataset.fasta_contigs, file.contig_aliases)  # raises where contigs are shorter
+    return [window.target for window in dataset.plan().windows if window.split == split]
+
+
+def _folder_targets(path: Path, organism: str, split: str, file: RegionFile) -> list[Interval]:
+    del file  # there may be no FASTA file to tell contigs' lengths
+    description = load_basenji_description(path)
+    folder = open_folders(path, description)[organism]
+    return [window.target for part in description.splits[split] for window in folder.windows[part]]

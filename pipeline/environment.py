@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.trainer.warm_start import LAST_BLESSED
 from enformer_keras.genome.errors import DatasetError
-from pipeline.configs import CONFIGURATIONS, LAST_BLESSED, Settings
-from pipeline.data import fingerprint_data
+from pipeline.configs import CONFIGURATIONS, SPLITS, Settings
+from pipeline.data import check_regions, fingerprint_data
 
 if TYPE_CHECKING:
     from tfx import v1 as tfx
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 def settings_from_environment() -> Settings:
     """Reads the settings of a run.
 
-    `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_STEPS` and
-    `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line of Beam's flags, quoted as for a shell,
-    `ENFORMER_WARM_START` is `last_blessed` or a model's path (`Settings.warm_start`), `ENFORMER_CONFIGURATION`
-    is one of `configs.CONFIGURATIONS`; what is not set has the default of that configuration, `small`.
+    `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_REGIONS` a
+    BED file of regions to judge by, `ENFORMER_STEPS` and `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line
+    of Beam's flags, quoted as for a shell, `ENFORMER_WARM_START` is `last_blessed` or a model's path
+    (`Settings.warm_start`), `ENFORMER_CONFIGURATION` is one of `configs.CONFIGURATIONS`; what is not set has
+    the default of that configuration, `small`.
 
     Returns:
         The settings.
@@ -31,7 +33,8 @@ def settings_from_environment() -> Settings:
         SystemExit: a value cannot be used; the message names the variable.
     """
     arguments = {}
-    for name, convert in {"run": Path, "dataset": Path, "steps": int, "seed": int}.items():
+    converters = {"run": Path, "dataset": Path, "regions": Path, "steps": int, "seed": int}
+    for name, convert in converters.items():
         variable = f"ENFORMER_{name.upper()}"
         value = os.environ.get(variable)
         if not value:
@@ -40,7 +43,7 @@ def settings_from_environment() -> Settings:
             arguments[name] = convert(value)
         except ValueError:
             sys.exit(f"{variable}={value!r} must be a whole number")
-    for name in ("run", "dataset"):
+    for name in ("run", "dataset", "regions"):
         if name in arguments:
             arguments[name] = arguments[name].resolve()
     beam = os.environ.get("ENFORMER_BEAM", "")
@@ -83,6 +86,7 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         sys.exit(f"ENFORMER_RUN={str(settings.run)!r} cannot be the output folder: {error}")
     try:
         fingerprint = fingerprint_data(settings.dataset, settings.digests)
+        check_regions(settings.dataset, settings.region_files, SPLITS[-1])
     except DatasetError as error:
         sys.exit(f"the dataset cannot be used:\n{error}")
     return create_pipeline(

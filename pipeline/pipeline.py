@@ -23,8 +23,7 @@ from components.last_pushed_model.component import LastPushedModel
 from components.leak_audit.component import LeakAudit
 from components.pinned_schema.component import PinnedSchema
 from components.pusher.component import Pusher
-from components.trainer.warm_start import fingerprint_start
-from pipeline.configs import LAST_BLESSED, SPLITS, Settings
+from pipeline.configs import SPLITS, Settings
 
 EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
@@ -100,30 +99,21 @@ def create_pipeline(
     )
     transform.add_upstream_node(anomaly_gate)
 
-    # Whose weights to begin with, where that is no file: the last model that was good enough, if there is one.
-    warm_start_model = None
-    if settings.warm_start == LAST_BLESSED:
-        warm_start_model = tfx.dsl.Resolver(
-            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-            model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-            model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-        ).with_id("warm_start_model")
-    warm_start_file = "" if warm_start_model else settings.warm_start
-
     # Fits the model, a head for each organism; writes it for serving and, beside that, for further training.
     trainer = tfx.components.Trainer(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
-        base_model=warm_start_model.outputs["model"] if warm_start_model else None,
         run_fn="components.trainer.run_fn.run_fn",
         train_args=tfx.proto.TrainArgs(splits=[train_split], num_steps=settings.training.steps),
         eval_args=tfx.proto.EvalArgs(splits=[valid_split]),
         custom_config={
             "model": settings.model_arguments,
             "training": asdict(settings.training),
+            "averaging": asdict(settings.averaging),
             "checkpoints": str(settings.checkpoints),
-            "warm_start": warm_start_file,
-            "warm_start_fingerprint": fingerprint_start(warm_start_file) if warm_start_file else "",
+            "pushed": str(settings.pushed),
+            "warm_start": settings.warm_start,
+            "warm_start_fingerprint": settings.warm_start_fingerprint,
             "data_fingerprint": data_fingerprint,
             "code_version": importlib.metadata.version("enformer-keras"),
             "code_fingerprint": code_fingerprint(
@@ -150,7 +140,8 @@ def create_pipeline(
             code_fingerprint=code_fingerprint(parts / "last_pushed_model", parts / "last_blessed_model"),
         )
 
-    # Correlations by track, assay and contig on the test split: are they good enough, and no worse than before?
+    # Correlations by track, assay and contig on the test split, over positions and, where there is a file of
+    # them, across regions: are they good enough, and no worse than before?
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[test_split],
@@ -162,12 +153,14 @@ def create_pipeline(
                     organism.name,
                     [track.identifier for track in organism.tracks],
                     [track.description for track in organism.tracks],
+                    settings.region_files.get(organism.name),
                 )
                 for organism in data.organisms
             ],
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
+            endpoint="serving_averaged" if settings.test_time_averaging else "serving_default",
             code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )
@@ -216,7 +209,6 @@ def create_pipeline(
             anomaly_gate,
             leak_audit,
             transform,
-            *([warm_start_model] if warm_start_model else []),
             trainer,
             last_model,
             evaluator,

@@ -342,11 +342,24 @@ def write_report(settings: Settings) -> int:
             print(f"  {one.track:<{width}}  model {one.model:.4f}   ridge on 6-mers {one.baseline:.4f}")
         if len(of_organism) > len(shown):
             print(f"  {len(of_organism) - len(shown)} more tracks in {_short(report / 'scores.json')}")
+    for organism, file in settings.regions.items():
+        print(_describe_regions(outcome.evaluation, organism, file))
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")
     print(f"evaluation       {_short(outcome.report / 'report.html')}")
     return 0
+
+
+def _describe_regions(evaluation: Path, organism: str, file: Path) -> str:
+    from components.evaluator.figures import load_figures  # TFMA takes 20 s to import
+
+    figures = load_figures(evaluation)[organism].by_slice[()]
+    return (
+        f"across {figures['region_pearson_r_count']:,.0f} regions of {_short(file)}, mean over all tracks: "
+        f"Pearson r of log1p of the signal {figures['region_log1p_pearson_r']:.4f}, "
+        f"of the signal {figures['region_pearson_r']:.4f}"
+    )
 
 
 def _replace(file: Path, text: str) -> None:

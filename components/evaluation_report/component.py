@@ -54,6 +54,7 @@ def EvaluationReporter(  # noqa: N802 (a component is named like a class)
     }
     signals = read_signals(
         path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
+        verdict.endpoint,
         io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)),
         drawn,
         most_windows,

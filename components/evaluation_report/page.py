@@ -66,30 +66,44 @@ def _describe_change(head: HeadFigures, verdict: Verdict, metric: str) -> str:
 
 def _describe_head(name: str, head: HeadFigures, metric: str, signals: list[Signal]) -> dict[str, Any]:
     overall = head.by_slice[()]
-    means = [key.removesuffix("_per_track") for key in sorted(overall) if key.endswith("_per_track")]
-
-    def row(label: str, figures: Mapping[str, Any], group: str, tracks: int) -> dict[str, Any]:
-        return {
-            "name": label,
-            "tracks": tracks,
-            "figures": [figures[mean + group] for mean in means],
-            "undefined": int(figures[f"{metric}_undefined_tracks{group}"]),
-        }
-
-    assays = dict.fromkeys(head.assays)
-    contigs = sorted(keys for keys in head.by_slice if keys)
     values = overall[f"{metric}_per_track"]
     titles = {signal.track: f"{head.tracks[signal.track]}, {values[signal.track]:.4f}" for signal in signals}
     return {
         "name": name,
+        "tables": [
+            _tabulate(head, prefix, metric) for prefix in ("", "region_") if f"{prefix}{metric}" in overall
+        ],
+        "histograms": _embed(draw_histograms(np.asarray(values), head.assays, metric)),
+        "signals": _embed(draw_signals(signals, titles)) if signals else "",
+    }
+
+
+def _tabulate(head: HeadFigures, prefix: str, metric: str) -> dict[str, Any]:
+    """A table of means over tracks, by assay and contig: over positions, or with the prefix across regions."""
+    overall = head.by_slice[()]
+    means = [key.removesuffix("_per_track") for key in sorted(overall) if key.endswith("_per_track")]
+    means = [mean for mean in means if mean.startswith("region_") == bool(prefix)]
+
+    def row(label: str, figures: Mapping[str, Any], group: str, tracks: int) -> dict[str, Any]:
+        return {
+            "name": label,
+            "counts": [tracks, *([int(figures[f"{prefix}{metric}_count"])] if prefix else [])],
+            "figures": [figures[mean + group] for mean in means],
+            "undefined": int(figures[f"{prefix}{metric}_undefined_tracks{group}"]),
+        }
+
+    assays = dict.fromkeys(head.assays)
+    contigs = sorted(keys for keys, figures in head.by_slice.items() if keys and f"{prefix}{metric}" in figures)
+    return {
+        "title": "across regions" if prefix else "over positions",
+        "counts": ["tracks", *(["regions"] if prefix else [])],
         "means": means,
         "rows": [
             row("all", overall, "", len(head.tracks)),
             *(row(assay, overall, f"/assay:{assay}", head.assays.count(assay)) for assay in assays),
             *(row(" ".join(keys), head.by_slice[keys], "", len(head.tracks)) for keys in contigs),
         ],
-        "histograms": _embed(draw_histograms(np.asarray(values), head.assays, metric)),
-        "signals": _embed(draw_signals(signals, titles)) if signals else "",
+        "undefined": f"{prefix}{metric}",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from components.evaluation_report.curves import Curves
 from components.evaluation_report.signal import Signal
 
 WIDTH = 10  # inches
+# Assays that get a histogram of their own: matplotlib draws no picture of any height.
+MOST_ASSAYS = 12
 
 
 def _png(figure: mpl_figure.Figure) -> bytes:
@@ -36,13 +39,17 @@ def draw_curves(curves: Curves) -> bytes:
 
 
 def draw_histograms(values: np.ndarray, assays: Sequence[str], metric: str) -> bytes:
-    """Draws how a figure is spread over the tracks of each assay.
+    """Draws how a figure is spread over the tracks of each assay, of those with the most tracks.
 
     Args:
         values: [tracks]; NaN is left out.
-        assays: assay of each track.
+        assays: assay of each track; the tracks of those beyond `MOST_ASSAYS` are drawn together.
         metric: name of the figure.
     """
+    tracks = Counter(assays)
+    if len(tracks) > MOST_ASSAYS:
+        shown = {assay for assay, _ in tracks.most_common(MOST_ASSAYS - 1)}
+        assays = [assay if assay in shown else f"{len(tracks) - len(shown)} others" for assay in assays]
     names = list(dict.fromkeys(assays))
     figure = mpl_figure.Figure(figsize=(WIDTH, 1.5 * len(names) + 0.4), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
@@ -51,7 +58,7 @@ def draw_histograms(values: np.ndarray, assays: Sequence[str], metric: str) -> b
     for panel, assay in zip(panels, names, strict=True):
         own = values[np.array(assays) == assay]
         panel.hist(own[~np.isnan(own)], bins=edges, color="tab:blue")
-        panel.set_ylabel(f"{assay}\ntracks")
+        panel.set_ylabel(f"{assay}\ntracks", parse_math=False)
         panel.yaxis.get_major_locator().set_params(integer=True)
     panels[-1].set_xlabel(metric)
     return _png(figure)

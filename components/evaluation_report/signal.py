@@ -43,12 +43,13 @@ def extreme_tracks(values: np.ndarray, most: int) -> list[int]:
 
 
 def read_signals(
-    saved_model: str, files: str, tracks: Mapping[str, Sequence[int]], most_windows: int
+    saved_model: str, endpoint: str, files: str, tracks: Mapping[str, Sequence[int]], most_windows: int
 ) -> dict[str, list[Signal]]:
     """Reads windows one by one and keeps of each track the one with the strongest measured signal.
 
     Args:
         saved_model: folder of the model.
+        endpoint: which one of it answers for serialized examples.
         files: pattern of gzipped TFRecord files of examples.
         tracks: head, which is the examples' organism -> tracks.
         most_windows: windows of each organism that are looked at, from the first.
@@ -56,7 +57,7 @@ def read_signals(
     Returns:
         Head -> signal of each of its tracks, in their order; none where the files hold no window of it.
     """
-    predict = tf.saved_model.load(saved_model).signatures["serving_default"]
+    predict = tf.saved_model.load(saved_model).signatures[endpoint]
     seen = dict.fromkeys(tracks, 0)
     strongest: dict[str, dict[int, Signal]] = {head: {} for head in tracks}
     names = sorted(tf.io.gfile.glob(files))

@@ -18,7 +18,7 @@ img { max-width: 100% }
 <body>
 <h1>{{ "Blessed" if verdict.blessed else "Refused" }}</h1>
 <table>
-<tr><th>head</th><th>figure over all test windows</th><th class="number">value</th>
+<tr><th>head</th><th>figure over the test split</th><th class="number">value</th>
 <th class="number">at least</th><th class="number">at most</th><th></th></tr>
 {%- for check in verdict.checks %}
 <tr><td>{{ check.head }}</td><td>{{ check.key }}</td><td class="number">{{ number(check.value) }}</td>
@@ -26,22 +26,27 @@ img { max-width: 100% }
 <td{% if not check.met %} class="missed"{% endif %}>{{ "met" if check.met else "missed" }}</td></tr>
 {%- endfor %}
 </table>
+<p>Predictions are those of the model's endpoint {{ verdict.endpoint }}.</p>
 {%- for change in changes %}
 <p>{{ change }}</p>
 {%- endfor %}
 {%- for head in heads %}
 <h2>{{ head.name }}</h2>
+{%- for table in head.tables %}
 <table>
-<tr><th></th><th class="number">tracks</th>
-{%- for mean in head.means %}<th class="number">{{ mean }}</th>{% endfor %}
+<tr><th>{{ table.title }}</th>
+{%- for count in table.counts %}<th class="number">{{ count }}</th>{% endfor %}
+{%- for mean in table.means %}<th class="number">{{ mean }}</th>{% endfor %}
 <th class="number">undefined</th></tr>
-{%- for row in head.rows %}
-<tr><td>{{ row.name }}</td><td class="number">{{ row.tracks }}</td>
+{%- for row in table.rows %}
+<tr><td>{{ row.name }}</td>
+{%- for count in row.counts %}<td class="number">{{ count }}</td>{% endfor %}
 {%- for value in row.figures %}<td class="number">{{ number(value) }}</td>{% endfor %}
 <td class="number">{{ row.undefined }}</td></tr>
 {%- endfor %}
 </table>
-<p>Means over tracks; undefined: tracks without a {{ metric }}, left out of its mean.</p>
+<p>Means over tracks; undefined: tracks without a {{ table.undefined }}, left out of its mean.</p>
+{%- endfor %}
 <h3>{{ metric }} by assay</h3>
 <img alt="Histograms of {{ metric }} by assay" src="data:image/png;base64,{{ head.histograms }}">
 {%- if head.signals %}

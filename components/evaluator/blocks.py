@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 from components.evaluator.moments import TrackMoments
 
@@ -58,9 +57,10 @@ class BlockMoments:
             merged = merged._widen(merged.log2_width + 1)
         return merged
 
-    def total(self) -> TrackMoments:
-        """Returns the moments of all windows."""
-        return functools.reduce(TrackMoments.merge, (self.blocks[key] for key in sorted(self.blocks)))
+    def by_contig(self) -> dict[str, TrackMoments]:
+        """Returns the moments of the windows of each contig, in the order of their names."""
+        whole = self._widen(self._LARGEST)
+        return {chrom: whole.blocks[chrom, index] for chrom, index in sorted(whole.blocks)}
 
     def units(self) -> list[TrackMoments]:
         """Returns what a bootstrap draws from: contigs if there are `MIN_CONTIGS`, else blocks, in order."""

@@ -20,8 +20,9 @@ class HeadFigures:
     Attributes:
         tracks: names of its tracks, in order.
         assays: assay of each track.
-        by_slice: slice (`()` is all examples, `("chr1",)` one chromosome) -> figures by key: a number, or a
-            float64 array [tracks] for `<metric>_per_track`. The keys stand in `components.evaluator.metrics`.
+        by_slice: slice (`()` is all examples, `("chr1",)` one contig) -> figures by key: a number, or an array
+            float64 [tracks] for `<metric>_per_track`. The keys stand in `components.evaluator.metrics`; of a
+            contig without a region there are none across regions.
     """
 
     tracks: list[str]
@@ -65,11 +66,13 @@ class Verdict:
     Attributes:
         blessed: whether every limit was met.
         compared: whether there was a last blessed model to compare with.
+        endpoint: of the model, which gave the predictions.
         checks: every limit with its figure.
     """
 
     blessed: bool
     compared: bool
+    endpoint: str
     checks: list[Check]
 
 
@@ -88,10 +91,11 @@ def load_figures(evaluation: str | Path) -> dict[str, HeadFigures]:
         named = json.loads(spec.metrics[0].config)
         heads[head] = HeadFigures(named["track_names"], named["assays"], {})
     for found in tfma.load_metrics(str(evaluation)):
-        keys = tuple(key.bytes_value.decode() for key in found.slice_key.single_slice_keys)
         for item in found.metric_keys_and_values:
             if item.key.model_name != tfma.BASELINE_KEY and not item.key.is_diff:
-                heads[item.key.output_name].by_slice.setdefault(keys, {})[item.key.name] = (
+                name, of_contig, contig = item.key.name.partition("/contig:")
+                keys = (contig,) if of_contig else ()
+                heads[item.key.output_name].by_slice.setdefault(keys, {})[name] = (
                     np.array(item.value.array_value.float64_values)
                     if item.value.HasField("array_value")
                     else item.value.double_value.value
@@ -113,8 +117,8 @@ def load_verdict(evaluation: str | Path) -> Verdict:
     checks = []
     for spec in config.metrics_specs:
         (head,) = spec.output_names
-        for key, limits in sorted(spec.per_slice_thresholds.items()):
-            (limit,) = (one.threshold.value_threshold for one in limits.thresholds)
+        for key, threshold in sorted(spec.thresholds.items()):
+            limit = threshold.value_threshold
             checks.append(
                 Check(
                     head,
@@ -127,6 +131,7 @@ def load_verdict(evaluation: str | Path) -> Verdict:
     return Verdict(
         blessed=tfma.load_validation_result(str(evaluation)).validation_ok,
         compared=any(spec.is_baseline for spec in config.model_specs),
+        endpoint=config.model_specs[0].signature_name,
         checks=checks,
     )
 

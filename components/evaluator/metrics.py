@@ -1,9 +1,9 @@
 """TFMA metrics of genomic tracks: Pearson's correlation and R², per track and their means.
 
-Every example is reduced to `TrackMoments` before slicing and shuffling, so that a few numbers per track
-reach the combiners and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks).
-Metrics of one head and transform read the same moments; those of a transform in which two models are compared
-are kept apart by blocks of the genome.
+Every example is reduced to `TrackMoments` before shuffling, so that a few numbers per track reach the combiners
+and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks). Metrics of one head and transform
+read the same moments, kept apart by contig; those of a transform in which two models are compared, by blocks
+of the genome. Metrics across regions read `RegionMeans` instead: 8 bytes for each track and region.
 
 For a metric named `pearson_r` the keys are
 
@@ -15,6 +15,14 @@ For a metric named `pearson_r` the keys are
 - `pearson_r_per_track`: float64 [tracks];
 - `pearson_r/<track>`: one scalar for each track that is asked for by name, so that it can have a threshold.
 
+Given a file of regions, a metric is measured across them, on the mean signal of each (`RegionMeans` says over
+which bins; a transform comes after the mean). Its name is then `region_pearson_r`, and one more key is
+
+- `region_pearson_r_count`: number of regions that share a bp with a window's target. 0 makes the others NaN.
+
+All stand for each contig too, as `pearson_r/contig:chr1` and so on, where it has a window or a region. (With
+slices of TFMA, its combiners would hold everything twice, and as many blocks of every contig as of all.)
+
 `PairedChange` compares with the baseline model on the same examples:
 
 - `pearson_r_change`: mean over tracks of the difference, candidate - baseline;
@@ -22,7 +30,7 @@ For a metric named `pearson_r` the keys are
   neighbouring windows (`components.evaluator.bootstrap`). Without a baseline nothing is known of the change:
   NaN, between -inf and inf.
 
-All carry `example_weighted=None`, the form in which TFMA looks up thresholds that are given by name in
+All keys carry `example_weighted=None`, the form in which TFMA looks up thresholds that are given by name in
 `MetricsSpec.thresholds` or `MetricsSpec.per_slice_thresholds`. `MetricConfig.threshold` looks for another
 form and reports "Metric not found", which blocks the blessing.
 """
@@ -43,17 +51,22 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from components.evaluator.blocks import BlockMoments
 from components.evaluator.bootstrap import Change, paired_change
 from components.evaluator.moments import TrackMoments
+from components.evaluator.regions import RegionFile, RegionMeans
+from enformer_keras.genome.intervals import Interval
 
 # What a metric may do to targets and predictions first; the name becomes the prefix of its keys.
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"": np.asarray, "log1p": np.log1p}
 
-# Tracks of an example that are in memory as float64 at the same time: 2 MB an array at 896 bins.
+# Tracks that are in memory as float64 at the same time: 2 MB an array at the 896 bins of an example.
 TRACKS_AT_ONCE = 256
 
+# What an example is reduced to.
+_Reduced = BlockMoments | RegionMeans
 
-def default_name(metric: str, transform: str) -> str:
-    """Returns a metric's key, e.g. `log1p_pearson_r` for `pearson_r` of log1p values."""
-    return f"{transform}_{metric}" if transform else metric
+
+def default_name(metric: str, transform: str, of_regions: bool = False) -> str:
+    """Returns a metric's key, e.g. `region_log1p_r2` for `r2` of log1p of the means of regions."""
+    return "region_" * of_regions + (f"{transform}_{metric}" if transform else metric)
 
 
 class _TrackMetric(tfma.metrics.Metric):
@@ -70,6 +83,8 @@ class _TrackMetric(tfma.metrics.Metric):
             where one evaluation set serves heads of several organisms.
         in_blocks: Whether to read the moments that a `PairedChange` of the same transform reads, instead of
             having examples reduced once more.
+        regions: Fields of a `RegionFile`: measures across its regions, for the candidate alone. Else across the
+            bins of all examples.
 
     Raises:
         ValueError: If the transform is unknown, or a keyed track is not the name of one track.
@@ -87,6 +102,7 @@ class _TrackMetric(tfma.metrics.Metric):
         transform: str = "",
         organism: str = "",
         in_blocks: bool = False,
+        regions: Mapping[str, Any] | None = None,
     ) -> None:
         _check_transform(transform)
         times = collections.Counter(track_names)
@@ -97,25 +113,26 @@ class _TrackMetric(tfma.metrics.Metric):
             raise ValueError(f"{len(assays)} assays for {len(track_names)} tracks")
         super().__init__(
             metric_util.merge_per_key_computations(functools.partial(_computations, type(self).figure)),
-            name=name or default_name(self.default, transform),
+            name=name or default_name(self.default, transform, bool(regions)),
             track_names=list(track_names),
             assays=list(assays),
             keyed_tracks=list(keyed_tracks),
             transform=transform,
             organism=organism,
             in_blocks=in_blocks,
+            regions=regions,
         )
 
 
 class PearsonR(_TrackMetric):
-    """Pearson's correlation of target and prediction, over all bins of all examples of a slice."""
+    """Pearson's correlation of target and prediction, over all bins of all examples of a slice, or regions."""
 
     default = "pearson_r"
     figure = TrackMoments.pearson_r
 
 
 class R2(_TrackMetric):
-    """Coefficient of determination, `1 - SSE / SST`, over all bins of all examples of a slice."""
+    """Coefficient of determination, `1 - SSE / SST`, over all bins of all examples of a slice, or regions."""
 
     default = "r2"
     figure = TrackMoments.r2
@@ -153,39 +170,33 @@ class PairedChange(tfma.metrics.Metric):
         )
 
 
-class MomentsPreprocessor(metric_types.Preprocessor):
-    """Reduces one example's extracts to `BlockMoments`.
+class _ExamplePreprocessor(metric_types.Preprocessor):
+    """Reduces one example's target and prediction.
 
     Args:
         name: Unique name of what is computed; TFMA tells preprocessors apart by it.
         model_name: Model to read, or empty if there is one only.
         head: Output to read, or empty if the model has one only.
-        transform: A key of `TRANSFORMS`.
         organism: Examples of other organisms yield nothing; empty takes all.
-        in_blocks: Whether to tell windows apart by their place; else all go to one block.
     """
 
-    def __init__(
-        self, name: str, model_name: str, head: str, transform: str, organism: str, in_blocks: bool
-    ) -> None:
+    def __init__(self, name: str, model_name: str, head: str, organism: str) -> None:
         super().__init__(name=name)
         self._model_name = model_name
         self._head = head
-        self._transform = transform
         self._organism = organism
-        self._in_blocks = in_blocks
 
     def setup(self) -> None:
         """Sets aside all objects that there are, so that a search for garbage takes milliseconds."""
         gc.freeze()
 
-    def process(self, extracts: Mapping[str, Any]) -> Iterator[BlockMoments]:
-        """Yields the moments of one example, or nothing if it is of another organism.
+    def process(self, extracts: Mapping[str, Any]) -> Iterator[_Reduced]:
+        """Yields what an example comes to, or nothing if it is of another organism.
 
         Args:
             extracts: Of one example: `predictions` float [target_length, tracks]; `labels`, the float16 bytes
-                of the same shape; each may be nested by model and head; `features` with `organism`, `chrom`
-                and `start`.
+                of the same shape; each may be nested by model and head; `features` with `organism`, `chrom`,
+                `start` and `end`.
 
         Raises:
             ValueError: If label and prediction do not fit each other.
@@ -200,25 +211,10 @@ class MomentsPreprocessor(metric_types.Preprocessor):
         where = f"head {self._head!r}" + (f" of model {self._model_name!r}" if self._model_name else "")
         if prediction.ndim != 2:
             raise ValueError(f"{where}: prediction has shape {prediction.shape}, not [target_length, tracks]")
-        target = _decode_label(label, prediction.shape, where)
-        transform = TRANSFORMS[self._transform]
-        parts = [
-            slice(start, start + TRACKS_AT_ONCE) for start in range(0, prediction.shape[1], TRACKS_AT_ONCE)
-        ]
-        with np.errstate(invalid="ignore", divide="ignore"):  # log1p below -1 is NaN, which fails the metric
-            moments = TrackMoments.concatenate(
-                [
-                    TrackMoments.from_arrays(
-                        transform(target[:, part].astype(np.float64)),
-                        transform(prediction[:, part].astype(np.float64)),
-                    )
-                    for part in parts
-                ]
-            )
-        place = ("", 0)
-        if self._in_blocks:
-            place = _text(extracts, "chrom"), int(np.asarray(extracts[tfma.FEATURES_KEY]["start"]).item())
-        yield BlockMoments.of_window(*place, moments)
+        yield self._reduce(extracts, _decode_label(label, prediction.shape, where), prediction)
+
+    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> _Reduced:
+        raise NotImplementedError
 
     def _select(self, values: Any) -> Any:
         """Follows the model and head names, where TFMA has nested values by them."""
@@ -232,47 +228,143 @@ class MomentsPreprocessor(metric_types.Preprocessor):
         return values
 
 
-class MomentsCombineFn(beam.CombineFn):
-    """Merges `BlockMoments`; its accumulator is `None` until an example has come.
+class MomentsPreprocessor(_ExamplePreprocessor):
+    """Reduces one example's extracts to `BlockMoments`.
 
     Args:
-        key: Private metric key under which the moments reach the metrics derived from them.
+        transform: A key of `TRANSFORMS`.
+        in_blocks: Whether to tell windows of a contig apart by their place; else they are one block.
+        **example: As `_ExamplePreprocessor`'s.
     """
 
-    def __init__(self, key: metric_types.MetricKey) -> None:
-        self._key = key
+    def __init__(self, transform: str, in_blocks: bool, **example: str) -> None:
+        super().__init__(**example)
+        self._transform = transform
+        self._in_blocks = in_blocks
 
-    def create_accumulator(self) -> BlockMoments | None:
+    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> BlockMoments:
+        start = _number(extracts, "start") if self._in_blocks else 0
+        moments = _transformed_moments(self._transform, target, prediction)
+        return BlockMoments.of_window(_text(extracts, "chrom"), start, moments)
+
+
+class RegionsPreprocessor(_ExamplePreprocessor):
+    """Reduces one example's extracts to `RegionMeans`.
+
+    Args:
+        regions: Where its means are taken; read once by every worker.
+        **example: As `_ExamplePreprocessor`'s.
+    """
+
+    def __init__(self, regions: RegionFile, **example: str) -> None:
+        super().__init__(**example)
+        self._file = regions
+
+    def setup(self) -> None:
+        """Reads the regions."""
+        self._regions = self._file.read()
+        super().setup()
+
+    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> RegionMeans:
+        window = Interval(_text(extracts, "chrom"), _number(extracts, "start"), _number(extracts, "end"))
+        span = window.resize(len(target) * self._file.bin_size)
+        return RegionMeans.of_window(self._regions, span, self._file.bin_size, target, prediction)
+
+
+class MergeCombineFn(beam.CombineFn):
+    """Merges what examples were reduced to; its accumulator is `None` until one has come.
+
+    Args:
+        outputs: Private metric key, under which metrics find it -> what they find.
+    """
+
+    def __init__(self, outputs: Mapping[metric_types.MetricKey, Callable[[Any], Any]]) -> None:
+        self._outputs = outputs
+
+    def create_accumulator(self) -> _Reduced | None:
         """Returns the accumulator of no examples."""
         return None
 
-    def add_input(self, accumulator: BlockMoments | None, element: BlockMoments) -> BlockMoments:
-        """Adds one example's moments."""
+    def add_input(self, accumulator: _Reduced | None, element: _Reduced) -> _Reduced:
+        """Adds one example's."""
         return element if accumulator is None else accumulator.merge(element)
 
-    def merge_accumulators(self, accumulators: Iterable[BlockMoments | None]) -> BlockMoments | None:
+    def merge_accumulators(self, accumulators: Iterable[_Reduced | None]) -> _Reduced | None:
         """Merges accumulators, in any order."""
         return functools.reduce(self.add_input, (one for one in accumulators if one is not None), None)
 
-    def extract_output(self, accumulator: BlockMoments | None) -> dict[metric_types.MetricKey, Any]:
-        """Returns the moments, or `None` if no example counted, under the private key."""
-        return {self._key: accumulator}
+    def extract_output(self, accumulator: _Reduced | None) -> dict[metric_types.MetricKey, Any]:
+        """Returns the outputs, each `None` if no example counted, under their keys."""
+        return {
+            key: None if accumulator is None else output(accumulator) for key, output in self._outputs.items()
+        }
 
 
 def _moments_computation(
     transform: str, organism: str, in_blocks: bool, model_name: str, output_name: str
 ) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
-    """Returns the reduction to moments that metrics share, and the key under which they find it."""
+    """Returns the reduction to `BlockMoments` that metrics share, and the key under which they find them."""
     # TFMA merges computations of equal private keys and preprocessor names: both hold all that matters.
     key = metric_types.MetricKey(
         f"_moments|{transform}|{organism}|{in_blocks}", model_name=model_name, output_name=output_name
     )
     preprocessor = MomentsPreprocessor(
-        f"{key.name}|{model_name}|{output_name}", model_name, output_name, transform, organism, in_blocks
+        transform,
+        in_blocks,
+        name=f"{key.name}|{model_name}|{output_name}",
+        model_name=model_name,
+        head=output_name,
+        organism=organism,
     )
     return key, metric_types.MetricComputation(
-        keys=[key], preprocessors=[preprocessor], combiner=MomentsCombineFn(key)
+        keys=[key], preprocessors=[preprocessor], combiner=MergeCombineFn({key: _as_it_is})
     )
+
+
+def _regions_computation(
+    transform: str, organism: str, regions: RegionFile, model_name: str, output_name: str
+) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
+    """Returns the reduction that metrics across regions share, and the key of a transform's moments."""
+    keys = {
+        name: metric_types.MetricKey(
+            f"_regions|{name}|{organism}|{regions.sha256}", model_name=model_name, output_name=output_name
+        )
+        for name in TRANSFORMS
+    }
+    preprocessor = RegionsPreprocessor(
+        regions,
+        name=f"{keys[''].name}|{model_name}|{output_name}",
+        model_name=model_name,
+        head=output_name,
+        organism=organism,
+    )
+    outputs = {key: functools.partial(_moments_across_regions, name) for name, key in keys.items()}
+    return keys[transform], metric_types.MetricComputation(
+        keys=list(outputs), preprocessors=[preprocessor], combiner=MergeCombineFn(outputs)
+    )
+
+
+def _as_it_is(blocks: BlockMoments) -> BlockMoments:
+    return blocks
+
+
+def _moments_across_regions(transform: str, means: RegionMeans) -> dict[str, TrackMoments]:
+    return {contig: _transformed_moments(transform, *arrays) for contig, arrays in means.by_contig().items()}
+
+
+def _transformed_moments(transform: str, targets: np.ndarray, predictions: np.ndarray) -> TrackMoments:
+    """Returns the moments of arrays [pairs, tracks], transformed, some tracks at a time."""
+    parts = [slice(start, start + TRACKS_AT_ONCE) for start in range(0, targets.shape[1], TRACKS_AT_ONCE)]
+    apply = TRANSFORMS[transform]
+    with np.errstate(invalid="ignore", divide="ignore"):  # log1p below -1 is NaN, which fails the metric
+        return TrackMoments.concatenate(
+            [
+                TrackMoments.from_arrays(
+                    apply(targets[:, part].astype(np.float64)), apply(predictions[:, part].astype(np.float64))
+                )
+                for part in parts
+            ]
+        )
 
 
 def _computations(
@@ -284,11 +376,20 @@ def _computations(
     transform: str,
     organism: str,
     in_blocks: bool,
+    regions: Mapping[str, Any] | None,
     model_name: str = "",
     output_name: str = "",
 ) -> metric_types.MetricComputations:
     """Returns the shared reduction to moments and the keys that `figure` derives from it."""
-    moments_key, reduction = _moments_computation(transform, organism, in_blocks, model_name, output_name)
+    if regions and model_name == tfma.BASELINE_KEY:
+        return []  # nobody looks at them, and they take as much memory as the candidate's
+    of_example = transform, organism
+    of_model = model_name, output_name
+    moments_key, reduction = (
+        _regions_computation(*of_example, RegionFile(**regions), *of_model)
+        if regions
+        else _moments_computation(*of_example, in_blocks, *of_model)
+    )
     groups = {"": slice(None)} | {
         f"/assay:{assay}": np.flatnonzero(np.array(assays) == assay) for assay in dict.fromkeys(assays)
     }
@@ -299,28 +400,41 @@ def _computations(
             name + suffix, model_name=model_name, output_name=output_name, example_weighted=None
         )
 
-    def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
-        blocks: BlockMoments | None = metrics[moments_key]
-        if blocks is None:
+    def measure(moments: TrackMoments | None) -> dict[str, float | np.ndarray]:
+        if moments is None:
             values = np.full(len(track_names), np.nan)
             finite = np.zeros(len(track_names), dtype=bool)
         else:
-            moments = blocks.total()
             values, finite = figure(moments), moments.finite()
         if track_names and len(values) != len(track_names):
             raise ValueError(
                 f"head {output_name!r} has {len(values)} tracks, {name} got {len(track_names)} track names"
             )
-        figures: dict[metric_types.MetricKey, Any] = {key("_per_track"): values}
+        figures: dict[str, float | np.ndarray] = {"_per_track": values}
+        if regions:
+            figures["_count"] = float(0 if moments is None else moments.count)
         for suffix, members in groups.items():
             defined = values[members][~np.isnan(values[members])]
             usable = finite[members].all() and defined.size > 0
-            figures[key(suffix)] = float(defined.mean()) if usable else float("nan")
-            figures[key(f"_undefined_tracks{suffix}")] = float(values[members].size - defined.size)
-        return figures | {key(f"/{track}"): float(values[index]) for track, index in positions.items()}
+            figures[suffix] = float(defined.mean()) if usable else float("nan")
+            figures[f"_undefined_tracks{suffix}"] = float(values[members].size - defined.size)
+        return figures | {f"/{track}": float(values[index]) for track, index in positions.items()}
 
+    def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
+        found: BlockMoments | dict[str, TrackMoments] | None = metrics[moments_key]
+        by_contig = found.by_contig() if isinstance(found, BlockMoments) else found or {}
+        total = functools.reduce(TrackMoments.merge, by_contig.values()) if by_contig else None
+        places = {"": total} | {f"/contig:{contig}": moments for contig, moments in by_contig.items()}
+        return {
+            key(suffix + place): value
+            for place, moments in places.items()
+            for suffix, value in measure(moments).items()
+        }
+
+    # Those of the contigs, which nobody knows before, are not declared; TFMA writes all that it gets.
     keys = [
         key("_per_track"),
+        *([key("_count")] if regions else []),
         *(key(suffix) for suffix in groups),
         *(key(f"_undefined_tracks{suffix}") for suffix in groups),
         *(key(f"/{track}") for track in keyed_tracks),
@@ -372,6 +486,11 @@ def _text(extracts: Mapping[str, Any], feature: str) -> str:
     """Returns a feature of one example as text."""
     value = np.asarray(extracts[tfma.FEATURES_KEY][feature]).reshape(-1)[0]
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _number(extracts: Mapping[str, Any], feature: str) -> int:
+    """Returns a feature of one example as a number."""
+    return int(np.asarray(extracts[tfma.FEATURES_KEY][feature]).item())
 
 
 def _decode_label(label: Any, shape: tuple[int, ...], where: str) -> np.ndarray:

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-ENDPOINTS = ("serving_default", "transform_features", "predict_sequences", "predict_on_batch")
+ENDPOINTS = (
+    "serving_default",
+    "serving_averaged",
+    "transform_features",
+    "predict_sequences",
+    "predict_on_batch",
+)
 # What the Trainer wrote beside the model: windows, and what the trainable model predicts for them.
 PREDICTIONS = pathlib.Path("assets.extra") / "predictions.npz"
 
@@ -114,7 +120,7 @@ def _check_tracks(model: Any, sequence: bytes, expected: Predictions, tolerance:
 def _check_example(
     model: Any, predict_sequence: Callable[[bytes], Predictions], example: bytes, window: int
 ) -> None:
-    """`serving_default` and `transform_features` on one example, whose window must give what its bases give."""
+    """The endpoints for examples on one of them, whose window must give what its bases give."""
     features = tf.train.Example.FromString(example).features.feature
     (sequence,), (target,) = (features[key].bytes_list.value for key in ("sequence", "target"))
     if len(sequence) < window:
@@ -124,6 +130,10 @@ def _check_example(
     if target_values not in [values[0].size for values in served.values()]:
         shapes = {head: values.shape for head, values in served.items()}
         raise ProbeError(f"no head fits the example's target of {target_values} values: {shapes}")
+    averaged = _answer("serving_averaged", model.signatures["serving_averaged"], examples=[example])
+    shapes = [{head: values.shape for head, values in answer.items()} for answer in (served, averaged)]
+    if shapes[0] != shapes[1]:
+        raise ProbeError(f"serving_default gives {shapes[0]}, serving_averaged {shapes[1]}")
     transformed = model.signatures["transform_features"](examples=tf.constant([example]))
     if not np.array_equal(transformed["sequence"], _one_hot(sequence)):
         raise ProbeError("transform_features gives another sequence than the example's")

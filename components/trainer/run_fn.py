@@ -17,7 +17,7 @@ from components.trainer.input_data import HeadExamples, evaluation_batches, find
 from components.trainer.serving import NUM_WINDOWS, ModelCard, export_model, make_decoder
 from components.trainer.strategy import make_strategy, per_replica_batch
 from components.trainer.training import Training
-from components.trainer.warm_start import start_from
+from components.trainer.warm_start import find_start, start_from
 from enformer_keras import R2, AdamByPart, AlternatingHeads, Enformer, PearsonR, WarmUp
 
 _logger = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports; called by TFX's Trainer.
 
     Args:
-        fn_args: TFX's `FnArgs`. `base_model` is the model to start from, if any. `custom_config` holds `model`
-            (arguments of `Enformer`), `training` (fields of `Training`), `checkpoints` (a folder that outlives
-            this attempt), `warm_start` (file to start from, or empty), `data_fingerprint`, `code_fingerprint`
-            and `code_version`. What the heads' tracks are, the examples tell.
+        fn_args: TFX's `FnArgs`. `custom_config` holds `model` (arguments of `Enformer`), `training` (fields of
+            `Training`), `averaging` (of `Averaging`), `checkpoints` (a folder that outlives this attempt),
+            `warm_start` and `pushed` (see `warm_start.find_start`), `data_fingerprint`, `code_fingerprint` and
+            `code_version`. What the heads' tracks are, the examples tell.
 
     Raises:
         ValueError: the configuration cannot train; says what to change.
@@ -98,14 +98,17 @@ def run_fn(fn_args: Any) -> None:
             first_step=first_step,
         )
 
-    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold.
+    start = find_start(config["warm_start"], Path(config["pushed"]))
+    # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold. Averaging
+    # decides no weight: where it alone changed, the trained model is exported again.
+    trained_by = {name: value for name, value in config.items() if name != "averaging"}
     checkpoints = Checkpoints(
         Path(config["checkpoints"]),
         {
-            **config,
+            **trained_by,
             "train_files": fn_args.train_files,
             "eval_files": fn_args.eval_files,
-            "base_model": fn_args.base_model,
+            "warm_start": start,
         },
     )
 
@@ -129,7 +132,7 @@ def run_fn(fn_args: Any) -> None:
     tracks = {head: [track.identifier for track in account.tracks] for head, account in accounts.items()}
     with strategy.scope():
         model = Enformer(**config["model"])
-        started_from = start_from(model, config["warm_start"] or fn_args.base_model, tracks)
+        started_from = start_from(model, start, tracks)
         trainer = compile_model(model, training)
         step = fit(
             trainer, train, validation, training, checkpoints=checkpoints, log_folder=fn_args.model_run_dir

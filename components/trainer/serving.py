@@ -17,7 +17,7 @@ from components.examples.records import Place, read_record
 from components.trainer.input_data import crop_flanks
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
 from components.transform.decoding import decode_sequences
-from enformer_keras import BIN_SIZE, Enformer
+from enformer_keras import BIN_SIZE, Enformer, average_predictions
 
 # Beside the trainable twin: what the infra check asks the served model for.
 PREDICTIONS = TRAINABLE_MODEL.with_name("predictions.npz")
@@ -40,6 +40,7 @@ class ModelCard:
         data_fingerprint: of the dataset's files.
         lineage: `started_from` (`scratch`: fresh weights; else whose it began with), `seed`, and `step`, the
             last one that the weights have seen, an update for each head.
+        averaging: `shifts` (bp) and `strands`: what `serving_averaged` averages over.
     """
 
     window_length: int
@@ -49,6 +50,7 @@ class ModelCard:
     code: Mapping[str, str]
     data_fingerprint: str
     lineage: Mapping[str, Any]
+    averaging: Mapping[str, Any]
 
     @classmethod
     def from_config(
@@ -57,8 +59,8 @@ class ModelCard:
         """Puts the card together.
 
         Args:
-            config: the Trainer's `custom_config`, with `model`, `training`, `code_version`, `code_fingerprint`
-                and `data_fingerprint`.
+            config: the Trainer's `custom_config`, with `model`, `training`, `averaging`, `code_version`,
+                `code_fingerprint` and `data_fingerprint`.
             accounts: of the examples, by organism.
             started_from: see `warm_start.start_from`.
             step: the step whose weights the model has.
@@ -80,6 +82,7 @@ class ModelCard:
             code={"version": config["code_version"], "fingerprint": config["code_fingerprint"]},
             data_fingerprint=config["data_fingerprint"],
             lineage={"started_from": started_from, "seed": config["training"]["seed"], "step": step},
+            averaging=config["averaging"],
         )
 
 
@@ -162,6 +165,42 @@ def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> 
     }
 
 
+def average_endpoint(endpoints: Mapping[str, Callable], card: ModelCard) -> Callable:
+    """Makes `serving_averaged(examples: string[B])`: as serving_default, averaged over shifts and strands.
+
+    It calls other endpoints, so the SavedModel holds the model no second time.
+
+    Args:
+        endpoints: `make_endpoints`.
+        card: says over what, and which tracks are strand pairs.
+
+    Returns:
+        A `tf.function` with its input signature.
+    """
+    strand_pairs = {
+        head: [track["strand_pair"] for track in data["tracks"]] for head, data in card.organisms.items()
+    }
+
+    def serving_averaged(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        before: list[tf.Tensor] = []
+
+        def predict_in_turn(one_hot: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies(before):  # else TensorFlow may hold all variants in memory at a time
+                predicted = endpoints["predict_on_batch"](tf.identity(one_hot))
+            before[:] = predicted.values()
+            return predicted
+
+        return average_predictions(
+            predict_in_turn,
+            endpoints["transform_features"](examples)["sequence"],
+            strand_pairs=strand_pairs,
+            window_length=card.window_length,
+            **card.averaging,
+        )
+
+    return _endpoint(serving_averaged, tf.TensorSpec([None], tf.string, name="examples"))
+
+
 def accept_twice_the_window(predict_on_batch: Callable, length: int) -> Callable:
     """Makes `predict_on_batch` take what the published model takes, whose input is twice what it reads.
 
@@ -196,8 +235,9 @@ def export_model(
 ) -> None:
     """Writes the SavedModel, and into its `assets.extra/` what goes with it.
 
-    The SavedModel has the endpoints of `make_endpoints`, and `model.predict_on_batch` as the published model on
-    TensorFlow Hub has it (`accept_twice_the_window`). Gradients pass through all that take one-hot input.
+    The SavedModel has the endpoints of `make_endpoints`, `serving_averaged` (`average_endpoint`), and
+    `model.predict_on_batch` as the published model on TensorFlow Hub has it (`accept_twice_the_window`).
+    Gradients pass through all that take one-hot input.
 
     `assets.extra/` holds `model.keras`, the trainable twin; `model.json`, the card; and `predictions.npz`, some
     windows (`sequences`, strings [NUM_WINDOWS]) with what the trainable model predicts for them
@@ -211,6 +251,7 @@ def export_model(
         examples: where those lie whose windows are predicted.
     """
     endpoints = make_endpoints(model, transform_output)
+    endpoints["serving_averaged"] = average_endpoint(endpoints, card)
     served = tf.Module()
     # All that the endpoints hold: Transform has no analyzers, and so no tables.
     served.weights = list(model.variables)

@@ -1,7 +1,7 @@
 """What the Trainer is told, and where it puts things; without TensorFlow."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Where the trainable twin lies in a SavedModel: its place for files that go with it, which TFX pushes along.
@@ -13,6 +13,19 @@ MODEL_CARD = TRAINABLE_MODEL.with_name("model.json")
 STRATEGIES = ("auto", "tpu", "mirrored", "one")
 KEEP = ("last", "best")
 _LEAST = {"steps": 1, "batch_size": 1, "epochs": 1, "patience": 0, "steps_per_execution": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaging:
+    """What the served model's endpoint `serving_averaged` averages over: every shift, on each strand.
+
+    Attributes:
+        shifts: bp by which the window moves along the forward strand.
+        strands: whether the other strand is asked about too.
+    """
+
+    shifts: Sequence[int] = (0,)
+    strands: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

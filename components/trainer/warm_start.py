@@ -8,15 +8,37 @@ from pathlib import Path
 
 import keras
 
+from components.pusher.push import list_versions
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
 from enformer_keras import Enformer, load_sonnet_checkpoint, sonnet_heads
 
 _logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
+# The source that is found when the training begins.
+LAST_BLESSED = "last_blessed"
 
 
-def start_from(model: Enformer, source: str | None, tracks: Mapping[str, Sequence[str]]) -> str:
+def find_start(source: str, pushed: Path) -> str:
+    """Finds what a training begins with.
+
+    Args:
+        source: `LAST_BLESSED`, the newest of the pushed models, which were all blessed; or as for `start_from`.
+        pushed: folder of the pushed versions; it need not exist yet.
+
+    Returns:
+        A source for `start_from`: nothing where no model was pushed yet, which the log says.
+    """
+    if source != LAST_BLESSED:
+        return source
+    versions = list_versions(pushed) if pushed.is_dir() else []
+    if not versions:
+        _logger.info("no model was blessed and pushed to %s yet: training starts from fresh weights", pushed)
+        return ""
+    return str(versions[-1])
+
+
+def start_from(model: Enformer, source: str, tracks: Mapping[str, Sequence[str]]) -> str:
     """Gives a model the trunk of another one, and those of its heads that predict the same tracks.
 
     A head is taken where the other model has one of its name and number of tracks, and, where that model's card
@@ -37,7 +59,6 @@ def start_from(model: Enformer, source: str | None, tracks: Mapping[str, Sequenc
     """
     if not source:
         return SCRATCH
-    kept: list[str]
     if _is_sonnet(source):
         heads = sonnet_heads(source)
         other = Enformer.from_config({**model.get_config(), "heads": heads, "frozen": [], "lora_rank": None})

@@ -33,7 +33,7 @@ class BedLines:
 
 def read_bed(
     path: Path,
-    contig_lengths: Mapping[str, int],
+    contig_lengths: Mapping[str, int] | None,
     aliases: Mapping[str, Sequence[str]],
     *,
     columns: Sequence[int] = (),
@@ -46,7 +46,7 @@ def read_bed(
 
     Args:
         path: the file; one that ends in `.gz` or `.bgz` is decompressed.
-        contig_lengths: contig that is wanted -> bp.
+        contig_lengths: contig that is wanted -> bp; `None`: all are, and no line is held against a length.
         aliases: contig -> other names it has in the file.
         columns: which further columns to keep, from 1 (4 is BED's name).
         fields: how many a line must have; `None`: three and as many as `columns` need.
@@ -86,7 +86,7 @@ def read_bed(
                     )
                     continue
                 start, end = int(cells[1]), int(cells[2])
-                if end > contig_lengths[contig]:
+                if contig_lengths is not None and end > contig_lengths[contig]:
                     problems.append(
                         f"{where}: {cells[0]}:{start}-{end} ends past the contig's end at "
                         f"{contig_lengths[contig]} bp; use files of the same assembly"
@@ -106,7 +106,9 @@ def read_bed(
                     texts.append(cells[column - 1])
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
-    if not found and not problems:
+    if not found and not problems and contig_lengths is None:
+        problems.append(f"{path}: holds no interval; give another file")
+    elif not found and not problems:
         named = f"it names {', '.join(list(names.others)[:8])}" if names.others else "it is empty"
         problems.append(
             f"{path}: no line lies on a used contig ({', '.join(list(contig_lengths)[:8])}); {named}: name "

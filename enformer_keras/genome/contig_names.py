@@ -14,20 +14,22 @@ class ContigNames:
     """Finds the contig that a name in a file stands for, and counts the lines of all others.
 
     Args:
-        contigs: contigs that are wanted, by the FASTA file's names.
+        contigs: contigs that are wanted, by the FASTA file's names; `None`: all that come.
         aliases: contig -> other names it has in files.
 
     Attributes:
         others: name that stands for none of them -> how often it was asked for.
     """
 
-    def __init__(self, contigs: Iterable[str], aliases: Mapping[str, Sequence[str]]) -> None:
-        self._contig_of = {name: contig for contig in contigs for name in (contig, *aliases.get(contig, ()))}
+    def __init__(self, contigs: Iterable[str] | None, aliases: Mapping[str, Sequence[str]]) -> None:
+        self._takes_all = contigs is None
+        named = aliases if contigs is None else contigs
+        self._contig_of = {name: contig for contig in named for name in (contig, *aliases.get(contig, ()))}
         self.others: Counter[str] = Counter()
 
     def find(self, name: str) -> str | None:
         """Returns the contig of a line, None if it is not wanted."""
-        contig = self._contig_of.get(name)
+        contig = self._contig_of.get(name, name if self._takes_all else None)
         if contig is None:
             self.others[name] += 1
         return contig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from enformer_keras import Augmentation, augment, one_hot_encode
+from enformer_keras import Augmentation, augment, average_predictions, one_hot_encode
 
 FLANKED = "NNACGTACCATTGGCCRA"  # 12 bp of window, 3 bp of flank on each side
 WINDOW = 12
@@ -39,6 +39,58 @@ def assert_turned(sequences, targets, shifts, reverses, target, pairs):
             window = window.translate(COMPLEMENT)[::-1]
         np.testing.assert_array_equal(sequence, one_hot_encode(window))
         np.testing.assert_array_equal(augmented, target[::-1][:, pairs] if reverse else target)
+
+
+def predict(one_hot):
+    """Two heads of three and two tracks: for each bin of 4 bp the counts of some letters, times its number."""
+    bins = np.asarray(ops.convert_to_numpy(one_hot)).reshape(-1, WINDOW // 4, 4, 4).sum(axis=2)
+    return {"a": bins[..., :3] * np.arange(1, 4)[:, None], "b": bins[..., 2:] + 1}
+
+
+@pytest.mark.parametrize("shifts", [(0,), (-3, 1), (2, -2, 0)])
+@pytest.mark.parametrize("strands", [False, True])
+def test_averages_are_those_of_a_loop_over_strings(shifts, strands):
+    pairs = {"a": [2, 1, 0], "b": [0, 1]}
+    flanked = [FLANKED, FLANKED[::-1]]
+    found = average_predictions(
+        predict,
+        one_hot_encode(flanked),
+        strand_pairs=pairs,
+        window_length=WINDOW,
+        shifts=shifts,
+        strands=strands,
+    )
+    assert found.keys() == pairs.keys()
+    for number, text in enumerate(flanked):
+        answers = {"a": [], "b": []}
+        for shift in shifts:
+            window = text[3 + shift : 3 + shift + WINDOW]
+            for head, values in predict(one_hot_encode([window])).items():
+                answers[head].append(values[0])
+            if strands:
+                for head, values in predict(one_hot_encode([window.translate(COMPLEMENT)[::-1]])).items():
+                    answers[head].append(values[0, ::-1][:, pairs[head]])
+        for head, values in answers.items():
+            np.testing.assert_allclose(found[head][number], np.mean(values, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "pairs", "message"),
+    [
+        ((), [0, 1, 2], "at least one"),
+        ((0, -4), [0, 1, 2], r"shifts=\[0, -4\] must .* none longer than the flanks of 3 bp"),
+        ((0,), [1, 2, 0], "strand_pairs="),
+    ],
+)
+def test_averages_that_cannot_be_are_refused(shifts, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        average_predictions(
+            predict,
+            one_hot_encode([FLANKED]),
+            strand_pairs={"a": pairs, "b": [0, 1]},
+            window_length=WINDOW,
+            shifts=shifts,
+        )
 
 
 @pytest.mark.parametrize("pairs", [[0, 1], [1, 2, 0], [0, 1, 3]])

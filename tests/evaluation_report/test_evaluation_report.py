@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from components.evaluation_report.curves import read_curves
 from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.pictures import draw_histograms
 from components.evaluation_report.signal import extreme_tracks, read_signals
 from components.evaluator.figures import Check, HeadFigures, Verdict
 from tests.evaluator import tiny_model
@@ -52,9 +53,9 @@ def test_best_and_worst_tracks(values, expected):
 
 
 def test_signals_are_those_of_the_strongest_window(examples, saved_model):
-    (second, first) = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5)[
-        tiny_model.HEAD
-    ]
+    (second, first) = read_signals(
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5
+    )[tiny_model.HEAD]
     assert (second.track, first.track) == (1, 0)
     files = sorted(tf.io.gfile.glob(f"{examples}/Split-test/*"))
     records = list(tf.data.TFRecordDataset(files, "GZIP").take(5).as_numpy_iterator())
@@ -71,13 +72,23 @@ def test_signals_are_those_of_the_strongest_window(examples, saved_model):
         np.testing.assert_allclose(signal.predicted, predictions[best, :, signal.track], rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 12, 13, 700])
+def test_histograms_of_any_number_of_assays_and_any_name(count):
+    # Of which the second has the most tracks; "$\\x$" would be a formula, and a wrong one.
+    assays = [f"$\\x{number}$" for number in range(count)] + ["$\\x1$"] * 3
+    picture = draw_histograms(np.linspace(0, 1, len(assays)), assays, "r2")
+    height = int.from_bytes(picture[20:24], "big")
+    panels = min(count + (count == 1), 12)
+    assert height == pytest.approx((1.5 * panels + 0.4) * 90, abs=1)
+
+
 def verdict(compared):
     checks = [
         Check("ecoli", "r2", 0.25, 0.5, math.inf),
         Check("ecoli", "r2_undefined_tracks", 0.0, -math.inf, 1.0),
         Check("ecoli", "r2_change_high", 0.01 if compared else math.inf, -0.02, math.inf),
     ]
-    return Verdict(blessed=False, compared=compared, checks=checks)
+    return Verdict(blessed=False, compared=compared, endpoint="serving_default", checks=checks)
 
 
 def make(compared, examples, saved_model):
@@ -86,10 +97,17 @@ def make(compared, examples, saved_model):
         f"{key}/assay:{assay}": 0.25 for key in ("r2", "r2_undefined_tracks") for assay in ("<b>&", "CDS")
     }
     change = {"r2_change": -0.0123, "r2_change_low": -0.0345, "r2_change_high": 0.01}
+    # Of the second contig's windows no region is known.
+    across = {f"region_{key}": value for key, value in (figures | groups).items()} | {"region_r2_count": 17.0}
+    nowhere = dict.fromkeys(across, math.nan) | {"region_r2_count": 0.0, "region_r2_undefined_tracks": 2.0}
     head = HeadFigures(
-        ["<script>", "chip_$2$"], ["<b>&", "CDS"], {(): figures | groups | change, ("chr<1>",): figures}
+        ["<script>", "chip_$2$"],
+        ["<b>&", "CDS"],
+        {(): figures | groups | change | across, ("chr<1>",): figures | across, ("chr2",): figures | nowhere},
     )
-    signals = read_signals(saved_model, f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1)
+    signals = read_signals(
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1
+    )
     return make_page({"ecoli": head}, verdict(compared), "r2", signals, {})
 
 
@@ -99,13 +117,22 @@ class Tags(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.text, self.sources = set(), "", []
+        self.rows, self._in_row = [], False
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+            self._in_row = True
         self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        self._in_row = self._in_row and tag != "tr"
 
     def handle_data(self, data):
         self.text += data
+        if self._in_row and data.strip():
+            self.rows[-1].append(data)
 
 
 def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
@@ -114,6 +141,7 @@ def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
     page.feed(make(True, examples, saved_model))
     assert "Refused" in page.text
     assert "missed" in page.text
+    assert "endpoint serving_default" in page.text
     assert "-0.0123 against the last blessed model" in page.text
     assert "95% interval -0.0345 to +0.0100" in page.text
     # Names from the data are text, and no file and no script is asked for.
@@ -122,6 +150,22 @@ def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
     assert not {"script", "b", "link", "iframe"} & page.tags
     assert page.sources
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+
+
+def test_the_page_has_a_table_over_positions_and_one_across_regions(examples, saved_model):
+    page = Tags()
+    page.feed(make(True, examples, saved_model))
+    first = page.rows.index(["over positions", "tracks", "r2", "undefined"])
+    assert page.rows[first + 1 : first + 6] == [
+        ["all", "2", "0.2500", "0"],
+        ["<b>&", "1", "0.2500", "0"],
+        ["CDS", "1", "0.2500", "0"],
+        ["chr2", "2", "0.2500", "0"],
+        ["chr<1>", "2", "0.2500", "0"],
+    ]
+    second = page.rows.index(["across regions", "tracks", "regions", "region_r2", "undefined"])
+    assert page.rows[second + 4 :][0] == ["chr2", "2", "0", "nan", "2"]
+    assert page.rows[second + 1] == ["all", "2", "17", "0.2500", "0"]
 
 
 def test_a_first_model_is_compared_with_none(examples, saved_model):

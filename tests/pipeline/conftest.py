@@ -38,6 +38,8 @@ def write_genome(folder):
         for start in range(0, LENGTH, 1000)
     ]
     (folder / "genes.gff3").write_text("##gff-version 3\n" + "".join(genes))
+    regions = [f"chrom\t{start}\t{start + 300}\tgene\n" for start in range(0, LENGTH, 1000)]
+    (folder / "genes.bed").write_text("".join(regions))
     (folder / "tracks.tsv").write_text(TRACKS)
     write_yeast(folder)
     description = {
@@ -89,6 +91,7 @@ class Chain:
             # The judging has its own tests; here every model is good enough.
             thresholds={"log1p_pearson_r": -1.0},
             max_drop=2.0,
+            regions={"tiny": folder / "data" / "genes.bed"},
         )
         self.settings.run.mkdir()
 

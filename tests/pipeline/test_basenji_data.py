@@ -8,12 +8,13 @@ import pytest
 import yaml
 from tfx import v1 as tfx
 
+from components.evaluator.regions import RegionFile
 from components.trainer.training import MODEL_CARD, Training
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
 from pipeline import environment, report
 from pipeline.baseline import kmer_features
 from pipeline.configs import Settings
-from pipeline.data import describe_data, fingerprint_data
+from pipeline.data import check_regions, describe_data, fingerprint_data
 from pipeline.pipeline import create_pipeline
 
 LENGTH, STORED, WINDOW, TARGET = 20_000, 768, 1024, 512
@@ -93,6 +94,14 @@ def test_a_window_that_does_not_hold_the_targets_is_refused_before_all_else(data
     path.write_text(yaml.safe_dump(yaml.safe_load(dataset.read_text()) | {"window_length": window_length}))
     with pytest.raises(DatasetError, match=f"window_length {window_length} does not hold the targets of mouse"):
         describe_data(path)
+
+
+def test_regions_are_held_against_the_rows_of_the_folder(dataset, tmp_path):
+    bed = tmp_path / "regions.bed"
+    bed.write_text("chr1\t17639\t17700\n")  # the last bp of a target
+    check_regions(dataset, {"mouse": RegionFile.open(bed, {})}, "test")
+    with pytest.raises(DatasetError, match="none of its 1 regions lies in a target of split valid of mouse"):
+        check_regions(dataset, {"mouse": RegionFile.open(bed, {})}, "valid")
 
 
 @pytest.mark.parametrize("window_length", [WINDOW, TARGET])

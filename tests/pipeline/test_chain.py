@@ -1,5 +1,6 @@
 """The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
 
+import dataclasses
 import importlib.metadata
 import json
 import re
@@ -147,6 +148,33 @@ def test_evaluator_measures_what_numpy_measures(chain, head, tracks):
         assert figures.by_slice[()]["r2_per_track"][track] == pytest.approx(r2, abs=1e-4)
 
 
+def test_regions_are_measured_and_shown(chain, capsys):
+    figures = load_figures(chain.first_outcome.evaluation)["tiny"].by_slice[()]
+    # Of a region every 1,000 bp those that overlap a target of the test block, 32,256 to 39,936 bp.
+    assert figures["region_pearson_r_count"] == 8
+    assert len(figures["region_log1p_r2_per_track"]) == 3
+    assert "across regions" in (chain.first_outcome.report / "report.html").read_text()
+    assert report.write_report(chain.settings) == 0
+    assert re.search(
+        r"across 8 regions of .*genes\.bed, mean over all tracks: Pearson r", capsys.readouterr().out
+    )
+
+
+def test_other_regions_are_in_the_cache_key_of_the_evaluator_alone(chain):
+    def properties():
+        settings = dataclasses.replace(chain.settings)  # which reads the files again
+        pipeline = pipeline_module.create_pipeline(settings, "fingerprint")
+        return {node.id: node.exec_properties for node in pipeline.components}
+
+    before = properties()
+    bed = chain.settings.regions["tiny"]
+    content = bed.read_text()
+    bed.write_text(content.replace("\t300\t", "\t301\t"))
+    after = properties()
+    bed.write_text(content)
+    assert {name for name in before if before[name] != after[name]} == {"Evaluator"}
+
+
 def test_report(chain, capsys):
     assert report.write_report(chain.settings) == 0
     printed = capsys.readouterr().out
@@ -221,10 +249,11 @@ def test_a_second_run_uses_the_cache(chain):
 
 
 def test_a_model_starts_from_the_last_blessed_one(chain):
-    settings = chain.settings
+    settings, before = chain.settings, chain.outcome().pushed
     assert chain.run(warm_start="last_blessed") & CACHED >= {"Trainer", "Pusher"}
     card = json.loads((chain.outcome().pushed / MODEL_CARD).read_text())
-    assert "/Trainer/model/" in card["lineage"]["started_from"]
+    assert card["lineage"]["started_from"] == str(before)
+    assert not chain.run() & CACHED  # it is the last one now, but nothing to train on has changed
     chain.settings = settings
 
 

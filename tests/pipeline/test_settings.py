@@ -7,6 +7,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.trainer.training import Averaging
 from enformer_keras import PARTS
 from pipeline.configs import ECOLI, small
 from pipeline.environment import settings_from_environment
@@ -103,6 +104,37 @@ def test_fine_tuning_is_a_configuration(monkeypatch, tmp_path):
     monkeypatch.setenv("ENFORMER_CONFIGURATION", "large")
     with pytest.raises(SystemExit, match="'large' must be one of small, fine_tuning"):
         settings_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("averaging", "training", "message"),
+    [
+        (Averaging((0, 4)), {"max_shift": 3}, r"shifts=\(0, 4\) .* none longer than 3 bp.*flank_length=3"),
+        (Averaging((-2,)), {"max_shift": 1}, r"none longer than 1 bp.*training\.max_shift=1"),
+        (Averaging(()), {}, "at least one"),
+        (Averaging(), {"reverse_complement": False}, r"strands asks about the other strand"),
+    ],
+)
+def test_averages_over_what_training_never_showed_are_refused(averaging, training, message):
+    settings = small()
+    training = dataclasses.replace(settings.training, **training)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(settings, training=training, test_time_averaging=averaging)
+    # A served model averages over nothing that it has not seen.
+    assert dataclasses.replace(settings, training=training).averaging.strands == training.reverse_complement
+
+
+def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
+    bed = tmp_path / "genes.bed"
+    bed.write_text("U00096.3\t0\t100\tthrL\nU00096.3\t300\t200\n")
+    monkeypatch.setenv("ENFORMER_REGIONS", str(bed))
+    with pytest.raises(SystemExit, match=r"genes\.bed: line 2: start '300' and end '200' are no 0-based"):
+        settings_from_environment()
+    bed.write_text("U00096.3\t0\t100\tthrL\n")
+    settings = settings_from_environment()
+    assert settings.region_files["ecoli"].path == str(bed)
+    with pytest.raises(ValueError, match=r"regions are given for \['yeast'\], but it describes ecoli"):
+        dataclasses.replace(settings, regions={"yeast": bed})
 
 
 def test_what_is_served_must_stay():

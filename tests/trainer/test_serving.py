@@ -1,5 +1,6 @@
 """The served model against the trainable one, endpoint by endpoint."""
 
+import itertools
 import json
 import pathlib
 
@@ -51,6 +52,7 @@ def test_endpoints_are_signatures_with_named_arguments(served):
     }
     assert arguments == {
         "serving_default": ["examples"],
+        "serving_averaged": ["examples"],
         "transform_features": ["examples"],
         "predict_sequences": ["sequences"],
         "predict_on_batch": ["one_hot"],
@@ -67,6 +69,37 @@ def test_endpoints_predict_what_the_trainable_model_predicts(exported, served, s
     windows = [one.bytes_list.value[0][FLANK:-FLANK] for one in flanked]
     expected = exported[0].predict(one_hot_encode(windows), verbose=0)
     assert_close(served.serving_default(tf.constant(records)), expected)
+
+
+def test_averaged_answers_are_means_over_shifts_and_strands(exported, served):
+    model, folder = exported
+    records = tiny_served.write_examples(folder.parent / "averaged.gz")
+    sequences = [
+        tf.train.Example.FromString(record).features.feature["sequence"].bytes_list.value[0]
+        for record in records
+    ]
+    variants = {head: [] for head in HEADS}
+    for shift in (-2, 0, 3):
+        windows = one_hot_encode([sequence[FLANK + shift : FLANK + shift + WINDOW] for sequence in sequences])
+        forward = model.predict(windows, verbose=0)
+        reverse = model.predict(windows[:, ::-1, ::-1], verbose=0)
+        for head, pairs in (("ecoli", [0, 2, 1]), ("yeast", [0, 1])):
+            variants[head] += [forward[head], reverse[head][:, ::-1][..., pairs]]
+    means = {head: np.mean(values, axis=0) for head, values in variants.items()}
+    assert_close(served.serving_averaged(tf.constant(records)), means)
+    # One variant alone is another answer.
+    assert not np.allclose(means["ecoli"], variants["ecoli"][0], atol=1e-3)
+
+
+def test_variants_follow_each_other_and_share_one_function(served):
+    operations = served.serving_averaged.concrete_functions[0].graph.get_operations()
+    calls = [node for node in operations if "f" in node.node_def.attr]
+    predictions = [node for node in calls if "predict_on_batch" in node.get_attr("f").name]
+    assert len(predictions) == 6
+    assert len({node.get_attr("f").name for node in predictions}) == 1
+    for before, after in itertools.pairwise(predictions):
+        (one_hot,) = [tensor.op for tensor in after.inputs if tensor.dtype == tf.float32]
+        assert before in one_hot.control_inputs
 
 
 @pytest.mark.parametrize("tracks", [[1], [2, 0, 2], []])
@@ -141,8 +174,8 @@ def test_what_goes_with_the_model(exported):
             "ecoli": {
                 "assembly": "ASM584v2",
                 "tracks": [
-                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": i}
-                    for i in range(3)
+                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": j}
+                    for i, j in enumerate([0, 2, 1])
                 ],
             },
             "yeast": {
@@ -156,6 +189,7 @@ def test_what_goes_with_the_model(exported):
         "code": {"version": "0.1.0", "fingerprint": "c0de"},
         "data_fingerprint": "da7a",
         "lineage": {"started_from": "runs/before", "seed": 7, "step": 20},
+        "averaging": {"shifts": [-2, 0, 3], "strands": True},
     }
     with np.load(folder / PREDICTIONS) as known:
         trainable = keras.saving.load_model(folder / TRAINABLE_MODEL)

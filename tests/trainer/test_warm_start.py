@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
-from components.trainer.warm_start import SCRATCH, fingerprint_start, start_from
+from components.trainer.warm_start import LAST_BLESSED, SCRATCH, find_start, fingerprint_start, start_from
 from enformer_keras import Enformer
 from tests import golden
 from tests.trainer.tiny_training import MODEL
@@ -42,9 +42,20 @@ def assert_started(model, other, heads):
 def test_nothing_to_start_from():
     model = make_model()
     before = weights_of(model, "")
-    assert start_from(model, None, TRACKS) == start_from(model, "", TRACKS) == SCRATCH
+    assert start_from(model, "", TRACKS) == SCRATCH
     for path, value in weights_of(model, "").items():
         np.testing.assert_array_equal(value, before[path])
+
+
+def test_the_last_blessed_model_is_the_newest_that_was_pushed(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for folder in (tmp_path / "nowhere", tmp_path):
+        assert find_start(LAST_BLESSED, folder) == ""
+        assert f"no model was blessed and pushed to {folder} yet" in caplog.text
+    for version in ("9", "10", ".partial"):
+        (tmp_path / version).mkdir()
+    assert find_start(LAST_BLESSED, tmp_path) == str(tmp_path / "10")
+    assert find_start("before.keras", tmp_path) == "before.keras"
 
 
 def test_from_a_keras_file_of_another_window_and_other_heads(tmp_path, caplog):

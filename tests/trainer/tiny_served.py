@@ -16,9 +16,11 @@ from enformer_keras import Enformer
 
 WINDOW, FLANK, TARGET_LENGTH = 256, 3, 2
 HEADS = {"ecoli": 3, "yeast": 2}
+STRAND_PAIRS = {"ecoli": [0, 2, 1], "yeast": [0, 1]}
 CONFIG = {
     "model": {"heads": HEADS, "sequence_length": WINDOW, "target_length": TARGET_LENGTH},
     "training": {"seed": 7},
+    "averaging": {"shifts": [-2, 0, 3], "strands": True},
     "code_version": "0.1.0",
     "code_fingerprint": "c0de",
     "data_fingerprint": "da7a",
@@ -27,7 +29,7 @@ CONFIG = {
 ACCOUNTS = {
     head: Account(
         assembly=assembly,
-        tracks=[TrackAccount(i, f"t{i}", "", head, i) for i in range(HEADS[head])],
+        tracks=[TrackAccount(i, f"t{i}", "", head, pair) for i, pair in enumerate(STRAND_PAIRS[head])],
         target_length=TARGET_LENGTH,
         bin_size=128,
         splits={},
