@@ -29,6 +29,7 @@ import yaml  # noqa: E402
 from tfx.dsl.components.base import executor_spec  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
+from components.trainer.warm_start import LAST_BLESSED  # noqa: E402
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
 from kubeflow.cluster import add_needs, pod_needs  # noqa: E402
 from kubeflow.config import Config, ConfigError, load_config  # noqa: E402
@@ -134,8 +135,8 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
     """Compiles the pipeline.
 
     Args:
-        settings: what to train; paths within this checkout become those of the image. What to start from, a run
-            says.
+        settings: what to train, from fresh weights unless a run says otherwise; paths within this checkout
+            become those of the image.
         config: what the cluster must know.
 
     Returns:
@@ -226,6 +227,8 @@ def _runtime_parameters(settings: Settings, data_fingerprint: str) -> Iterator[R
     other = "1" * len(data_fingerprint)
     yield RuntimeParameter(DATA_FINGERPRINT, data_fingerprint, other, settings, other)
     steps = settings.training.steps
+    changed = dataclasses.replace(settings, warm_start=LAST_BLESSED)
+    yield RuntimeParameter(WARM_START, settings.warm_start, LAST_BLESSED, changed, data_fingerprint)
     training = dataclasses.replace(settings.training, steps=2 * steps)
     changed = dataclasses.replace(settings, training=training)
     yield RuntimeParameter("steps", steps, 2 * steps, changed, data_fingerprint)
@@ -289,19 +292,19 @@ def _add_root_parameter(spec: dict[str, Any], name: str, kind: str, default: str
 
 
 def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) -> None:
-    """Adds the task that looks at data and weights, and hands its answers to all that depend on them."""
+    """Adds the task that looks at data and weights, and hands its fingerprints to all that depend on them."""
     answers = {
         name: {"taskOutputParameter": {"producerTask": FIRST_LOOK, "outputParameterKey": name}}
-        for name in (DATA_FINGERPRINT, WARM_START, WARM_START_FINGERPRINT)
+        for name in (DATA_FINGERPRINT, WARM_START_FINGERPRINT)
     }
-    for name in (WARM_START, WARM_START_FINGERPRINT):
-        _leave_open(spec, "Trainer", ("custom_config", name), name, "STRING", answers[name])
     tasks = spec["root"]["dag"]["tasks"]
     for task in tasks.values():
         parameters = task["inputs"].get("parameters", {})
         if DATA_FINGERPRINT in parameters:
             parameters[DATA_FINGERPRINT] = answers[DATA_FINGERPRINT]
             task["dependentTasks"] = sorted([*task.get("dependentTasks", []), FIRST_LOOK])
+    place = ("custom_config", WARM_START_FINGERPRINT)
+    _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
     tasks[FIRST_LOOK] = {
         "taskInfo": {"name": FIRST_LOOK},
@@ -321,7 +324,6 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
             "args": [
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
-                *("--pushed", _in_image(settings.pushed)),
                 *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
                 *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
             ],

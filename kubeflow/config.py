@@ -149,7 +149,8 @@ class PipelineRun(_Fields):
         dataset: YAML file of the dataset, which the image has at the same place.
         run: folder of the pushed models and the checkpoints; on a volume.
         steps: training steps, unless a run says otherwise.
-        warm_start: whose weights to begin with, unless a run says otherwise; see `Settings`.
+        warm_start: whose weights to begin with, unless a run says otherwise; see `Settings`. A path is one of
+            the container.
         seed: of weights, order and augmentation.
     """
 

@@ -1,7 +1,7 @@
 """The first task on Kubeflow: what a run begins with, the data and the weights, as they are now.
 
-It is never taken from the cache, and what comes after it is, if nothing has changed. TFX's driver of an
-ExampleGen and its Resolver do as much elsewhere; Kubeflow runs neither.
+It is never taken from the cache, and what comes after it is, if nothing has changed. Elsewhere the local runner
+looks, before it begins; on Kubeflow only a task sees the volumes.
 """
 
 import argparse
@@ -12,40 +12,21 @@ from pathlib import Path
 # The script's own folder comes first on the path, where nothing is to be imported from.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from components.pusher.push import list_versions  # noqa: E402
-from components.trainer.warm_start import fingerprint_start  # noqa: E402
+from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
-from pipeline.configs import LAST_BLESSED  # noqa: E402
 from pipeline.data import fingerprint_data  # noqa: E402
 
 _logger = logging.getLogger("first_look")
 
 
-def find_start(warm_start: str, pushed: Path) -> str:
-    """Finds the weights to begin with.
-
-    Args:
-        warm_start: as `Settings` has it. Of models that were blessed, those are at hand that were pushed.
-        pushed: folder of the pushed models; it need not exist yet.
-
-    Returns:
-        A file or folder; empty for fresh weights.
-    """
-    if warm_start != LAST_BLESSED:
-        return warm_start
-    versions = list_versions(pushed) if pushed.is_dir() else []
-    return str(versions[-1]) if versions else ""
-
-
 def main() -> None:
-    """Writes the data's fingerprint, the start, and the start's fingerprint into a file each."""
+    """Writes the fingerprints of the data and of the weights to begin with into a file each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
     parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
-    parser.add_argument("--pushed", type=Path, required=True, help="folder of the pushed models")
     parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not looked at")
     parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
-    parser.add_argument("outputs", type=Path, nargs=3, help="files of the three answers")
+    parser.add_argument("outputs", type=Path, nargs=2, help="files of the two fingerprints")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     try:
@@ -53,8 +34,8 @@ def main() -> None:
         if not fingerprint:
             arguments.digests.parent.mkdir(parents=True, exist_ok=True)
             fingerprint = fingerprint_data(arguments.dataset, arguments.digests)
-        start = find_start(arguments.warm_start, arguments.pushed)
-        answers = (fingerprint, start, fingerprint_start(start) if start else "")
+        start = arguments.warm_start
+        answers = (fingerprint, "" if start in ("", LAST_BLESSED) else fingerprint_start(start))
     except (DatasetError, FileNotFoundError) as error:
         sys.exit(f"this run cannot begin:\n{error}")
     _logger.info("the data: %s; the weights: %s", fingerprint, start or "fresh")

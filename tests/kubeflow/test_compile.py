@@ -96,7 +96,7 @@ def test_the_defaults_put_back_give_the_pipeline_as_it_is_defined(compiled, sett
         name: one["defaultValue"]
         for name, one in compiled.spec["root"]["inputDefinitions"]["parameters"].items()
     }
-    defaults["warm_start_fingerprint"] = ""
+    defaults["warm_start_fingerprint"] = ""  # the first look's answer
     base = compiling._compile(settings, defaults["data_fingerprint"], config)
     expected = {(compiling._kebab(task), name): value for (task, name), value in constants(base).items()}
     found = {
