@@ -142,12 +142,11 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
     with pytest.raises(SystemExit, match=r"is not in this image.*make kubeflow"):
         entrypoint.fill_in(text, {})
     monkeypatch.setattr(entrypoint, "PARAMETERS", tmp_path / "parameters")
-    eval_config = json.loads(entrypoint.fill_in(text, {"threshold_log1p_pearson_r": 0.25}))
-    assert len(json.dumps(eval_config)) > ARGUMENT_LIMIT
-    metrics = eval_config["metrics_specs"][0]
-    assert len(json.loads(metrics["metrics"][0]["config"])["track_names"]) == 5313
-    limits = metrics["per_slice_thresholds"]["log1p_pearson_r"]["thresholds"]
-    assert limits[0]["threshold"]["value_threshold"]["lower_bound"] == 0.25
+    filled = entrypoint.fill_in(text, {"threshold_log1p_pearson_r": 0.25})
+    assert len(filled) > ARGUMENT_LIMIT
+    assert '"lower_bound": 0.25' in filled
+    metrics = json.loads(filled)["metrics_specs"][0]["metrics"]
+    assert len(json.loads(metrics[0]["config"])["track_names"]) == 5313
 
 
 def test_a_command_that_linux_would_not_take_is_refused(many_tracks, config, monkeypatch):
