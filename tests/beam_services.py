@@ -1,9 +1,11 @@
 """Beam's portable job service and its workers, each a process of its own on this machine."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from pipeline.configs import PROJECT
 
@@ -13,7 +15,10 @@ def _service(module, flag):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", module, f"{flag}={port}"], cwd=PROJECT)
+    # The pool starts its workers by the name of python.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [sys.executable, "-m", module, f"{flag}={port}"]
+    process = subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"PATH": path})
     try:
         yield f"localhost:{port}"
     finally:
