@@ -31,7 +31,7 @@ test: setup data lint ## all tests, the library's on every backend that is insta
 kubeflow: setup ## compiles the pipeline for Kubeflow into kubeflow/pipeline.yaml, as kubeflow/config.yaml says
 	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) kubeflow/compile.py
 
-kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow would; a quarter of an hour
+kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow would; eight minutes of CPU
 	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/kubeflow/proof.py
 
 setup: ## builds .venv from requirements.lock

@@ -1,7 +1,7 @@
 """The proof that the pipeline runs on Kubeflow, without a cluster (`make kubeflow-test`).
 
 The tiny pipeline of tests/pipeline is compiled as pipeline.yaml is, and walked: see walker.py for what stands
-for the image, the pods and the storage. It takes a quarter of an hour, most of it imports of TFX: 30 processes.
+for the image, the pods and the storage. Some 30 processes take eight minutes of CPU, most of it to import TFX.
 """
 
 import dataclasses
