@@ -65,8 +65,9 @@ class Settings:
     serving_tolerance: float = 0.01
     keep_versions: int = 5
     schema: Path = PROJECT / "pipeline" / "schema" / "schema.pbtxt"
-    # In this process: Beam's default would fetch a runner binary first.
-    beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner",)
+    # In this process: Beam's default would fetch a runner binary first. And without the name of an image, TFX
+    # packs itself up for workers elsewhere, at every component; those need an image that has this project, too.
+    beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner", "--sdk_container_image=none")
 
     def __post_init__(self) -> None:
         """Looks for what cannot work before the run begins.

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
+from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from components.trainer.training import Averaging
 from enformer_keras import PARTS
@@ -42,7 +43,9 @@ def test_the_environment_adds_flags_for_beam(monkeypatch):
     assert options["runner"] == "FlinkRunner"
     assert options["environment_options"] == ["process_command=a b"]
     monkeypatch.setenv("ENFORMER_BEAM", "")
-    assert settings_from_environment().beam_arguments == ("--runner=FnApiRunner",)
+    default = settings_from_environment().beam_arguments
+    assert default[0] == "--runner=FnApiRunner"
+    assert make_beam_dependency_flags(list(default)) == list(default)  # nothing is packed
 
 
 @pytest.mark.parametrize(
