@@ -15,7 +15,7 @@ EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: demo test setup data lint clean lock
+.PHONY: demo test kubeflow kubeflow-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
@@ -27,6 +27,12 @@ demo: setup data ## trains on E. coli through the whole chain; the variables abo
 
 test: setup data lint ## all tests, the library's on every backend that is installed
 	@sh tests/run.sh
+
+kubeflow: setup ## compiles the pipeline for Kubeflow into kubeflow/pipeline.yaml, as kubeflow/config.yaml says
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) kubeflow/compile.py
+
+kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow would; eight minutes of CPU
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/kubeflow/proof.py
 
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh

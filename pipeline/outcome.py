@@ -6,6 +6,9 @@ from pathlib import Path
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
+# Type of the report's artifact, `EvaluationReport.TYPE_NAME`: importing that would import all of TFX.
+EVALUATION_REPORT = "enformer.EvaluationReport"
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -53,7 +56,7 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
         raise LookupError(f"{metadata} holds no run of pipeline {pipeline!r}")
     latest = max(runs, key=lambda run: run.create_time_since_epoch)
     artifacts = {artifact.type: artifact for artifact in store.get_artifacts_by_context(latest.id)}
-    wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel", "EvaluationReport"}
+    wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel", EVALUATION_REPORT}
     missing = wanted - artifacts.keys()
     if missing:
         raise LookupError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
@@ -68,7 +71,7 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
             else None
         ),
         evaluation=Path(artifacts["ModelEvaluation"].uri),
-        report=Path(artifacts["EvaluationReport"].uri),
+        report=Path(artifacts[EVALUATION_REPORT].uri),
     )
 
 

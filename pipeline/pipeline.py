@@ -1,6 +1,5 @@
 """The pipeline from a genome and its tracks to a pushed model."""
 
-import hashlib
 import importlib.metadata
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,9 @@ from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
 from components.infra_check.component import InfraCheck
 from components.last_blessed_model.strategy import LastBlessedModelStrategy
+from components.last_pushed_model.component import LastPushedModel
 from components.leak_audit.component import LeakAudit
+from components.pinned_schema.component import PinnedSchema
 from components.pusher.component import Pusher
 from pipeline.configs import SPLITS, Settings
 
@@ -39,7 +40,8 @@ def create_pipeline(
     Args:
         settings: what to train on what, and where to put it.
         data_fingerprint: `data.fingerprint_data`: changed data must not be taken from the cache.
-        metadata_connection_config: ML Metadata's store; `None` where the orchestrator brings its own.
+        metadata_connection_config: ML Metadata's store; `None` where the orchestrator brings its own, which
+            components cannot ask (Kubeflow).
 
     Returns:
         The pipeline, for any runner.
@@ -62,13 +64,8 @@ def create_pipeline(
     statistics_gen = tfx.components.StatisticsGen(
         examples=examples, stats_options=tfdv.StatsOptions(feature_allowlist=list(SCALARS))
     )
-    # (An Importer and no ImportSchemaGen, whose cache would keep an old schema under the same path.)
-    schema_importer = tfx.dsl.Importer(
-        source_uri=str(settings.schema.parent),
-        artifact_type=tfx.types.standard_artifacts.Schema,
-        custom_properties={"fingerprint": hashlib.sha256(settings.schema.read_bytes()).hexdigest()},
-    ).with_id("schema")
-    schema = schema_importer.outputs["result"]
+    pinned_schema = PinnedSchema(text=settings.schema.read_text())
+    schema = pinned_schema.outputs["schema"]
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
@@ -127,13 +124,21 @@ def create_pipeline(
     trainer.add_upstream_node(leak_audit)
     model = trainer.outputs["model"]
 
-    # The last model that was good enough: a new one may not fall behind it.
-    last_blessed = tfx.dsl.Resolver(
-        strategy_class=LastBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-        candidate=model,
-    ).with_id("last_blessed_model")
+    # The last model that was good enough: a new one may not fall behind it. ML Metadata knows it, and where
+    # nobody can ask that, the folder of the pushed models.
+    if metadata_connection_config:
+        last_model = tfx.dsl.Resolver(
+            strategy_class=LastBlessedModelStrategy,
+            model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+            model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+            candidate=model,
+        ).with_id("last_blessed_model")
+    else:
+        last_model = LastPushedModel(
+            candidate=model,
+            versions=str(settings.pushed),
+            code_fingerprint=code_fingerprint(parts / "last_pushed_model", parts / "last_blessed_model"),
+        )
 
     # Correlations by track, assay and contig on the test split, over positions and, where there is a file of
     # them, across regions: are they good enough, and no worse than before?
@@ -141,7 +146,7 @@ def create_pipeline(
         examples=examples,
         example_splits=[test_split],
         model=model,
-        baseline_model=last_blessed.outputs["model"],
+        baseline_model=last_model.outputs["model"],
         eval_config=make_eval_config(
             [
                 Head(
@@ -199,13 +204,13 @@ def create_pipeline(
             example_gen,
             data_reporter,
             statistics_gen,
-            schema_importer,
+            pinned_schema,
             example_validator,
             anomaly_gate,
             leak_audit,
             transform,
             trainer,
-            last_blessed,
+            last_model,
             evaluator,
             infra_check,
             pusher,

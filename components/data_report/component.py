@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 class DataReport(Artifact):
     """Folder of `report.json`, which `figures.make_report` documents, and `report.png`."""
 
-    TYPE_NAME = "DataReport"
+    TYPE_NAME = "enformer.DataReport"
 
 
 @tfx.dsl.components.component(use_beam=True)

@@ -17,7 +17,7 @@ REPORT_FILE = "report.html"
 class EvaluationReport(Artifact):
     """Folder of `report.html`, which needs no other file and no network."""
 
-    TYPE_NAME = "EvaluationReport"
+    TYPE_NAME = "enformer.EvaluationReport"
 
 
 @tfx.dsl.components.component

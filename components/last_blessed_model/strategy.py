@@ -18,10 +18,16 @@ _logger = logging.getLogger(__name__)
 Artifacts = dict[str, list[types.Artifact]]
 
 
-def _shape(model: types.Artifact) -> Any:
-    """What models must have in common to be asked about the same examples; `None` for one without a card."""
-    folder = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    file = f"{folder}/{MODEL_CARD}"
+def shape_of(saved_model: str) -> Any:
+    """Reads what models must have in common to be asked about the same examples.
+
+    Args:
+        saved_model: folder of the model.
+
+    Returns:
+        Any value that can be compared; `None` for a model without a card.
+    """
+    file = f"{saved_model}/{MODEL_CARD}"
     if not fileio.exists(file):
         return None
     with fileio.open(file) as content:
@@ -31,6 +37,10 @@ def _shape(model: types.Artifact) -> Any:
         for organism, data in card["organisms"].items()
     }
     return card["window_length"], card["target_length"], card["bin_size"], tracks
+
+
+def _shape(model: types.Artifact) -> Any:
+    return shape_of(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
 
 
 class LastBlessedModelStrategy(resolver.ResolverStrategy):

@@ -21,7 +21,7 @@ class LeakError(ValueError):
 class LeakReport(Artifact):
     """Folder of `leaks.json`, which `places.make_report` documents."""
 
-    TYPE_NAME = "LeakReport"
+    TYPE_NAME = "enformer.LeakReport"
 
 
 @tfx.dsl.components.component(use_beam=True)

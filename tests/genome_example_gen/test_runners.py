@@ -5,9 +5,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.examples import records
 from components.examples.account import ACCOUNT_FILE
+from tests.beam_services import job_service
 from tests.genome.tiny_genome import build_tiny_genome
 from tests.genome_example_gen.test_genome_example_gen import build_examples
 
@@ -48,15 +46,8 @@ def expected(path, tmp_path_factory):
 
 @pytest.fixture
 def job_endpoint():
-    """Beam's portable job service, a process of its own."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
-    service = subprocess.Popen([*command, "--port", str(port)])
-    yield f"localhost:{port}"
-    service.terminate()
-    service.wait()
+    with job_service() as address:
+        yield address
 
 
 def test_several_processes_give_the_same_examples(path, tmp_path, expected):

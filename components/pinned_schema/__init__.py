@@ -1,0 +1,1 @@
+"""A TFX component that hands on a schema that people wrote."""

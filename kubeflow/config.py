@@ -1,0 +1,217 @@
+"""What `config.yaml` may say: what the pipeline trains on a cluster, and what each of its tasks needs there."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from enformer_keras.genome.errors import DatasetError
+from enformer_keras.genome.yaml_mapping import read_yaml_mapping
+
+CONFIG = Path(__file__).with_name("config.yaml")
+
+# Kubernetes' way to write an amount, such as 500m, 4 or 16Gi; YAML makes a number of the second.
+_Quantity = Annotated[
+    str, pydantic.Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTP]i?)?$", coerce_numbers_to_str=True)
+]
+_MountPath = Annotated[str, pydantic.Field(pattern=r"^/\S*$")]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; a line for each field that is wrong."""
+
+
+class _Fields(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Accelerator(_Fields):
+    """Devices of a task.
+
+    Attributes:
+        type: Kubernetes' name of the resource: `nvidia.com/gpu`, `google.com/tpu`.
+        count: how many.
+    """
+
+    type: str
+    count: pydantic.PositiveInt
+
+
+class Toleration(_Fields):
+    """A taint that a task's node may have, with Kubernetes' fields."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Secret(_Fields):
+    """A Kubernetes secret that a task gets, as variables, as files, or both.
+
+    Attributes:
+        name: of the secret.
+        env: environment variable -> key of the secret.
+        mount: folder of the container in which its keys are files.
+    """
+
+    name: str
+    env: dict[str, str] = {}
+    mount: _MountPath | None = None
+
+
+class Volume(_Fields):
+    """A PersistentVolumeClaim, mounted by all tasks.
+
+    Attributes:
+        claim: its name.
+        mount: folder of the container.
+    """
+
+    claim: str
+    mount: _MountPath
+
+
+class Retries(_Fields):
+    """How often a task is run again that failed, and after how long.
+
+    Attributes:
+        count: runs after the first; 0 for none.
+        wait_s: seconds before the second run.
+        factor: by which the wait grows.
+    """
+
+    count: pydantic.NonNegativeInt = 0
+    wait_s: pydantic.PositiveInt = 60
+    factor: Annotated[float, pydantic.Field(ge=1)] = 2.0
+
+
+class Task(_Fields):
+    """What a task needs and how it is run.
+
+    Attributes:
+        cpu: reserved cores, as Kubernetes writes quantities; also the limit if `cpu_limit` is not given.
+        memory: the same of memory.
+        cpu_limit: the most cores.
+        memory_limit: the most memory, beyond which Kubernetes kills the task.
+        accelerator: GPUs or TPU chips.
+        node_selector: labels of the nodes it may run on.
+        tolerations: taints that it bears.
+        secrets: secrets that it sees.
+        env: environment variables.
+        retries: what happens when it fails.
+        cache: whether the outputs of an equal task are taken instead of running it.
+    """
+
+    cpu: _Quantity = "1"
+    memory: _Quantity = "4Gi"
+    cpu_limit: _Quantity | None = None
+    memory_limit: _Quantity | None = None
+    accelerator: Accelerator | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    env: dict[str, str] = {}
+    retries: Retries = Retries()
+    cache: bool = True
+
+
+class Beam(_Fields):
+    """Where the tasks run that are written for Apache Beam, and how its workers come to their files.
+
+    Attributes:
+        flags: a line of Beam's flags, quoted as for a shell, after those that `Settings` has.
+        files: where the workers read and write: in the task's `pod`, if they are in it; on a `volume` that
+            they mount as the task does (Flink or Spark in the same cluster); or in the `storage` of the
+            pipeline root, by its URIs (Dataflow).
+    """
+
+    flags: str = ""
+    files: Literal["pod", "volume", "storage"] = "pod"
+
+    @pydantic.field_validator("flags")
+    @classmethod
+    def _is_a_line(cls, flags: str) -> str:
+        shlex.split(flags)
+        return flags
+
+    @property
+    def arguments(self) -> list[str]:
+        """The flags, one by one."""
+        return shlex.split(self.flags)
+
+
+class PipelineRun(_Fields):
+    """What is trained, as `pipeline.configs.small` takes it; relative paths are relative to the repository.
+
+    Attributes:
+        dataset: YAML file of the dataset, which the image has at the same place.
+        run: folder of the pushed models and the checkpoints; on a volume.
+        steps: training steps, unless a run says otherwise.
+        warm_start: whose weights to begin with, unless a run says otherwise; see `Settings`. A path is one of
+            the container.
+        seed: of weights, order and augmentation.
+    """
+
+    dataset: Path
+    run: Path
+    steps: pydantic.PositiveInt
+    warm_start: str = ""
+    seed: pydantic.NonNegativeInt = 0
+
+
+class Config(_Fields):
+    """The file as it stands.
+
+    Attributes:
+        image: of all tasks; with a tag that is never given twice, because Kubeflow's cache goes by it.
+        image_pull_secrets: names of the secrets that the registry asks for.
+        pipeline_root: URI under which Kubeflow keeps the tasks' outputs; None for the installation's.
+        pipeline: what is trained.
+        beam: where Beam runs.
+        volumes: claims that all tasks mount.
+        defaults: what a task needs if `components` does not say otherwise.
+        components: id of a TFX component -> the fields in which its task differs.
+        schedule: the recurring run, which `schedule.py` reads.
+    """
+
+    image: Annotated[str, pydantic.Field(pattern=r"^\S+(:\S+|@sha256:[0-9a-f]{64})$")]
+    image_pull_secrets: tuple[str, ...] = ()
+    pipeline_root: Annotated[str, pydantic.Field(pattern=r"^(s3|gs|minio)://")] | None = None
+    pipeline: PipelineRun
+    beam: Beam = Beam()
+    volumes: tuple[Volume, ...] = ()
+    defaults: Task = Task()
+    components: dict[str, Task] = {}
+    schedule: dict[str, Any] = {}
+
+    def task(self, component: str) -> Task:
+        """Returns what a component's task needs: the fields given for it, and the defaults of the others."""
+        own = self.components.get(component, Task())
+        return self.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def load_config(path: Path = CONFIG) -> Config:
+    """Reads the configuration.
+
+    Args:
+        path: the YAML file.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ConfigError: the file cannot be read, or fields are wrong.
+    """
+    try:
+        return Config.model_validate(read_yaml_mapping(path))
+    except DatasetError as error:
+        raise ConfigError(str(error)) from error
+    except pydantic.ValidationError as error:
+        raise ConfigError(
+            "\n".join(
+                f"{path}: {'.'.join(map(str, detail['loc']))}: {detail['msg']} (got {detail['input']!r})"
+                for detail in error.errors()
+            )
+        ) from error

@@ -1,0 +1,48 @@
+"""The first task on Kubeflow: what a run begins with, the data and the weights, as they are now.
+
+It is never taken from the cache, and what comes after it is, if nothing has changed. Elsewhere the local runner
+looks, before it begins; on Kubeflow only a task sees the volumes.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+# The script's own folder comes first on the path, where nothing is to be imported from.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
+from enformer_keras.genome.errors import DatasetError  # noqa: E402
+from pipeline.data import fingerprint_data  # noqa: E402
+
+_logger = logging.getLogger("first_look")
+
+
+def main() -> None:
+    """Writes the fingerprints of the data and of the weights to begin with into a file each."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
+    parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
+    parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not looked at")
+    parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
+    parser.add_argument("outputs", type=Path, nargs=2, help="files of the two fingerprints")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    try:
+        fingerprint = arguments.data_fingerprint
+        if not fingerprint:
+            arguments.digests.parent.mkdir(parents=True, exist_ok=True)
+            fingerprint = fingerprint_data(arguments.dataset, arguments.digests)
+        start = arguments.warm_start
+        answers = (fingerprint, "" if start in ("", LAST_BLESSED) else fingerprint_start(start))
+    except (DatasetError, FileNotFoundError) as error:
+        sys.exit(f"this run cannot begin:\n{error}")
+    _logger.info("the data: %s; the weights: %s", fingerprint, start or "fresh")
+    for file, answer in zip(arguments.outputs, answers, strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(answer)
+
+
+if __name__ == "__main__":
+    main()

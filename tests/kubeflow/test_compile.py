@@ -1,0 +1,234 @@
+"""What `make kubeflow` writes: that it is committed, that Kubeflow takes it, and what is refused."""
+
+import copy
+import dataclasses
+import json
+import re
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import components
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from kubeflow import compile as compiling
+from kubeflow import entrypoint
+from kubeflow.config import CONFIG, Config, ConfigError, load_config
+from pipeline.configs import PROJECT
+from pipeline.data import describe_data
+
+ARGUMENT_LIMIT = 131_071  # Linux's MAX_ARG_STRLEN, without the byte that ends it
+# Of KubernetesExecutorConfig (kubernetes_platform/proto/kubernetes_executor_config.proto of KFP 2.16) the
+# fields that are used, with those of their messages.
+KUBERNETES = {
+    "imagePullSecret": {"secretName", "secretNameParameter"},
+    "pvcMount": {"mountPath", "constant", "pvcNameParameter"},
+    "nodeSelector": {"labels"},
+    "tolerations": {"key", "operator", "value", "effect"},
+    "secretAsEnv": {"secretName", "secretNameParameter", "keyToEnv"},
+    "secretAsVolume": {"secretName", "secretNameParameter", "mountPath"},
+}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config()
+
+
+@pytest.fixture(scope="module")
+def settings(config):
+    return compiling.settings_of(config)
+
+
+@pytest.fixture(scope="module")
+def compiled(settings, config):
+    return compiling.compile_pipeline(settings, config)
+
+
+def constants(spec):
+    """(task, parameter) -> constant, of those that have one."""
+    return {
+        (task, name): parameter["runtimeValue"]["constant"]
+        for task, content in spec["root"]["dag"]["tasks"].items()
+        for name, parameter in content["inputs"].get("parameters", {}).items()
+        if "runtimeValue" in parameter
+    }
+
+
+def test_the_committed_file_is_up_to_date(compiled):
+    assert compiled.text() == compiling.PIPELINE.read_text(), "run: make kubeflow"
+    committed = {file.name for file in entrypoint.PARAMETERS.glob("*")}
+    assert compiled.long_texts.keys() == committed, "run: make kubeflow"
+
+
+def test_kubeflow_takes_it(compiled):
+    spec = json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
+    assert spec.schema_version == "2.1.0"
+    json_format.ParseDict(compiled.platform, pipeline_spec_pb2.PlatformSpec())
+    loaded = components.load_component_from_file(str(compiling.PIPELINE))
+    runs_give = ["data_fingerprint", "steps", "threshold_log1p_pearson_r", "warm_start"]
+    assert sorted(loaded.component_spec.inputs) == runs_give
+    assert all(one.optional for one in loaded.component_spec.inputs.values())
+    for executor in spec.deployment_spec["executors"].values():
+        container = pipeline_spec_pb2.PipelineDeploymentConfig.ExecutorSpec()
+        json_format.ParseDict(json_format.MessageToDict(executor), container)
+        assert container.WhichOneof("spec") == "container"  # no resolver, no importer
+
+
+def test_names_are_those_that_kubeflow_allows(compiled):
+    tasks = compiled.spec["root"]["dag"]["tasks"]
+    for name, task in tasks.items():
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+        component = compiled.spec["components"][task["componentRef"]["name"]]
+        assert component["executorLabel"] in compiled.spec["deploymentSpec"]["executors"]
+        assert set(task.get("dependentTasks", ())) < tasks.keys()
+
+
+def test_no_path_of_this_machine(compiled):
+    assert str(PROJECT) not in compiled.text()
+    assert compiled.spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"] == {
+        "runtimeValue": {"constant": "/app/runs/kubeflow/pushed"}
+    }
+
+
+def test_the_defaults_put_back_give_the_pipeline_as_it_is_defined(compiled, settings, config):
+    defaults = {
+        name: one["defaultValue"]
+        for name, one in compiled.spec["root"]["inputDefinitions"]["parameters"].items()
+    }
+    defaults["warm_start_fingerprint"] = ""  # the first look's answer
+    base = compiling._compile(settings, defaults["data_fingerprint"], config)
+    expected = {(compiling._kebab(task), name): value for (task, name), value in constants(base).items()}
+    found = {
+        place: entrypoint.fill_in(value, defaults) if isinstance(value, str) else value
+        for place, value in constants(compiled.spec).items()
+    }
+    assert found.keys() == expected.keys()
+    for place, value in expected.items():
+        assert (json.loads(found[place]) if isinstance(value, dict | list) else found[place]) == value
+
+
+def test_a_value_that_others_are_made_of_cannot_be_a_parameter_of_the_run(settings, config):
+    base = compiling._compile(settings, "0", config)
+    shorter = dataclasses.replace(settings, max_drop=0.03)  # the Evaluator gets it with the other sign
+    other = compiling._compile(shorter, "0", config)
+    parameter = compiling.RuntimeParameter("max_drop", 0.02, 0.03, shorter, "0")
+    with pytest.raises(compiling.CompileError, match=r"max_drop cannot be .*Evaluator.*eval_config.*-0\.03"):
+        compiling._make_runtime_parameter(copy.deepcopy(base), base, other, parameter)
+
+
+@pytest.fixture(scope="module")
+def many_tracks(settings, tmp_path_factory):
+    """The settings with the paper's 5,313 human tracks."""
+    folder = tmp_path_factory.mktemp("human")
+    row = "{index}\thuman\tENCFF{index:06d}XYZ\tsignal.bw\t32\t1\tmean\tCHIP:H3K27ac:cell line number {index}"
+    header = "index\tgenome\tidentifier\tfile\tclip\tscale\tsum_stat\tdescription"
+    table = "\n".join([header, *(row.format(index=index) for index in range(5313))]) + "\n"
+    (folder / "tracks.tsv").write_text(table)
+    description = yaml.safe_load(settings.dataset.read_text()) | {"tracks": "tracks.tsv"}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(description))
+    assert len(describe_data(folder / "dataset.yaml").organisms[0].tracks) == 5313
+    return dataclasses.replace(settings, dataset=folder / "dataset.yaml")
+
+
+def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, monkeypatch):
+    compiled = compiling.compile_pipeline(many_tracks, config)
+    compiled.write(tmp_path / "pipeline.yaml", tmp_path / "parameters")
+    parameters = compiled.spec["root"]["dag"]["tasks"]["evaluator"]["inputs"]["parameters"]
+    text = parameters["eval_config"]["runtimeValue"]["constant"]
+    assert len(text) < 100
+    longest = max(len(json.dumps(task)) for task in compiled.spec["root"]["dag"]["tasks"].values())
+    assert longest < ARGUMENT_LIMIT / 2
+    with pytest.raises(SystemExit, match=r"is not in this image.*make kubeflow"):
+        entrypoint.fill_in(text, {})
+    monkeypatch.setattr(entrypoint, "PARAMETERS", tmp_path / "parameters")
+    filled = entrypoint.fill_in(text, {"threshold_log1p_pearson_r": 0.25})
+    assert len(filled) > ARGUMENT_LIMIT
+    assert '"lower_bound": 0.25' in filled
+    metrics = json.loads(filled)["metrics_specs"][0]["metrics"]
+    assert len(json.loads(metrics[0]["config"])["track_names"]) == 5313
+
+
+def test_a_command_that_linux_would_not_take_is_refused(many_tracks, config, monkeypatch):
+    monkeypatch.setattr(compiling, "LONGEST_PARAMETER", 10**9)
+    with pytest.raises(compiling.CompileError, match=r"an argument of \d{6,} bytes.*The longest is"):
+        compiling.compile_pipeline(many_tracks, config)
+
+
+def test_what_tasks_need(settings):
+    config = Config.model_validate(
+        {
+            "image": "registry.example.com/enformer-keras:0.1.0",
+            "image_pull_secrets": ["registry"],
+            "pipeline_root": "s3://bucket/runs",
+            "pipeline": {"dataset": "d", "run": "r", "steps": 1},
+            "volumes": [{"claim": "data", "mount": "/app/data"}],
+            "defaults": {"cpu": 2, "memory": "4Gi", "env": {"A": "1"}},
+            "components": {
+                "Trainer": {
+                    "cpu": "500m",
+                    "cpu_limit": "8",
+                    "memory_limit": "1Ti",
+                    "accelerator": {"type": "google.com/tpu", "count": 4},
+                    "node_selector": {"cloud.google.com/gke-tpu-topology": "2x2"},
+                    "tolerations": [{"key": "tpu", "effect": "NoSchedule"}],
+                    "secrets": [{"name": "s3", "env": {"AWS_ACCESS_KEY_ID": "id"}, "mount": "/secrets"}],
+                    "retries": {"count": 3, "wait_s": 10, "factor": 1},
+                    "cache": False,
+                }
+            },
+        }
+    )
+    compiled = compiling.compile_pipeline(settings, config)
+    assert compiled.spec["defaultPipelineRoot"] == "s3://bucket/runs"
+    executors = compiled.spec["deploymentSpec"]["executors"]
+    assert executors["exec-trainer"]["container"]["resources"] == {
+        "resourceCpuRequest": "500m",
+        "resourceCpuLimit": "8",
+        "resourceMemoryRequest": "4Gi",
+        "resourceMemoryLimit": "1Ti",
+        "accelerator": {"resourceType": "google.com/tpu", "resourceCount": "4"},
+    }
+    assert executors["exec-genome-example-gen"]["container"]["resources"]["resourceCpuRequest"] == "2"
+    assert executors["exec-pusher"]["container"]["env"] == [{"name": "A", "value": "1"}]
+    tasks = compiled.spec["root"]["dag"]["tasks"]
+    assert tasks["trainer"]["cachingOptions"] == tasks["first-look"]["cachingOptions"] == {}
+    assert tasks["pusher"]["cachingOptions"] == {"enableCache": True}
+    assert tasks["trainer"]["retryPolicy"] == {
+        "maxRetryCount": 3,
+        "backoffDuration": "10s",
+        "backoffFactor": 1.0,
+    }
+    assert "retryPolicy" not in tasks["pusher"]
+    json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
+    pods = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods.keys() == executors.keys()
+    assert pods["exec-trainer"].keys() == KUBERNETES.keys()
+    for pod in pods.values():
+        for field, value in pod.items():
+            for message in value if isinstance(value, list) else [value]:
+                assert message.keys() <= KUBERNETES[field]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"imagee": "x"}, "config.yaml: imagee: Extra inputs are not permitted"),
+        ({"image": "enformer-keras"}, "config.yaml: image: .*pattern"),
+        ({"components": {"Trainer": {"gpus": 1}}}, "components.Trainer.gpus: Extra inputs"),
+        ({"components": {"Trainer": {"memory": "16 GB"}}}, "components.Trainer.memory: .*16 GB"),
+        ({"pipeline_root": "/mnt/runs"}, "pipeline_root"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(tmp_path, change, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(CONFIG.read_text()) | change))
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_a_configuration_of_a_component_that_there_is_not(settings, config):
+    with pytest.raises(ConfigError, match=r"there is no Trainr; the components are .*'Trainer'"):
+        compiling.compile_pipeline(
+            settings, config.model_copy(update={"components": {"Trainr": config.defaults}})
+        )
