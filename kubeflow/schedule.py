@@ -27,7 +27,11 @@ from typing import Any
 
 import pydantic
 import yaml
-from cron import Cron, parse_cron
+
+# The script's own folder comes first on the path, where nothing is to be imported from.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from kubeflow.cron import Cron, parse_cron  # noqa: E402
 
 FOLDER = Path(__file__).parent
 # No time of the schedule may be nearer than this to its replacement: the server looks every ten seconds.

@@ -1,20 +1,8 @@
-import importlib
 import threading
-from pathlib import Path
 
 import pytest
 
 from tests.kubeflow_schedule.server import KubeflowServer
-
-SCRIPTS = Path(__file__).parents[2] / "kubeflow"
-
-
-@pytest.fixture(scope="session")
-def schedule():
-    """The command as a module: its folder is no package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        yield importlib.import_module("schedule")
 
 
 @pytest.fixture

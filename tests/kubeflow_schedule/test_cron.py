@@ -2,13 +2,8 @@ import datetime
 
 import pytest
 
-
-@pytest.fixture
-def cron(schedule):
-    """The module beside the command, which is importable with it."""
-    import cron
-
-    return cron
+from kubeflow.cron import parse_cron
+from kubeflow.schedule import is_quiet
 
 
 @pytest.mark.parametrize(
@@ -21,8 +16,8 @@ def cron(schedule):
         ("0-10/5 * 0 29 2 *", {0, 5, 10}, set(range(60))),
     ],
 )
-def test_times(cron, text, seconds, minutes):
-    times = cron.parse_cron(text)
+def test_times(text, seconds, minutes):
+    times = parse_cron(text)
     assert times.seconds == seconds
     assert times.minutes == minutes
 
@@ -48,17 +43,17 @@ def test_times(cron, text, seconds, minutes):
         ("0 0 3 30 2 *", "no month that it names has a day 30"),
     ],
 )
-def test_wrong(cron, text, message):
+def test_wrong(text, message):
     with pytest.raises(ValueError, match=message.replace("*", r"\*")):
-        cron.parse_cron(text)
+        parse_cron(text)
 
 
-def test_quiet_around_a_time_in_every_zone(schedule, cron):
-    weekly = [cron.parse_cron("0 5 3 * * MON")]
+def test_quiet_around_a_time_in_every_zone():
+    weekly = [parse_cron("0 5 3 * * MON")]
     day = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
 
     def loud(minute, second):
-        return not schedule.is_quiet(weekly, day.replace(minute=minute, second=second))
+        return not is_quiet(weekly, day.replace(minute=minute, second=second))
 
     assert [minute for minute in range(60) if loud(minute, 0)] == [5, 20, 35, 50]
     assert [second for second in range(60) if loud(5, second)] == list(range(16))

@@ -9,7 +9,7 @@ import kfp_server_api
 import pytest
 import yaml
 
-from tests.kubeflow_schedule.conftest import SCRIPTS
+from kubeflow import schedule
 from tests.kubeflow_schedule.server import SPECIFICATION
 
 PARAMETERS = {
@@ -27,7 +27,7 @@ RUNS = "/apis/v2beta1/recurringruns"
 
 
 @pytest.fixture
-def command(schedule, server, tmp_path, monkeypatch, capfd):
+def command(server, tmp_path, monkeypatch, capfd):
     """Runs the command on files of this test; `set` changes `schedule` in the configuration."""
     config, package = tmp_path / "config.yaml", tmp_path / "pipeline.yaml"
     package.write_text(yaml.safe_dump_all([PIPELINE, {"platforms": {}}]))
@@ -287,7 +287,7 @@ def test_as_a_command(command, server):
     environment = {"PATH": "", "HOME": str(command.config.parent)}
 
     def run(**more):
-        line = [sys.executable, SCRIPTS / "schedule.py", "show", *files]
+        line = [sys.executable, schedule.__file__, "show", *files]
         return subprocess.run(line, env=environment | more, capture_output=True, text=True, check=False)
 
     shown = run(KFP_ENDPOINT=server.url)
@@ -338,7 +338,6 @@ def test_the_server_notices_what_the_description_forbids(server):
     with pytest.raises(kfp_server_api.ApiException):
         api.recurring_run_service_create_recurring_run({**cron, "max_concurrency": 1})
     kept, server.violations[:] = server.violations.copy(), []
-    for violation, word in zip(
-        kept, ["'KEEP' is not one of", "'cron' was unexpected", "lacks ['mode']"], strict=True
-    ):
+    words = ["'KEEP' is not one of", "'cron' was unexpected", "lacks ['mode']"]
+    for violation, word in zip(kept, words, strict=True):
         assert word in violation
