@@ -21,7 +21,7 @@ fi
 # pip's own settings, and the certificate that they name.
 settings="--secret id=pip,src=$folder/pip.conf"
 python3 -m pip config list | sed -n "s/^[a-z:]*[.]\(index-url\|cert\)='\(.*\)'\$/\1 = \2/p" |
-    { echo "[global]"; cat; } >"$folder/pip.conf"
+    { echo "[global]"; sort --unique; } >"$folder/pip.conf"
 certificate=$(sed -n 's/^cert = //p' "$folder/pip.conf" | tail -n 1)
 [ -z "$certificate" ] || settings="$settings --volume $certificate:$certificate:ro"
 # shellcheck disable=SC2086

@@ -354,7 +354,7 @@ def create(server: Server, schedule: Schedule, package: Path, pipeline_name: str
     is near; then the old one is disabled, the new one enabled, and the old one deleted. So two are never
     enabled, and since the server counts from a recurring run's making, a time that falls in between is made up
     for. Where a step fails, the new one is deleted and the old one enabled again. What a killed command leaves,
-    the next one puts right. A schedule that is paused stays so.
+    the next one clears away; killed between the two, it leaves the schedule paused. A paused schedule stays so.
 
     Args:
         server: where.
@@ -497,6 +497,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--timeout", type=float, default=60, help="seconds for each answer (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
+    if options.timeout <= 0:
+        parser.error("--timeout must be above 0")
     try:
         _run(options)
     except ScheduleError as error:
@@ -517,12 +519,10 @@ def _run(options: argparse.Namespace) -> None:
         try:
             create(server, schedule, options.pipeline, pipeline_name)
         except ScheduleError as error:
-            stays = (
-                f"\nstays on the server, for the next `create`: {', '.join(server.stays)}"
-                if server.stays
-                else ""
-            )
-            raise ScheduleError(f"{error}{stays}") from error
+            if not server.stays:
+                raise
+            stays = f"stays on the server, for the next `create`: {', '.join(server.stays)}"
+            raise ScheduleError(f"{error}\n{stays}") from error
         return
     found = server.recurring_runs(schedule)
     if not found:

@@ -51,6 +51,7 @@ class KubeflowServer(ThreadingHTTPServer):
     Attributes:
         requests: (method, path) of each request, in order.
         violations: what requests had that the description forbids.
+        hanging: set once a request hangs.
         enabled: after each request, how many recurring runs are enabled.
         token: the bearer token that is asked for, or None.
     """
@@ -62,7 +63,7 @@ class KubeflowServer(ThreadingHTTPServer):
         self.requests, self.violations, self.enabled = [], [], []
         self.token, self.multi_user = None, False
         self._failures = []
-        self.released = threading.Event()
+        self.hanging, self.released = threading.Event(), threading.Event()
         self.pipelines, self.versions, self.experiments, self.recurring_runs = {}, {}, {}, {}
         self.files, self.deleted = {}, []
         self._count = 0
@@ -185,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
                 raise RefusedError(401, "Unauthenticated")
             if failure == "hang":
+                server.hanging.set()
                 server.released.wait(30)
                 self.close_connection = True
                 return

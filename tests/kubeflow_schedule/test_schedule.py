@@ -1,5 +1,6 @@
 """The command against a server that holds it to the API's published description."""
 
+import datetime
 import socket
 import subprocess
 import sys
@@ -238,6 +239,8 @@ def test_unreachable(command, server):
         closed.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
         assert f"{nobody}: could not reach it:" in command.run("create", "--endpoint", nobody, status=1)
+    with pytest.raises(SystemExit):
+        command.run("show", "--timeout", "0")  # which would wait for ever
     server.fail("GET", "/apis/v2beta1/healthz", "hang")
     assert "could not reach it: no answer in 0.2 seconds" in command.run("show", "--timeout", "0.2", status=1)
 
@@ -341,3 +344,19 @@ def test_the_server_notices_what_the_description_forbids(server):
     words = ["'KEEP' is not one of", "'cron' was unexpected", "lacks ['mode']"]
     for violation, word in zip(kept, words, strict=True):
         assert word in violation
+
+
+def test_a_command_killed_in_between_leaves_none_running_and_the_next_says_so(command, server):
+    quiet = (datetime.datetime.now().minute + 7) % 60  # so that it does not wait
+    command.set(cron=f"0 {quiet} 3 * * *")
+    command.run("create")
+    command.set(cron=f"0 {quiet} 4 * * *")
+    server.fail("POST", ENABLE, "hang")
+    files = ["--config", command.config, "--pipeline", command.package, "--endpoint", server.url]
+    process = subprocess.Popen([sys.executable, schedule.__file__, "create", *files], stdout=subprocess.DEVNULL)
+    assert server.hanging.wait(90)
+    process.kill()
+    process.wait()
+    assert [status for status, _ in schedules(server)] == ["DISABLED", "DISABLED"]
+    assert "paused as before: `resume` starts it" in command.run("create")
+    assert schedules(server) == [("DISABLED", f"0 {quiet} 4 * * *")]
