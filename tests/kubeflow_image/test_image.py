@@ -39,7 +39,8 @@ def test_the_last_stage_installs_nothing_and_is_not_root(stages):
         assert name != "RUN" or not re.search(r"apt|pip|uv |g\+\+|curl", arguments)
     users = [index for index, (name, _) in enumerate(last) if name == "USER"]
     assert last[users[-1]] == ("USER", "1000:1000")
-    assert last[users[-1] + 1 :] == [(name, '["python", "kubeflow/health.py"]') for name in ("RUN", "CMD")]
+    health = '["python", "kubeflow/health.py"]'
+    assert last[users[-1] + 1 :] == [("RUN", f"--mount=type=tmpfs,target=/tmp {health}"), ("CMD", health)]
 
 
 def test_installs_as_the_laptop_does(stages):
