@@ -44,7 +44,7 @@ lint: setup ## format, lint and docstring rules
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 	@.venv/bin/ruff check --quiet .
 
-lock: setup ## compiles requirements.lock, setup/core.lock and setup/uv.lock anew
+lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and setup/uv.lock anew
 	@task="make lock" && . setup/uv.sh && prepare_uv .venv/bin/python && unset UV_NO_CONFIG && \
 	compile="$$uv pip compile --quiet --upgrade --no-emit-index-url --generate-hashes" && \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
@@ -52,6 +52,8 @@ lock: setup ## compiles requirements.lock, setup/core.lock and setup/uv.lock ane
 	    --output-file requirements.lock && \
 	$$compile pyproject.toml --extra jax --extra dev --python-version 3.12 --universal \
 	    --output-file setup/core.lock && \
+	$$compile setup/gpu.in --constraint requirements.lock --python-version 3.11 \
+	    --python-platform x86_64-manylinux_2_28 --output-file setup/gpu.lock && \
 	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included

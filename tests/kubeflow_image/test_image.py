@@ -1,0 +1,103 @@
+"""What can be said of the image without building it; docs/kubeflow.md says how it was built."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "kubeflow/Dockerfile"
+IGNORED = ROOT / "kubeflow/Dockerfile.dockerignore"
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """The instructions of each stage, as (name, arguments)."""
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    stages = [[]]
+    for name, _, arguments in (line.partition(" ") for line in lines if line):
+        if name == "FROM":
+            stages.append([])
+        stages[-1].append((name, arguments))
+    return stages
+
+
+def test_both_stages_have_one_pinned_slim_base(stages):
+    [(_, base)] = stages[0]
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.11\.\d+-slim-\w+", base)
+    assert [stage[0][1] for stage in stages[1:]] == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+
+
+def test_the_last_stage_installs_nothing_and_is_not_root(stages):
+    last = stages[-1]
+    for name, arguments in last:
+        assert name != "RUN" or not re.search(r"apt|pip|uv |g\+\+|curl", arguments)
+    users = [index for index, (name, _) in enumerate(last) if name == "USER"]
+    assert last[users[-1]] == ("USER", "1000:1000")
+    health = '["python", "kubeflow/health.py"]'
+    assert last[users[-1] + 1 :] == [("RUN", f"--mount=type=tmpfs,target=/tmp {health}"), ("CMD", health)]
+
+
+def test_installs_as_the_laptop_does(stages):
+    """The same lock by hash, without resolution, and the same packages of this repository's `compat`."""
+    [install] = [run for name, run in stages[1] if name == "RUN" and "requirements.lock" in run]
+    laptop = (ROOT / "setup/environment.sh").read_text()
+    for step in ("--require-hashes -r requirements.lock", "--no-build-isolation ./compat/tfx-bsl-sql-util"):
+        assert f"pip install --quiet --no-deps {step}" in laptop
+        assert f"$install {step}" in install
+    assert 'install="$uv pip install --quiet --no-deps"' in install
+    assert [path.name for path in (ROOT / "compat").iterdir() if path.is_dir()] == ["tfx-bsl-sql-util"]
+
+
+def test_what_is_copied_is_there_and_not_ignored(stages):
+    allowed = {line[1:] for line in IGNORED.read_text().splitlines() if line.startswith("!")}
+    for name, arguments in stages[1]:
+        if name == "COPY":
+            *sources, _ = arguments.split()
+            assert set(sources) <= allowed
+    for path in allowed:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_context_is_a_list_of_what_may_enter():
+    lines = [line for line in IGNORED.read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not any(path.split("/")[0] in {".git", ".venv", "data", "runs"} for path in allowed)
+    assert {path.split("/")[0] for path in allowed} <= {path.split("/")[0] for path in tracked.splitlines()}
+
+
+def test_the_gpu_lock_agrees_with_the_lock():
+    def pins(name):
+        lines = re.findall(r"^[\w.-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)
+        return {requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)}
+
+    both, gpu = pins("requirements.lock"), pins("setup/gpu.lock")
+    assert {name for name in gpu if name not in both and not name.startswith("nvidia-")} == set()
+    assert {name: version for name, version in gpu.items() if name in both} == {
+        name: both[name] for name in gpu if name in both
+    }
+    assert "nvidia-cudnn-cu12" in gpu
+
+
+def test_health():
+    line = [sys.executable, "kubeflow/health.py"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    answer = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert re.match(r"healthy: Python 3\.11\.\d+, TensorFlow \S+, \d+ modules .*; devices: CPU", answer.stdout)
+
+
+def test_health_names_what_is_another(tmp_path):
+    health = runpy.run_path(str(ROOT / "kubeflow/health.py"))
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"numpy==0.1 \\\n    --hash=sha256:0\nno-such-package==1.0\npytest=={pytest.__version__}\n")
+    numpy, missing = health["wrong_versions"](lock)
+    assert re.fullmatch(r"numpy is \S+, requirements.lock has 0.1", numpy)
+    assert missing == "no-such-package is missing, requirements.lock has 1.0"
