@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from components.trainer.cluster import Cluster, ClusterError, answer_call, call_together, read_cluster
-from components.trainer.input_data import Share, evaluation_batches, find_examples, training_batches
+from components.trainer.input_data import Share, evaluation_batches, training_batches
 from components.trainer.run_fn import run_fn
 from components.trainer.strategy import make_strategy
 from tests.trainer import tiny_run
-from tests.trainer.tiny_training import FLANK, WINDOW, decode, write_examples
+from tests.trainer.tiny_training import FLANK, WINDOW, decode, head_examples, write_examples
 
 TWO = {"worker": ["a:1", "b:2"]}
 WAIT_S = 30
@@ -131,20 +131,20 @@ def test_a_port_in_use_is_named():
 
 @pytest.fixture
 def examples(tmp_path):
-    write_examples(tmp_path / "examples.gz", 11)
-    return find_examples([str(tmp_path / "*")], 1)
+    write_examples(tmp_path, tiny=11)
+    return head_examples(tmp_path)
 
 
-SMALL = {"head": "tiny", "window_length": WINDOW, "batch_size": 4}
+SMALL = {"window_length": WINDOW, "batch_size": 4}
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_hosts_rows_are_those_of_the_whole_batches(examples, devices):
-    arguments = {**SMALL, "max_shift": FLANK, "reverse_complement": True, "strand_pairs": [1, 0], "seed": 1}
+    arguments = {**SMALL, "max_shift": FLANK, "reverse_complement": True, "seed": 1}
 
     def read(share, elements):
-        dataset = training_batches(examples, decode, **arguments, first_step=3, share=share)
-        return [np.concatenate((x, y["tiny"]), axis=None) for x, y in dataset.unbatch().take(elements)]
+        dataset = training_batches({"tiny": examples}, decode, **arguments, first_step=3, share=share)
+        return [np.concatenate((x["tiny"], y["tiny"]), axis=None) for x, y in dataset.unbatch().take(elements)]
 
     steps = 5
     whole = read(None, 4 * steps)
