@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,14 +67,17 @@ def build_until_killed(path, folder, moment):
     """Builds many small shards in this process, which ends by SIGKILL while it writes or renames them."""
     records._SHARD_BYTES = 4096
     calls = 0
+    # Beam renames in several threads: here the last call allowed ends before the next one kills.
+    one_at_a_time = threading.Lock()
 
     def dying(function, last_call):
         def call(*arguments):
             nonlocal calls
-            calls += 1
-            if calls > last_call:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments)
+            with one_at_a_time:
+                calls += 1
+                if calls > last_call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments)
 
         return call
 
