@@ -157,7 +157,7 @@ def fingerprint_data(path: Path, cache: Path | None = None) -> str:
 
 
 def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> None:
-    """Looks for regions in the targets of a split as it is planned, and logs how many lie in none.
+    """Looks for regions in the targets of a split as it is planned, and logs how many are not measured in one.
 
     Args:
         path: the YAML file of the data.
@@ -165,8 +165,8 @@ def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> No
         split: whose targets they are measured in.
 
     Raises:
-        DatasetError: lines that do not fit the genome, or no region of an organism lies in a target; or the
-            data cannot be used.
+        DatasetError: lines that do not fit the genome, or no region of an organism is measured in a target;
+            or the data cannot be used.
     """
     problems: list[str] = []
     find = _folder_targets if describes_folders(path) else _genome_targets
@@ -177,19 +177,19 @@ def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> No
         except DatasetError as error:
             problems += error.problems
             continue
-        measured = {number for target in targets for number, _, _ in regions.overlapping(target)}
+        measured = regions.count_in(targets)
         _logger.info(
-            "%s: %d of %d regions lie at least in part in targets of split %s; the other %d are not measured",
+            "%s: the middle of %d of %d regions lies in a target of split %s; the other %d are not measured",
             file.path,
-            len(measured),
+            measured,
             len(regions),
             split,
-            len(regions) - len(measured),
+            len(regions) - measured,
         )
         if not measured:
             problems.append(
-                f"{file.path}: none of its {len(regions)} regions lies in a target of split {split} of "
-                f"{organism}; give regions of the contigs and the assembly of the data, or none"
+                f"{file.path}: none of its {len(regions)} regions has its middle in a target of split {split} "
+                f"of {organism}; give regions of the contigs and the assembly of the data, or none"
             )
     if problems:
         raise DatasetError(problems)

@@ -8,6 +8,8 @@ from components.evaluator.moments import TrackMoments
 
 # More are joined with their neighbours: 32 blocks of 5,313 tracks take 7 MB.
 MAX_BLOCKS = 32
+# Name of the block of all contigs for which there is none left; no contig's name has a space.
+OTHER_CONTIGS = "other contigs"
 # With at least so many contigs they are what is drawn; else it is blocks of them.
 MIN_CONTIGS = 10
 
@@ -17,8 +19,9 @@ class BlockMoments:
     """Moments of (target, prediction) pairs by the block of a contig in which their window starts.
 
     A block holds neighbouring windows of one contig. At first each window is one of its own; while there are
-    more than `MAX_BLOCKS`, all become twice as wide, until each holds a whole contig. What comes of a set of
-    windows does not depend on the order in which they were merged.
+    more than `MAX_BLOCKS`, all become twice as wide, until each holds a whole contig. Of still more contigs,
+    those that come last by name are `OTHER_CONTIGS`, one block. What comes of a set of windows does not
+    depend on the order in which they were merged.
 
     Attributes:
         log2_width: a block is 2 ** log2_width bp wide.
@@ -55,7 +58,7 @@ class BlockMoments:
         merged = BlockMoments(log2_width, blocks)
         while len(merged.blocks) > MAX_BLOCKS and merged.log2_width < self._LARGEST:
             merged = merged._widen(merged.log2_width + 1)
-        return merged
+        return merged._join_contigs()
 
     def by_contig(self) -> dict[str, TrackMoments]:
         """Returns the moments of the windows of each contig, in the order of their names."""
@@ -67,6 +70,17 @@ class BlockMoments:
         contigs = {chrom for chrom, _ in self.blocks}
         units = self._widen(self._LARGEST) if len(contigs) >= MIN_CONTIGS else self
         return [units.blocks[key] for key in sorted(units.blocks)]
+
+    def _join_contigs(self) -> BlockMoments:
+        if len(self.blocks) <= MAX_BLOCKS:
+            return self
+        # Those that stay come first by name in any part of the windows too, and were never joined there.
+        first = set(sorted({chrom for chrom, _ in self.blocks} - {OTHER_CONTIGS})[: MAX_BLOCKS - 1])
+        blocks: dict[tuple[str, int], TrackMoments] = {}
+        for (chrom, index), moments in self.blocks.items():
+            key = (chrom if chrom in first else OTHER_CONTIGS, index)
+            blocks[key] = blocks[key].merge(moments) if key in blocks else moments
+        return BlockMoments(self.log2_width, blocks)
 
     def _widen(self, log2_width: int) -> BlockMoments:
         if log2_width == self.log2_width:

@@ -3,7 +3,7 @@
 Every example is reduced to `TrackMoments` before shuffling, so that a few numbers per track reach the combiners
 and not the arrays (38 MB for an Enformer example of 896 bins × 5,313 tracks). Metrics of one head and transform
 read the same moments, kept apart by contig; those of a transform in which two models are compared, by blocks
-of the genome. Metrics across regions read `RegionMeans` instead: 8 bytes for each track and region.
+of the genome. Those across regions have moments of their own, over the regions' mean signals.
 
 For a metric named `pearson_r` the keys are
 
@@ -15,12 +15,13 @@ For a metric named `pearson_r` the keys are
 - `pearson_r_per_track`: float64 [tracks];
 - `pearson_r/<track>`: one scalar for each track that is asked for by name, so that it can have a threshold.
 
-Given a file of regions, a metric is measured across them, on the mean signal of each (`RegionMeans` says over
-which bins; a transform comes after the mean). Its name is then `region_pearson_r`, and one more key is
+Given a file of regions, a metric is measured across them, on the mean signal of each (a transform comes after
+the mean). Its name is then `region_pearson_r`, and one more key is
 
-- `region_pearson_r_count`: number of regions that share a bp with a window's target. 0 makes the others NaN.
+- `region_pearson_r_count`: number of regions whose middle lies in a window's target. 0 makes the others NaN.
 
-All stand for each contig too, as `pearson_r/contig:chr1` and so on, where it has a window or a region. (With
+All stand for each contig too, as `pearson_r/contig:chr1` and so on, where it has a window or a region; of more
+than 32 contigs, one figure stands for the last by name (`components.evaluator.blocks.OTHER_CONTIGS`). (With
 slices of TFMA, its combiners would hold everything twice, and as many blocks of every contig as of all.)
 
 `PairedChange` compares with the baseline model on the same examples:
@@ -51,7 +52,7 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from components.evaluator.blocks import BlockMoments
 from components.evaluator.bootstrap import Change, paired_change
 from components.evaluator.moments import TrackMoments
-from components.evaluator.regions import RegionFile, RegionMeans
+from components.evaluator.regions import RegionFile
 from enformer_keras.genome.intervals import Interval
 
 # What a metric may do to targets and predictions first; the name becomes the prefix of its keys.
@@ -59,9 +60,6 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"": np.asarray, "lo
 
 # Tracks that are in memory as float64 at the same time: 2 MB an array at the 896 bins of an example.
 TRACKS_AT_ONCE = 256
-
-# What an example is reduced to.
-_Reduced = BlockMoments | RegionMeans
 
 
 def default_name(metric: str, transform: str, of_regions: bool = False) -> str:
@@ -169,28 +167,44 @@ class PairedChange(tfma.metrics.Metric):
         )
 
 
-class _ExamplePreprocessor(metric_types.Preprocessor):
-    """Reduces one example's target and prediction.
+class MomentsPreprocessor(metric_types.Preprocessor):
+    """Reduces one example's target and prediction to `BlockMoments`.
 
     Args:
         name: Unique name of what is computed; TFMA tells preprocessors apart by it.
         model_name: Model to read, or empty if there is one only.
         head: Output to read, or empty if the model has one only.
         organism: Examples of other organisms yield nothing; empty takes all.
+        transform: A key of `TRANSFORMS`.
+        in_blocks: Whether to tell windows of a contig apart by their place; else they are one block.
+        regions: Takes the moments over the mean signals of these; else over all bins.
     """
 
-    def __init__(self, name: str, model_name: str, head: str, organism: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        model_name: str,
+        head: str,
+        organism: str,
+        transform: str,
+        in_blocks: bool = False,
+        regions: RegionFile | None = None,
+    ) -> None:
         super().__init__(name=name)
         self._model_name = model_name
         self._head = head
         self._organism = organism
+        self._transform = transform
+        self._in_blocks = in_blocks
+        self._file = regions
 
     def setup(self) -> None:
-        """Sets aside all objects that there are, so that a search for garbage takes milliseconds."""
+        """Reads the regions; sets aside all objects there are, which makes looking for garbage quick."""
+        self._regions = self._file.read() if self._file else None
         gc.freeze()
 
-    def process(self, extracts: Mapping[str, Any]) -> Iterator[_Reduced]:
-        """Yields what an example comes to, or nothing if it is of another organism.
+    def process(self, extracts: Mapping[str, Any]) -> Iterator[BlockMoments]:
+        """Yields an example's moments, or nothing if it is of another organism or without a region.
 
         Args:
             extracts: Of one example: `predictions` float [target_length, tracks]; `labels`, the float16 bytes
@@ -210,10 +224,16 @@ class _ExamplePreprocessor(metric_types.Preprocessor):
         where = f"head {self._head!r}" + (f" of model {self._model_name!r}" if self._model_name else "")
         if prediction.ndim != 2:
             raise ValueError(f"{where}: prediction has shape {prediction.shape}, not [target_length, tracks]")
-        yield self._reduce(extracts, _decode_label(label, prediction.shape, where), prediction)
-
-    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> _Reduced:
-        raise NotImplementedError
+        target = _decode_label(label, prediction.shape, where)
+        chrom, start = _text(extracts, "chrom"), _number(extracts, "start")
+        if self._file:
+            bin_size = self._file.bin_size
+            window = Interval(chrom, start, _number(extracts, "end"))
+            span = window.resize(len(target) * bin_size)
+            target, prediction = self._regions.mean_signals(span, bin_size, target, prediction)
+        if target.size:
+            moments = _transformed_moments(self._transform, target, prediction)
+            yield BlockMoments.of_window(chrom, start if self._in_blocks else 0, moments)
 
     def _select(self, values: Any) -> Any:
         """Follows the model and head names, where TFMA has nested values by them."""
@@ -227,128 +247,62 @@ class _ExamplePreprocessor(metric_types.Preprocessor):
         return values
 
 
-class MomentsPreprocessor(_ExamplePreprocessor):
-    """Reduces one example's extracts to `BlockMoments`.
-
-    Args:
-        transform: A key of `TRANSFORMS`.
-        in_blocks: Whether to tell windows of a contig apart by their place; else they are one block.
-        **example: As `_ExamplePreprocessor`'s.
-    """
-
-    def __init__(self, transform: str, in_blocks: bool, **example: str) -> None:
-        super().__init__(**example)
-        self._transform = transform
-        self._in_blocks = in_blocks
-
-    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> BlockMoments:
-        start = _number(extracts, "start") if self._in_blocks else 0
-        moments = _transformed_moments(self._transform, target, prediction)
-        return BlockMoments.of_window(_text(extracts, "chrom"), start, moments)
-
-
-class RegionsPreprocessor(_ExamplePreprocessor):
-    """Reduces one example's extracts to `RegionMeans`.
-
-    Args:
-        regions: Where its means are taken; read once by every worker.
-        **example: As `_ExamplePreprocessor`'s.
-    """
-
-    def __init__(self, regions: RegionFile, **example: str) -> None:
-        super().__init__(**example)
-        self._file = regions
-
-    def setup(self) -> None:
-        """Reads the regions."""
-        self._regions = self._file.read()
-        super().setup()
-
-    def _reduce(self, extracts: Mapping[str, Any], target: np.ndarray, prediction: np.ndarray) -> RegionMeans:
-        window = Interval(_text(extracts, "chrom"), _number(extracts, "start"), _number(extracts, "end"))
-        span = window.resize(len(target) * self._file.bin_size)
-        return RegionMeans.of_window(self._regions, span, self._file.bin_size, target, prediction)
-
-
 class MergeCombineFn(beam.CombineFn):
-    """Merges what examples were reduced to; its accumulator is `None` until one has come.
+    """Merges the moments of examples; its accumulator is `None` until one has come.
 
     Args:
-        outputs: Private metric key, under which metrics find it -> what they find.
+        key: Private metric key, under which metrics find them.
     """
 
-    def __init__(self, outputs: Mapping[metric_types.MetricKey, Callable[[Any], Any]]) -> None:
-        self._outputs = outputs
+    def __init__(self, key: metric_types.MetricKey) -> None:
+        self._key = key
 
-    def create_accumulator(self) -> _Reduced | None:
+    def create_accumulator(self) -> BlockMoments | None:
         """Returns the accumulator of no examples."""
         return None
 
-    def add_input(self, accumulator: _Reduced | None, element: _Reduced) -> _Reduced:
-        """Adds one example's."""
+    def add_input(self, accumulator: BlockMoments | None, element: BlockMoments) -> BlockMoments:
+        """Adds one example's moments."""
         return element if accumulator is None else accumulator.merge(element)
 
-    def merge_accumulators(self, accumulators: Iterable[_Reduced | None]) -> _Reduced | None:
+    def merge_accumulators(self, accumulators: Iterable[BlockMoments | None]) -> BlockMoments | None:
         """Merges accumulators, in any order."""
         return functools.reduce(self.add_input, (one for one in accumulators if one is not None), None)
 
-    def extract_output(self, accumulator: _Reduced | None) -> dict[metric_types.MetricKey, Any]:
-        """Returns the outputs, each `None` if no example counted, under their keys."""
-        return {
-            key: None if accumulator is None else output(accumulator) for key, output in self._outputs.items()
-        }
+    def extract_output(
+        self, accumulator: BlockMoments | None
+    ) -> dict[metric_types.MetricKey, BlockMoments | None]:
+        """Returns the moments, `None` if no example counted, under their key."""
+        return {self._key: accumulator}
 
 
 def _moments_computation(
-    transform: str, organism: str, in_blocks: bool, model_name: str, output_name: str
+    transform: str,
+    organism: str,
+    model_name: str,
+    output_name: str,
+    *,
+    in_blocks: bool = False,
+    regions: RegionFile | None = None,
 ) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
     """Returns the reduction to `BlockMoments` that metrics share, and the key under which they find them."""
     # TFMA merges computations of equal private keys and preprocessor names: both hold all that matters.
+    where = regions.sha256 if regions else ""
     key = metric_types.MetricKey(
-        f"_moments|{transform}|{organism}|{in_blocks}", model_name=model_name, output_name=output_name
+        f"_moments|{transform}|{organism}|{in_blocks}|{where}", model_name=model_name, output_name=output_name
     )
     preprocessor = MomentsPreprocessor(
-        transform,
-        in_blocks,
         name=f"{key.name}|{model_name}|{output_name}",
         model_name=model_name,
         head=output_name,
         organism=organism,
+        transform=transform,
+        in_blocks=in_blocks,
+        regions=regions,
     )
     return key, metric_types.MetricComputation(
-        keys=[key], preprocessors=[preprocessor], combiner=MergeCombineFn({key: _as_it_is})
+        keys=[key], preprocessors=[preprocessor], combiner=MergeCombineFn(key)
     )
-
-
-def _regions_computation(
-    transform: str, organism: str, regions: RegionFile, model_name: str, output_name: str
-) -> tuple[metric_types.MetricKey, metric_types.MetricComputation]:
-    """Returns the reduction that metrics across regions share, and the key of a transform's moments."""
-    keys = {
-        name: metric_types.MetricKey(
-            f"_regions|{name}|{organism}|{regions.sha256}", model_name=model_name, output_name=output_name
-        )
-        for name in TRANSFORMS
-    }
-    preprocessor = RegionsPreprocessor(
-        regions,
-        name=f"{keys[''].name}|{model_name}|{output_name}",
-        model_name=model_name,
-        head=output_name,
-        organism=organism,
-    )
-    outputs = {key: functools.partial(_moments_across_regions, name) for name, key in keys.items()}
-    return keys[transform], metric_types.MetricComputation(
-        keys=list(outputs), preprocessors=[preprocessor], combiner=MergeCombineFn(outputs)
-    )
-
-
-def _as_it_is(blocks: BlockMoments) -> BlockMoments:
-    return blocks
-
-
-def _moments_across_regions(transform: str, means: RegionMeans) -> dict[str, TrackMoments]:
-    return {contig: _transformed_moments(transform, *arrays) for contig, arrays in means.by_contig().items()}
 
 
 def _transformed_moments(transform: str, targets: np.ndarray, predictions: np.ndarray) -> TrackMoments:
@@ -382,12 +336,13 @@ def _computations(
     """Returns the shared reduction to moments and the keys that `figure` derives from it."""
     if model_name == tfma.BASELINE_KEY:
         return []  # nobody judges it, and its moments take memory; `PairedChange` asks for those it needs
-    of_example = transform, organism
-    of_model = model_name, output_name
-    moments_key, reduction = (
-        _regions_computation(*of_example, RegionFile(**regions), *of_model)
-        if regions
-        else _moments_computation(*of_example, in_blocks, *of_model)
+    moments_key, reduction = _moments_computation(
+        transform,
+        organism,
+        model_name,
+        output_name,
+        in_blocks=in_blocks,
+        regions=RegionFile(**regions) if regions else None,
     )
     groups = {"": slice(None)} | {
         f"/assay:{assay}": np.flatnonzero(np.array(assays) == assay) for assay in dict.fromkeys(assays)
@@ -420,8 +375,8 @@ def _computations(
         return figures | {f"/{track}": float(values[index]) for track, index in positions.items()}
 
     def derive(metrics: Mapping[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
-        found: BlockMoments | dict[str, TrackMoments] | None = metrics[moments_key]
-        by_contig = found.by_contig() if isinstance(found, BlockMoments) else found or {}
+        found: BlockMoments | None = metrics[moments_key]
+        by_contig = found.by_contig() if found else {}
         total = functools.reduce(TrackMoments.merge, by_contig.values()) if by_contig else None
         places = {"": total} | {f"/contig:{contig}": moments for contig, moments in by_contig.items()}
         return {
@@ -453,10 +408,11 @@ def _change_computations(
 ) -> metric_types.MetricComputations:
     """Returns the shared reduction to moments and, but for the baseline, the comparison with it."""
     del metric, code_fingerprint  # `figure` is the one, and TFX has seen the other
-    candidate_key, reduction = _moments_computation(transform, organism, True, model_name, output_name)
+    of_example = transform, organism
+    candidate_key, reduction = _moments_computation(*of_example, model_name, output_name, in_blocks=True)
     if model_name == tfma.BASELINE_KEY:
         return [reduction]
-    baseline_key, _ = _moments_computation(transform, organism, True, tfma.BASELINE_KEY, output_name)
+    baseline_key, _ = _moments_computation(transform, organism, tfma.BASELINE_KEY, output_name, in_blocks=True)
     keys = [
         metric_types.MetricKey(
             name + suffix, model_name=model_name, output_name=output_name, example_weighted=None

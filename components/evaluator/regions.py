@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,94 +62,72 @@ class RegionFile:
 
 
 class Regions:
-    """Regions by contig and number, in the order of the lines; equal lines are regions of their own.
+    """Regions by contig; equal lines are regions of their own.
 
     Args:
-        lines: contig -> its lines, sorted by start.
+        lines: contig -> its lines.
     """
 
     def __init__(self, lines: Mapping[str, BedLines]) -> None:
-        self._of_contig = {
-            contig: (rows.starts, rows.ends, np.maximum.accumulate(rows.ends)) for contig, rows in lines.items()
-        }
+        self._of_contig = {}
+        for contig, rows in lines.items():
+            middles = (rows.starts + rows.ends) // 2
+            order = np.argsort(middles, kind="stable")
+            self._of_contig[contig] = (middles[order], rows.starts[order], rows.ends[order])
 
     def __len__(self) -> int:
-        return sum(len(starts) for starts, _, _ in self._of_contig.values())
+        return sum(len(middles) for middles, _, _ in self._of_contig.values())
 
-    def overlapping(self, interval: Interval) -> Iterator[tuple[int, int, int]]:
-        """Yields number (on the contig), start and end of every region that shares a bp with an interval."""
+    def count_in(self, intervals: Iterable[Interval]) -> int:
+        """Returns the number of regions whose middle base is in one interval or more."""
+        found = {
+            (interval.chrom, index)
+            for interval in intervals
+            if interval.chrom in self._of_contig
+            for index in range(*self._within(interval))
+        }
+        return len(found)
+
+    def centred_in(self, interval: Interval) -> list[tuple[int, int]]:
+        """Returns start and end of every region whose middle base, `(start + end) // 2`, is in an interval."""
         if interval.chrom not in self._of_contig:
-            return
-        starts, ends, furthest = self._of_contig[interval.chrom]
-        # No region before the first ends behind the interval's start.
-        first = int(np.searchsorted(furthest, interval.start, "right"))
-        last = int(np.searchsorted(starts, interval.end, "left"))
-        for index in range(first, last):
-            if ends[index] > interval.start:
-                yield index, int(starts[index]), int(ends[index])
+            return []
+        _, starts, ends = self._of_contig[interval.chrom]
+        within = slice(*self._within(interval))
+        return list(zip(starts[within].tolist(), ends[within].tolist(), strict=True))
 
+    def _within(self, interval: Interval) -> list[int]:
+        middles, _, _ = self._of_contig[interval.chrom]
+        return np.searchsorted(middles, (interval.start, interval.end)).tolist()
 
-@dataclasses.dataclass(frozen=True)
-class RegionMeans:
-    """Mean target and prediction of regions, over the bins of the windows so far.
+    def mean_signals(
+        self, span: Interval, bin_size: int, target: np.ndarray, prediction: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean target and prediction of the regions that are measured in a window.
 
-    A bin counts for a region if they share a bp, and counts wholly. So a region that lies in several windows
-    has the mean over the bins of all of them; one that lies partly outside every window, that over the bins
-    which there are; a bin that two windows have counts twice, measured and predicted.
-
-    Attributes:
-        means: (contig, number of the region) -> number of bins, and mean target and prediction, float32
-            [tracks] each. (Not sums: the mean of a constant is that constant, to the last bit.)
-    """
-
-    means: dict[tuple[str, int], tuple[int, np.ndarray, np.ndarray]]
-
-    @classmethod
-    def of_window(
-        cls, regions: Regions, span: Interval, bin_size: int, target: np.ndarray, prediction: np.ndarray
-    ) -> RegionMeans:
-        """Takes the means over the bins of one window.
+        A region is measured in the window whose target holds its middle, over the bins of that target with
+        which it shares a bp, each of them wholly. So whatever the order of windows and however many there are,
+        a region needs no other window, and nothing of it is kept. (Windows that overlap measure one each, as
+        they count their common bins twice.)
 
         Args:
-            regions: where they are taken.
             span: what the bins cover.
             bin_size: bp of a bin.
             target: [bins, tracks].
             prediction: [bins, tracks].
+
+        Returns:
+            float32 [regions, tracks] each: rounded so, the mean of a constant is that constant.
         """
-        means = {}
-        for number, start, end in regions.overlapping(span):
-            first = max(start - span.start, 0) // bin_size
-            last = -(-(min(end, span.end) - span.start) // bin_size)
-            means[span.chrom, number] = (
-                last - first,
-                *(
-                    rows[first:last].mean(axis=0, dtype=np.float64).astype(np.float32)
-                    for rows in (target, prediction)
-                ),
-            )
-        return cls(means)
-
-    def merge(self, other: RegionMeans) -> RegionMeans:
-        """Returns the means over the bins of both sets of windows together."""
-        means = self.means | other.means
-        for region in self.means.keys() & other.means.keys():
-            (bins, *these), (more, *those) = self.means[region], other.means[region]
-            means[region] = (
-                bins + more,
-                *(
-                    ((np.float64(bins) * this + np.float64(more) * that) / (bins + more)).astype(np.float32)
-                    for this, that in zip(these, those, strict=True)
-                ),
-            )
-        return RegionMeans(means)
-
-    def by_contig(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Returns targets and predictions of the regions of each contig, float32 [regions, tracks] each."""
-        rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for (contig, _), (_, target, prediction) in sorted(self.means.items(), key=lambda item: item[0]):
-            rows.setdefault(contig, []).append((target, prediction))
-        return {contig: tuple(map(np.stack, zip(*pairs, strict=True))) for contig, pairs in rows.items()}
+        bins = [
+            slice(max(start - span.start, 0) // bin_size, -(-(min(end, span.end) - span.start) // bin_size))
+            for start, end in self.centred_in(span)
+        ]
+        means = np.empty((2, len(bins), target.shape[1]), dtype=np.float32)
+        for index, part in enumerate(bins):
+            means[0, index] = target[part].mean(axis=0, dtype=np.float64)
+            means[1, index] = prediction[part].mean(axis=0, dtype=np.float64)
+        return means[0], means[1]
 
 
 def _digest(path: Path) -> str:

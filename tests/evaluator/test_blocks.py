@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from components.evaluator.blocks import MAX_BLOCKS, MIN_CONTIGS, BlockMoments
+from components.evaluator.blocks import MAX_BLOCKS, MIN_CONTIGS, OTHER_CONTIGS, BlockMoments
 from components.evaluator.moments import TrackMoments
 
 WINDOW = 14_336
@@ -34,7 +34,7 @@ def merge(shards):
         (1, 300, range(MAX_BLOCKS // 2, MAX_BLOCKS + 1), None),  # more windows than blocks: neighbours
         (MIN_CONTIGS - 1, 3, 3 * MIN_CONTIGS - 3, 3 * MIN_CONTIGS - 3),
         (MIN_CONTIGS, 3, 3 * MIN_CONTIGS, MIN_CONTIGS),
-        (MAX_BLOCKS + 5, 2, MAX_BLOCKS + 5, MAX_BLOCKS + 5),  # never two contigs in a block
+        (MAX_BLOCKS, 2, MAX_BLOCKS, MAX_BLOCKS),  # never two contigs in a block
     ],
 )
 def test_blocks_are_windows_while_they_are_few_and_contigs_are_drawn_where_there_are_enough(
@@ -61,6 +61,23 @@ def test_blocks_do_not_depend_on_the_order_of_merges():
         assert found.blocks.keys() == expected.blocks.keys()
         for key, moments in expected.blocks.items():
             np.testing.assert_allclose(found.blocks[key].pearson_r(), moments.pearson_r(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_many_contigs_the_last_by_name_are_one_block_whatever_the_order(seed):
+    shards = windows(MAX_BLOCKS + 5, 2)
+    names = sorted(f"chr{contig}" for contig in range(MAX_BLOCKS + 5))
+    order = np.random.default_rng(seed).permutation(len(shards))
+    parts = [merge([shards[index] for index in part]) for part in np.array_split(order, 1 + seed)]
+    found = merge(parts).by_contig()
+    expected = dict.fromkeys(names[: MAX_BLOCKS - 1], 8) | {OTHER_CONTIGS: 8 * 6}
+    assert {name: moments.count for name, moments in found.items()} == expected
+    others = [shard for shard in shards if next(iter(shard.blocks))[0] not in expected]
+    joined = functools.reduce(
+        TrackMoments.merge, [moments for shard in others for moments in shard.blocks.values()]
+    )
+    np.testing.assert_allclose(found[OTHER_CONTIGS].pearson_r(), joined.pearson_r(), rtol=0, atol=1e-12)
+    assert len(merge(parts).units()) == MAX_BLOCKS
 
 
 def test_a_block_holds_neighbours():

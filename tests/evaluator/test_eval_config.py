@@ -17,15 +17,15 @@ from tests.evaluator import tiny_model
 HEAD = tiny_model.HEAD
 MEANS = ("pearson_r", "r2", "log1p_pearson_r", "log1p_r2")
 # On chr1, targets are at 72-120, 136-184 and so on; on chr2, at 8-56, 200-248, 392-440. So of these regions one
-# begins before a target, one lies in it, one in a single bin, two equal ones span two targets and what is
-# between them, and one has no target.
+# begins before a target, one lies in it, one in a single bin, two equal ones have their middle in a target and
+# reach into the next, and one has its middle between the two.
 REGIONS = """#chrom\tstart\tend\tname
 chr2\t195\t209\tg1
 chr2\t400\t430\tg2
 one\t73\t75\tg3
-one\t100\t150\tg4
-one\t100\t150\tg5
-one\t124\t130\tnowhere
+one\t90\t140\tg4
+one\t90\t140\tg5
+one\t110\t140\tnowhere
 """
 # Of a change that there is nothing to measure by.
 UNKNOWN = {"": np.nan, "_low": -np.inf, "_high": np.inf}
@@ -88,7 +88,7 @@ def numpy_figures(examples, model):
 
 
 def bins_of_regions(examples, model):
-    """(contig, line) -> its bins' targets and predictions, [bin][tracks] each, by a loop over all there are."""
+    """(contig, line) -> its bins' targets and predictions, [bin][tracks] each, by a loop over all windows."""
     serve = tf.saved_model.load(f"{model}/{tiny_model.SERVING}").signatures["serving_default"]
     found = {}
     for file in sorted(pathlib.Path(examples).glob("Split-test/*")):
@@ -103,7 +103,9 @@ def bins_of_regions(examples, model):
                 bin_of = range(first + index * tiny_model.BIN, first + (index + 1) * tiny_model.BIN)
                 for number, line in enumerate(REGIONS.splitlines()[1:]):
                     contig, start, end, _ = line.replace("one", "chr1").split("\t")
-                    if contig == chrom and set(bin_of) & set(range(int(start), int(end))):
+                    bp = range(int(start), int(end))
+                    held = first <= bp[len(bp) // 2] < first + len(target) * tiny_model.BIN
+                    if contig == chrom and held and set(bin_of) & set(bp):
                         bins = found.setdefault((contig, number), ([], []))
                         bins[0].append(y)
                         bins[1].append(p)

@@ -1,13 +1,12 @@
 """Regions by window, and their means whichever way the windows were dealt."""
 
 import dataclasses
-import functools
 import gzip
 
 import numpy as np
 import pytest
 
-from components.evaluator.regions import RegionFile, RegionMeans
+from components.evaluator.regions import RegionFile
 from enformer_keras.genome.errors import DatasetError
 from enformer_keras.genome.intervals import Interval
 
@@ -22,42 +21,48 @@ def regions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "interval", [(0, 5), (15, 101), (139, 140), (140, 141), (899, 901), (-50, 11), (950, 999)]
+    ("interval", "expected"),
+    [
+        ((0, 15), []),
+        ((15, 16), [(10, 20)]),  # its end is not in the interval
+        ((14, 120), [(10, 20)]),
+        ((14, 121), [(10, 20), (100, 140)]),
+        ((121, 450), [(140, 150)]),
+        ((-50, 999), [(10, 20), (100, 140), (140, 150), (0, 900), (900, 950)]),
+    ],
 )
-def test_regions_of_a_window_are_those_that_share_a_bp(regions, interval):
-    start, end = interval
-    expected = [
-        line.split("\t")[:3]
-        for line in LINES.splitlines()
-        if line.startswith("chr1") and int(line.split("\t")[1]) < end and int(line.split("\t")[2]) > start
-    ]
-    found = [["chr1", str(a), str(b)] for _, a, b in regions.overlapping(Interval("chr1", start, end))]
-    assert found == expected
+def test_a_window_measures_the_regions_whose_middle_it_holds(regions, interval, expected):
+    assert regions.centred_in(Interval("chr1", *interval)) == expected
+    assert regions.centred_in(Interval("chr3", *interval)) == []
     assert len(regions) == 6
 
 
-def test_means_do_not_depend_on_the_order_of_windows_and_constants_stay_so(regions):
+def test_regions_in_several_windows_are_counted_once(regions):
+    windows = [
+        Interval("chr1", 0, 130),
+        Interval("chr1", 100, 200),
+        Interval("chr2", 0, 9),
+        Interval("chr3", 0, 9),
+    ]
+    assert regions.count_in(windows) == 4
+
+
+def test_means_are_over_the_bins_of_the_window_that_share_a_bp_and_constants_stay_so(regions):
     rng = np.random.default_rng(0)
-    windows = []
-    for start in range(0, 960, 60):  # every second bin is that of two windows
-        target, prediction = rng.gamma(2, 1, (2, 12, 3)).astype(np.float32)
-        prediction[:, 1] = 0.1
-        span = Interval("chr1", start, start + 120)
-        windows.append(RegionMeans.of_window(regions, span, 10, target.astype(np.float16), prediction))
-    expected = functools.reduce(RegionMeans.merge, windows)
-    # All 16 windows with their 12 bins lie on the first region, but for the last ones' ends.
-    assert expected.means["chr1", 0][0] == 12 * 14 + 6
-    for seed in range(3):
-        order = np.random.default_rng(seed).permutation(len(windows))
-        halves = [
-            functools.reduce(RegionMeans.merge, [windows[i] for i in half]) for half in np.split(order, 4)
-        ]
-        (merged,), (known,) = (
-            means.by_contig().values() for means in (functools.reduce(RegionMeans.merge, halves), expected)
-        )
-        np.testing.assert_allclose(merged, known, rtol=1e-6)
-        assert merged[0].shape == (5, 3)
-    assert (known[1][:, 1] == np.float32(0.1)).all()
+    target, prediction = rng.gamma(2, 1, (2, 12, 3)).astype(np.float32)
+    target = target.astype(np.float16)
+    prediction[:, 1] = 0.1
+    for start, of_region in (
+        (395, [slice(0, 12)]),  # of (0, 900) what the window has
+        (105, [slice(0, 4), slice(3, 5)]),  # of (100, 140) the last bin only in part, and that counts wholly
+        (300, []),
+    ):
+        means = regions.mean_signals(Interval("chr1", start, start + 120), 10, target, prediction)
+        for found, rows in zip(means, (target, prediction), strict=True):
+            expected = [rows[part].astype(float).mean(axis=0) for part in of_region]
+            np.testing.assert_allclose(found, np.reshape(expected, (-1, 3)), rtol=1e-6)
+            assert found.dtype == np.float32
+        assert (means[1][:, 1] == np.float32(0.1)).all()
 
 
 def test_a_file_that_changed_or_is_wrong_is_named(tmp_path):

@@ -99,9 +99,11 @@ def test_a_window_that_does_not_hold_the_targets_is_refused_before_all_else(data
 
 def test_regions_are_held_against_the_rows_of_the_folder(dataset, tmp_path):
     bed = tmp_path / "regions.bed"
-    bed.write_text("chr1\t17639\t17700\n")  # the last bp of a target
+    bed.write_text("chr1\t17638\t17641\n")  # its middle is the last bp of a target
     check_regions(dataset, {"mouse": RegionFile.open(bed, {})}, "test")
-    with pytest.raises(DatasetError, match="none of its 1 regions lies in a target of split valid of mouse"):
+    with pytest.raises(
+        DatasetError, match="none of its 1 regions has its middle in a target of split valid of mouse"
+    ):
         check_regions(dataset, {"mouse": RegionFile.open(bed, {})}, "valid")
 
 

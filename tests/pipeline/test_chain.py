@@ -156,13 +156,13 @@ def test_evaluator_measures_what_numpy_measures(chain, head, tracks):
 
 def test_regions_are_measured_and_shown(chain, capsys):
     figures = load_figures(chain.first_outcome.evaluation)["tiny"].by_slice[()]
-    # Of a region every 1,000 bp those that overlap a target of the test block, 32,256 to 39,936 bp.
-    assert figures["region_pearson_r_count"] == 8
+    # Of a region every 1,000 bp those with their middle in a target of the test block, 32,256 to 39,936 bp.
+    assert figures["region_pearson_r_count"] == 7
     assert len(figures["region_log1p_r2_per_track"]) == 3
     assert "across regions" in (chain.first_outcome.report / "report.html").read_text()
     assert report.write_report(chain.settings) == 0
     assert re.search(
-        r"across 8 regions of .*genes\.bed, mean over all tracks: Pearson r", capsys.readouterr().out
+        r"across 7 regions of .*genes\.bed, mean over all tracks: Pearson r", capsys.readouterr().out
     )
 
 

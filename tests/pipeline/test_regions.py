@@ -24,9 +24,9 @@ def check(tmp_path):
 
 def test_regions_without_a_target_are_counted(check, caplog):
     with caplog.at_level(logging.INFO):
-        check("chrom\t0\t100\nchrom\t100\t32260\nchrom\t35000\t35001\nother\t35000\t35001\n")
+        check("chrom\t0\t100\nchrom\t32000\t33000\nchrom\t35000\t35001\nother\t35000\t35001\n")
     assert (
-        "regions.bed: 2 of 4 regions lie at least in part in targets of split test; the other 2" in caplog.text
+        "regions.bed: the middle of 2 of 4 regions lies in a target of split test; the other 2" in caplog.text
     )
 
 
@@ -34,7 +34,10 @@ def test_regions_without_a_target_are_counted(check, caplog):
     ("content", "message"),
     [
         # The first target of the test block begins at 32,259 bp.
-        ("chrom\t100\t32259\n", r"regions\.bed: none of its 1 regions lies in a target of split test of tiny"),
+        (
+            "chrom\t32000\t32517\n",
+            r"regions\.bed: none of its 1 regions has its middle in a target of split test",
+        ),
         ("chrom\t35000\t40001\n", r"regions\.bed: line 1: .* ends past the contig's end at 40000 bp"),
         ("chr1\t0\t100\n", r"regions\.bed: no line lies on a used contig \(chrom\); it names chr1"),
     ],
