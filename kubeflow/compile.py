@@ -306,6 +306,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
     place = ("custom_config", WARM_START_FINGERPRINT)
     _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
+    regions = {organism: dataclasses.asdict(file) for organism, file in settings.region_files.items()}
     tasks[FIRST_LOOK] = {
         "taskInfo": {"name": FIRST_LOOK},
         "componentRef": {"name": FIRST_LOOK},
@@ -324,6 +325,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
             "args": [
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
+                *("--regions", _in_image(json.dumps(regions))),
                 *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
                 *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
             ],
@@ -431,6 +433,7 @@ def settings_of(config: Config) -> Settings:
         dataset=PROJECT / run.dataset,
         steps=run.steps,
         seed=run.seed,
+        regions=run.regions and PROJECT / run.regions,
         beam_arguments=config.beam.arguments,
     )
 

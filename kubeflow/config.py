@@ -152,6 +152,8 @@ class PipelineRun(_Fields):
         warm_start: whose weights to begin with, unless a run says otherwise; see `Settings`. A path is one of
             the container.
         seed: of weights, order and augmentation.
+        regions: BED file of regions to judge by too, for a dataset of one organism. `make kubeflow` reads it,
+            and the tasks find it at the same place, in the image or on a volume, with the same content.
     """
 
     dataset: Path
@@ -159,6 +161,7 @@ class PipelineRun(_Fields):
     steps: pydantic.PositiveInt
     warm_start: str = ""
     seed: pydantic.NonNegativeInt = 0
+    regions: Path | None = None
 
 
 class Config(_Fields):

@@ -1,10 +1,11 @@
-"""The first task on Kubeflow: what a run begins with, the data and the weights, as they are now.
+"""The first task on Kubeflow: what a run begins with, the data, the regions and the weights, as they are now.
 
 It is never taken from the cache, and what comes after it is, if nothing has changed. Elsewhere the local runner
 looks, before it begins; on Kubeflow only a task sees the volumes.
 """
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 # The script's own folder comes first on the path, where nothing is to be imported from.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from components.evaluator.regions import RegionFile  # noqa: E402
 from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
-from pipeline.data import fingerprint_data  # noqa: E402
+from pipeline.configs import SPLITS  # noqa: E402
+from pipeline.data import check_regions, fingerprint_data  # noqa: E402
 
 _logger = logging.getLogger("first_look")
 
@@ -24,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
     parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
+    parser.add_argument("--regions", type=json.loads, required=True, help="organism -> fields of a RegionFile")
     parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not looked at")
     parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
     parser.add_argument("outputs", type=Path, nargs=2, help="files of the two fingerprints")
@@ -34,6 +38,9 @@ def main() -> None:
         if not fingerprint:
             arguments.digests.parent.mkdir(parents=True, exist_ok=True)
             fingerprint = fingerprint_data(arguments.dataset, arguments.digests)
+        regions = {organism: RegionFile(**fields) for organism, fields in arguments.regions.items()}
+        if regions:
+            check_regions(arguments.dataset, regions, SPLITS[-1])
         start = arguments.warm_start
         answers = (fingerprint, "" if start in ("", LAST_BLESSED) else fingerprint_start(start))
     except (DatasetError, FileNotFoundError) as error:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.evaluator.regions import RegionFile
 from kubeflow import compile as compiling
 from kubeflow import entrypoint
 from kubeflow.config import CONFIG, Config, ConfigError, load_config
@@ -53,6 +54,22 @@ def constants(spec):
         for name, parameter in content["inputs"].get("parameters", {}).items()
         if "runtimeValue" in parameter
     }
+
+
+def test_regions_go_to_the_evaluator_and_are_looked_at_first(config, tmp_path):
+    bed = tmp_path / "genes.bed"
+    bed.write_text("U00096.3\t100\t200\n")
+    run = config.pipeline.model_copy(update={"regions": bed})
+    config = config.model_copy(update={"pipeline": run})
+    settings = compiling.settings_of(config)
+    spec = compiling.compile_pipeline(settings, config).spec
+    (executor,) = (one for name, one in spec["deploymentSpec"]["executors"].items() if "first-look" in name)
+    arguments = executor["container"]["args"]
+    fields = json.loads(arguments[arguments.index("--regions") + 1])
+    (file,) = settings.region_files.values()
+    assert RegionFile(**fields["ecoli"]).sha256 == file.sha256
+    evaluated = json.loads(constants(spec)["evaluator", "eval_config"])
+    assert file.sha256 in json.dumps(evaluated)
 
 
 def test_the_committed_file_is_up_to_date(compiled):

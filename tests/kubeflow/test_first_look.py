@@ -1,12 +1,16 @@
 """What a run on Kubeflow begins with. The data's part is `pipeline.data`'s, and the proof's."""
 
+import dataclasses
+import json
 import sys
 
 import pytest
 
+from components.evaluator.regions import RegionFile
 from components.trainer.training import TRAINABLE_MODEL
 from components.trainer.warm_start import fingerprint_start
 from kubeflow import first_look
+from tests.pipeline.conftest import write_genome
 
 
 @pytest.fixture
@@ -18,10 +22,11 @@ def pushed(tmp_path):
     return str(tmp_path / "pushed" / "10")
 
 
-def look(monkeypatch, folder, warm_start):
+def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}"):
     """The two answers, for data that need not be looked at."""
     files = [folder / "answers" / name for name in "ab"]
-    flags = {"dataset": "none.yaml", "digests": "none.json", "data_fingerprint": "f", "warm_start": warm_start}
+    flags = {"dataset": dataset, "digests": "none.json", "data_fingerprint": "f", "warm_start": warm_start}
+    flags["regions"] = regions
     arguments = [f"--{name}={value}" for name, value in flags.items()]
     monkeypatch.setattr(sys, "argv", ["first_look.py", *arguments, *map(str, files)])
     first_look.main()
@@ -40,3 +45,21 @@ def test_fresh_weights_and_those_that_the_trainer_finds(monkeypatch, tmp_path, w
 def test_a_model_that_is_not_there(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="this run cannot begin:\nno model to start from at /none"):
         look(monkeypatch, tmp_path, "/none")
+
+
+def test_regions_that_do_not_fit_the_data_or_have_changed_since_compiling(monkeypatch, tmp_path):
+    dataset = write_genome(tmp_path)
+    bed = tmp_path / "regions.bed"
+    bed.write_text("chrom\t35000\t35001\n")
+
+    def look_at(file):
+        fields = json.dumps({"tiny": dataclasses.asdict(file)})
+        return look(monkeypatch, tmp_path, "", dataset, fields)
+
+    known = RegionFile.open(bed, {})
+    assert look_at(known) == ["f", ""]
+    bed.write_text("chrom\t0\t1\n")
+    with pytest.raises(SystemExit, match=r"this run cannot begin:\n.*regions\.bed: has changed since"):
+        look_at(known)
+    with pytest.raises(SystemExit, match="none of its 1 regions has its middle in a target of split test"):
+        look_at(RegionFile.open(bed, {}))
