@@ -93,7 +93,7 @@ def test_a_killed_build_leaves_no_partial_shard_and_can_be_run_again(path, tmp_p
     folder = tmp_path / "killed"
     process = processes.Process(target=build_until_killed, args=(path, folder, moment))
     process.start()
-    process.join(timeout=300)  # the server imports TFX first
+    process.join(timeout=1200)  # the server imports TFX first
     status = process.exitcode
     process.kill()
     assert status == -signal.SIGKILL  # its own doing, in time
