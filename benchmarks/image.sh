@@ -31,7 +31,8 @@ $buildah bud --isolation chroot --layers=false --format docker --build-arg PYTHO
 container=$($buildah from --pull-never enformer-keras)
 tree=$($buildah mount "$container")
 $buildah run --isolation chroot "$container" -- python kubeflow/health.py
-du --summarize --apparent-size --block-size=MB "$tree" "$tree/app/.venv"
+du --summarize --apparent-size --block-size=MB "$tree"
+du --summarize --apparent-size --block-size=MB "$tree/app/.venv"
 (cd "$tree" && find . -xdev -type f -print0 | sort --zero-terminated | xargs --null sha256sum) >"$folder/files.sha256"
 $buildah umount "$container" >/dev/null
 $buildah rm "$container" >/dev/null
