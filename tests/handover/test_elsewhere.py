@@ -14,8 +14,10 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 from tfx import v1 as tfx
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.orchestration.pipeline import RunOptions
 
+from components.basenji_example_gen.component import BasenjiExampleGen
 from components.evaluator.eval_config import BEAM_ARGUMENTS, make_eval_config
 from components.evaluator.figures import load_figures, load_verdict
 from components.examples import records
@@ -24,8 +26,10 @@ from components.handover.executor import hand_over
 from enformer_keras import one_hot_encode
 from pipeline.configs import PROJECT, SPLITS, Settings
 from pipeline.pipeline import create_pipeline
+from tests.basenji_example_gen.test_basenji_example_gen import describe
 from tests.beam_services import job_service, workers_in
 from tests.evaluator import tiny_model
+from tests.genome.tiny_basenji import build_tiny_basenji
 from tests.pipeline.conftest import Chain
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -120,6 +124,28 @@ def test_nothing_names_the_place_afterwards(runs):
     _, other = runs
     place = Path(other.beam_files).name.encode()
     assert [file for file in other.run.rglob("*") if file.is_file() and place in file.read_bytes()] == []
+
+
+def test_examples_of_basenji_folders(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_tiny_basenji(tmp_path / "human")
+    contents = []
+    for folder, flags, place in (("one", (), ""), ("other", elsewhere, str(tmp_path / "handover"))):
+        gen = BasenjiExampleGen(describe(tmp_path), data_fingerprint="f").with_beam_pipeline_args(
+            [*Settings.beam_arguments, *flags]
+        )
+        if place:
+            hand_over(gen, place)
+        examples = tfx.types.standard_artifacts.Examples()
+        examples.uri = folder
+        context = BaseBeamExecutor.Context(gen.executor_spec.beam_pipeline_args, tmp_dir="tmp", unique_id="1")
+        gen.executor_spec.executor_class(context).Do({}, {"examples": [examples]}, dict(gen.exec_properties))
+        assert examples.uri == folder
+        splits = [sorted(map(str, Path(folder).glob(f"Split-{split}/*.gz"))) for split in SPLITS]
+        read = [sorted(map(records.read_record, records.find_records(files))) for files in splits]
+        assert all(read)
+        contents.append((read, read_accounts(folder)))
+    assert contents[0] == contents[1]
 
 
 @pytest.fixture(scope="module")
