@@ -15,6 +15,7 @@ import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.pipeline import RunOptions
 
 from components.basenji_example_gen.component import BasenjiExampleGen
@@ -22,7 +23,7 @@ from components.evaluator.eval_config import BEAM_ARGUMENTS, make_eval_config
 from components.evaluator.figures import load_figures, load_verdict
 from components.examples import records
 from components.examples.account import read_accounts
-from components.handover.executor import hand_over
+from components.handover.executor import HandingOver, hand_over
 from enformer_keras import one_hot_encode
 from pipeline.configs import PROJECT, SPLITS, Settings
 from pipeline.pipeline import create_pipeline
@@ -118,6 +119,20 @@ def test_transform_graph(runs):
     raw = tf.io.parse_example([record], transform.raw_feature_spec())
     decoded = transform.transform_raw_features(raw)["sequence"].numpy()
     np.testing.assert_array_equal(decoded, one_hot_encode([raw["sequence"].numpy()[0].decode()]))
+
+
+def test_all_that_runs_on_beam_is_handed_over(runs):
+    _, other = runs
+    pipeline = create_pipeline(other, "fingerprint")
+    on_beam = {
+        node.id: node.executor_spec.executor_class
+        for node in pipeline.components
+        if isinstance(node.executor_spec, BeamExecutorSpec)
+    }
+    assert on_beam == dict.fromkeys(
+        ["GenomeExampleGen", "DataReporter", "StatisticsGen", "LeakAudit", "Transform", "Evaluator"],
+        HandingOver,
+    )
 
 
 def test_nothing_names_the_place_afterwards(runs):
