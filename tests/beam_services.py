@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 from pipeline.configs import PROJECT
 
@@ -24,12 +23,9 @@ def _service(*command, folder=PROJECT):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    # The pool starts its workers by the name of python.
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
     *command, flag = command
-    process = subprocess.Popen(
-        [sys.executable, *command, f"{flag}{port}"], cwd=folder, env=os.environ | environment
-    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen([sys.executable, *command, f"{flag}{port}"], cwd=folder, env=environment)
     try:
         yield f"localhost:{port}"
     finally:
@@ -42,11 +38,6 @@ def job_service():
     return _service("-m", "apache_beam.runners.portability.local_job_service_main", "--port=")
 
 
-def worker_pool():
-    """Starts workers when a job asks for them; a context manager that gives its address."""
-    return _service("-m", "apache_beam.runners.worker.worker_pool_main", "--service_port=")
-
-
 def workers_in(folder):
-    """The same, of workers in one process, whose working directory is the folder."""
+    """Starts workers when a job asks for them, in a process whose working directory is the folder; the same."""
     return _service("-c", POOL_OF_THREADS, "", folder=folder)
