@@ -18,15 +18,15 @@ import hashlib
 import json
 import re
 import runpy
-import shutil
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 # The script's own folder comes first on the path, where nothing is to be imported from.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from components.handover.files import handed_over, rename_all  # noqa: E402
 
 PARAMETERS = Path(__file__).with_name("parameters")
 # What stands in a parameter for a value of the run, and for a long text.
@@ -84,7 +84,7 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, st
         folders: `inputs.<name>` and `outputs.<name>` -> folder that takes the place of the artifact's URI.
 
     Returns:
-        Folder -> URI of the outputs.
+        Folder -> URI, of inputs and outputs.
     """
     inputs = invocation.setdefault("inputs", {})
     parameters = inputs.get("parameterValues", {})
@@ -99,7 +99,10 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, st
     for name, artifacts in inputs.get("artifacts", {}).items():
         for artifact in artifacts["artifacts"]:
             artifact["type"] = spec["artifacts"][name]["artifactType"]
-            artifact["uri"] = folders.get(f"inputs.{name}", artifact["uri"])
+            folder = folders.get(f"inputs.{name}")
+            if folder:
+                uris[folder] = artifact["uri"]
+                artifact["uri"] = folder
         if any(artifact.get("metadata", {}).get("absent") for artifact in artifacts["artifacts"]):
             artifacts["artifacts"] = []
     for name, artifacts in invocation["outputs"].get("artifacts", {}).items():
@@ -113,7 +116,7 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, st
 
 
 @contextlib.contextmanager
-def handed_over(paths: dict[str, str], volume: Path) -> Iterator[dict[str, str]]:
+def on_volume(paths: dict[str, str], volume: Path) -> Iterator[dict[str, str]]:
     """Puts inputs and outputs where Beam's workers in other pods see them, for the time that they work.
 
     Args:
@@ -121,35 +124,23 @@ def handed_over(paths: dict[str, str], volume: Path) -> Iterator[dict[str, str]]
         volume: folder that the workers mount at the same place.
 
     Yields:
-        The same names -> folders on the volume. What is in those of the outputs at the end is copied back.
+        The same names -> folders on the volume, of `files.handed_over`.
     """
-    folder = volume / uuid.uuid4().hex
-    folders = {name: str(folder / name) for name in paths}
-    folder.mkdir(parents=True)
-    try:
-        for name, path in paths.items():
-            if name.startswith("inputs.") and Path(path).exists():
-                shutil.copytree(path, folders[name])
-        yield folders
-        for name, path in paths.items():
-            if name.startswith("outputs."):
-                shutil.copytree(folders[name], path, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(folder)
+    inputs, outputs = (
+        [path for name, path in paths.items() if name.startswith(side)] for side in ("inputs.", "outputs.")
+    )
+    with handed_over(inputs, outputs, str(volume)) as folders:
+        yield {name: folders[path] for name, path in paths.items()}
 
 
 def restore_uris(output_file: Path, uris: dict[str, str]) -> None:
-    """Writes into the ExecutorOutput where the outputs will lie, for where they lie in this container.
+    """Writes into the ExecutorOutput where artifacts lie for others, for where they lie in this container.
 
     Args:
         output_file: what TFX's entrypoint wrote.
         uris: folder -> URI.
     """
-    output = json.loads(output_file.read_text())
-    for artifacts in output.get("artifacts", {}).values():
-        for artifact in artifacts["artifacts"]:
-            artifact["uri"] = uris.get(artifact["uri"], artifact["uri"])
-    output_file.write_text(json.dumps(output))
+    output_file.write_text(rename_all(output_file.read_text(), uris))
 
 
 def main() -> None:
@@ -164,7 +155,7 @@ def main() -> None:
     if arguments.workers_storage:
         places = contextlib.nullcontext({})
     elif arguments.workers_volume:
-        places = handed_over(arguments.local_paths, arguments.workers_volume)
+        places = on_volume(arguments.local_paths, arguments.workers_volume)
     else:
         places = contextlib.nullcontext(arguments.local_paths)
     invocation = arguments.json_serialized_invocation_args

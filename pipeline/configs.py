@@ -46,6 +46,8 @@ class Settings:
         keep_versions: newest pushed versions that stay.
         schema: what examples must look like.
         beam_arguments: where and how Beam runs; of an argument given twice the last one holds.
+        beam_files: folder or URI (gs://...) that Beam's workers see, where they do not see `run`: what a
+            component reads is copied there, and what it writes is copied back. Empty: they see `run`.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Settings:
     # In this process: Beam's default would fetch a runner binary first. And without the name of an image, TFX
     # packs itself up for workers elsewhere, at every component; those need an image that has this project, too.
     beam_arguments: tuple[str, ...] = ("--runner=FnApiRunner", "--sdk_container_image=none")
+    beam_files: str = ""
 
     def __post_init__(self) -> None:
         """Looks for what cannot work before the run begins.
@@ -178,6 +181,7 @@ def small(
     steps: int = 600,
     seed: int = 0,
     beam_arguments: Sequence[str] = (),
+    beam_files: str = "",
     warm_start: str = "",
     regions: Path | None = None,
 ) -> Settings:
@@ -189,6 +193,7 @@ def small(
         steps: training steps.
         seed: of weights, order and augmentation.
         beam_arguments: added to those that `Settings` has.
+        beam_files: see `Settings`.
         warm_start: see `Settings`.
         regions: BED file of regions, across which the model is judged too; for a dataset of one organism.
 
@@ -222,6 +227,7 @@ def small(
         thresholds={"log1p_pearson_r": 0.5},
         regions={} if regions is None else {organisms[0]: regions},
         beam_arguments=(*Settings.beam_arguments, *beam_arguments),
+        beam_files=beam_files,
         warm_start=warm_start,
     )
 

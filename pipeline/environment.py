@@ -22,7 +22,8 @@ def settings_from_environment() -> Settings:
 
     `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_REGIONS` a
     BED file of regions to judge by, `ENFORMER_STEPS` and `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line
-    of Beam's flags, quoted as for a shell, `ENFORMER_WARM_START` is `last_blessed` or a model's path
+    of Beam's flags, quoted as for a shell, `ENFORMER_BEAM_FILES` a folder or URI for its workers
+    (`Settings.beam_files`), `ENFORMER_WARM_START` is `last_blessed` or a model's path
     (`Settings.warm_start`), `ENFORMER_CONFIGURATION` is one of `configs.CONFIGURATIONS`; what is not set has
     the default of that configuration, `small`.
 
@@ -51,6 +52,8 @@ def settings_from_environment() -> Settings:
         arguments["beam_arguments"] = shlex.split(beam)
     except ValueError as error:
         sys.exit(f"ENFORMER_BEAM={beam!r} is no line of flags: {error}")
+    files = os.environ.get("ENFORMER_BEAM_FILES", "")
+    arguments["beam_files"] = files if not files or "://" in files else str(Path(files).resolve())
     warm_start = os.environ.get("ENFORMER_WARM_START", "")
     arguments["warm_start"] = (
         warm_start if warm_start in ("", LAST_BLESSED) else str(Path(warm_start).resolve())

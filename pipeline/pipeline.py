@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 import components
 import enformer_keras
@@ -17,6 +18,7 @@ from components.evaluation_report.component import EvaluationReporter
 from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
+from components.handover.executor import hand_over
 from components.infra_check.component import InfraCheck
 from components.last_blessed_model.strategy import LastBlessedModelStrategy
 from components.last_pushed_model.component import LastPushedModel
@@ -197,25 +199,32 @@ def create_pipeline(
     )
     evaluation_reporter.add_upstream_node(pusher)
 
+    nodes = [
+        example_gen,
+        data_reporter,
+        statistics_gen,
+        pinned_schema,
+        example_validator,
+        anomaly_gate,
+        leak_audit,
+        transform,
+        trainer,
+        last_model,
+        evaluator,
+        infra_check,
+        pusher,
+        evaluation_reporter,
+    ]
+    # Workers that do not see these folders get copies where they do.
+    if settings.beam_files:
+        for component in nodes:
+            if isinstance(component.executor_spec, BeamExecutorSpec):
+                hand_over(component, settings.beam_files)
+
     return tfx.dsl.Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.root),
-        components=[
-            example_gen,
-            data_reporter,
-            statistics_gen,
-            pinned_schema,
-            example_validator,
-            anomaly_gate,
-            leak_audit,
-            transform,
-            trainer,
-            last_model,
-            evaluator,
-            infra_check,
-            pusher,
-            evaluation_reporter,
-        ],
+        components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(settings.beam_arguments),

@@ -102,3 +102,13 @@ def test_health_names_what_is_another(tmp_path):
     numpy, missing = health["wrong_versions"](lock)
     assert re.fullmatch(r"numpy is \S+, requirements.lock has 0.1", numpy)
     assert missing == "no-such-package is missing, requirements.lock has 1.0"
+
+
+def test_the_image_of_workers_has_the_locked_beam():
+    [(beam, tasks)] = re.findall(
+        r"^ARG BEAM_IMAGE=(\S+)\n.*^FROM \$\{(\w+)\}\nCOPY --from=beam /opt/apache/beam /opt/apache/beam\n",
+        DOCKERFILE.with_suffix(".worker").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    [version] = re.findall(r"^apache-beam==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert (beam, tasks) == (f"apache/beam_python3.11_sdk:{version}", "TASKS")

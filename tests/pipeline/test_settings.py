@@ -10,7 +10,7 @@ from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from components.trainer.training import Averaging
 from enformer_keras import PARTS
-from pipeline.configs import ECOLI, small
+from pipeline.configs import ECOLI, PROJECT, small
 from pipeline.environment import settings_from_environment
 
 
@@ -46,6 +46,15 @@ def test_the_environment_adds_flags_for_beam(monkeypatch):
     default = settings_from_environment().beam_arguments
     assert default[0] == "--runner=FnApiRunner"
     assert make_beam_dependency_flags(list(default)) == list(default)  # nothing is packed
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [("", ""), ("gs://bucket/x", "gs://bucket/x"), ("x", str(PROJECT / "x"))]
+)
+def test_the_environment_says_where_workers_find_files(monkeypatch, value, place):
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv("ENFORMER_BEAM_FILES", value)
+    assert settings_from_environment().beam_files == place
 
 
 @pytest.mark.parametrize(
