@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the image's file tree without Docker and without its registry, and says how large it is:
-#   sh benchmarks/image.sh FOLDER        as root; FOLDER gets 12 GB
+#   sh benchmarks/image.sh FOLDER        as root; FOLDER gets 20 GB
 # The very Dockerfile, by buildah in a chroot, on Debian 12 with Debian's own CPython 3.11 in the place of the
 # official image, and its health command as the image's user. Needs buildah and mmdebstrap (Debian's packages).
 set -eu
@@ -30,9 +30,9 @@ $buildah bud --isolation chroot --layers=false --format docker --build-arg PYTHO
 
 container=$($buildah from --pull-never enformer-keras)
 tree=$($buildah mount "$container")
-$buildah run --isolation chroot "$container" -- python kubeflow/health.py
+(cd "$tree" && find . -xdev -type f -print0 | sort --zero-terminated | xargs --null sha256sum) >"$folder/files.sha256"
 du --summarize --apparent-size --block-size=MB "$tree"
 du --summarize --apparent-size --block-size=MB "$tree/app/.venv"
-(cd "$tree" && find . -xdev -type f -print0 | sort --zero-terminated | xargs --null sha256sum) >"$folder/files.sha256"
+$buildah run --isolation chroot "$container" -- python kubeflow/health.py
 $buildah umount "$container" >/dev/null
 $buildah rm "$container" >/dev/null
