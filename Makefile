@@ -16,7 +16,7 @@ EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: demo test kubeflow kubeflow-test setup data lint clean lock
+.PHONY: demo test kubeflow kubeflow-test hosts-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
@@ -34,6 +34,9 @@ kubeflow: setup ## compiles the pipeline for Kubeflow into kubeflow/pipeline.yam
 
 kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow would; eight minutes of CPU
 	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/kubeflow/proof.py
+
+hosts-test: setup ## runs the whole pipeline on a tiny genome with two hosts on loopback
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/trainer/proof.py
 
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -345,6 +345,22 @@ class Enformer(RematerializedModel):
         self.stretches = tuple(stretches)
         self.rematerialized = tuple(part for part in BLOCKS if part in parts)
         self.__dict__.pop("trunk", None)
+
+    # === Replicas ===
+
+    def share_batches(self, replica: Callable[[], Any]) -> None:
+        """Drop, of a batch that replicas share, what one device would that has all of it.
+
+        For TensorFlow's distribution strategies, whose replicas would else draw one mask for the first example
+        of each, one for the second of each and so on. Call it before `compile`; it is not saved.
+
+        Args:
+            replica: Gives within a training step the number of the replica that makes it, in the order of their
+                examples, of which each has as many.
+        """
+        for layer in self.layers:
+            if isinstance(layer, Dropout | RelativeMultiHeadAttention):
+                layer.share_batches(replica)
 
     # === Fine-tuning ===
 

@@ -127,10 +127,12 @@ def create_pipeline(
     model = trainer.outputs["model"]
 
     # The last model that was good enough: a new one may not fall behind it. ML Metadata knows it, and where
-    # nobody can ask that, the folder of the pushed models.
+    # nobody can ask that, the folder of the pushed models. It is asked as the new one is.
+    endpoint = "serving_averaged" if settings.test_time_averaging else "serving_default"
     if metadata_connection_config:
         last_model = tfx.dsl.Resolver(
             strategy_class=LastBlessedModelStrategy,
+            config={"endpoint": endpoint},
             model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
             model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
             candidate=model,
@@ -139,6 +141,7 @@ def create_pipeline(
         last_model = LastPushedModel(
             candidate=model,
             versions=str(settings.pushed),
+            endpoint=endpoint,
             code_fingerprint=code_fingerprint(parts / "last_pushed_model", parts / "last_blessed_model"),
         )
 
@@ -162,7 +165,7 @@ def create_pipeline(
             settings.thresholds,
             settings.max_drop,
             change_metric=settings.change_metric,
-            endpoint="serving_averaged" if settings.test_time_averaging else "serving_default",
+            endpoint=endpoint,
             code_fingerprint=code_fingerprint(parts / "evaluator"),
         ),
     )

@@ -18,7 +18,13 @@ from components.trainer.chief import train_as_chief
 from components.trainer.fitting import fit
 from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
 from components.trainer.serving import NUM_WINDOWS, ModelCard, export_model, make_decoder
-from components.trainer.strategy import find_hosts, local_devices, make_strategy, per_replica_batch
+from components.trainer.strategy import (
+    find_hosts,
+    local_devices,
+    make_strategy,
+    number_of_replica,
+    per_replica_batch,
+)
 from components.trainer.training import Training
 from components.trainer.warm_start import find_start, start_from
 from enformer_keras import R2, AdamByPart, AlternatingHeads, Enformer, PearsonR, WarmUp
@@ -40,6 +46,8 @@ def compile_model(model: Enformer, training: Training) -> AlternatingHeads:
     """
     updates = len(model.heads)  # of a step, each of which the schedule counts
     decay_steps = training.steps - training.warm_up_steps if training.decay else None
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        model.share_batches(number_of_replica)
     trainer = AlternatingHeads(model)
     trainer.compile(
         optimizer=AdamByPart(

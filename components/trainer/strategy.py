@@ -88,6 +88,11 @@ def local_devices() -> int:
     return len(tf.config.list_physical_devices("GPU")) or 1
 
 
+def number_of_replica() -> tf.Tensor:
+    """Says, within a step that a strategy distributes, which of all its replicas makes it."""
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
 def per_replica_batch(batch_size: int, replicas: int, of: str) -> int:
     """Divides a batch among the replicas.
 

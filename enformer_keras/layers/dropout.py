@@ -1,5 +1,6 @@
 """Dropout whose mask costs a few integer operations."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -35,8 +36,20 @@ class Dropout(keras.layers.Layer):
             raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}")
         self.rate = rate
         self.seed = seed
+        self._replica: Callable[[], Any] | None = None
         if rate > 0.0:
             self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def share_batches(self, replica: Callable[[], Any]) -> None:
+        """Drop, of a batch that replicas share, what one device would that has all of it.
+
+        Keras's seeds are alike on all replicas of TensorFlow, and so are, without this, the masks.
+
+        Args:
+            replica: Gives within a training step the number of the replica that makes it, in the order of their
+                examples; each has as many, along the first axis.
+        """
+        self._replica = replica
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
         """Drop elements in training; pass everything otherwise."""
@@ -44,6 +57,8 @@ class Dropout(keras.layers.Layer):
             return inputs
         first, second = ops.unstack(ops.cast(self.seed_generator.next(), "int32"), 2)
         position = ops.reshape(ops.arange(ops.size(inputs), dtype="int32"), ops.shape(inputs))
+        if self._replica is not None:
+            position += ops.cast(self._replica(), "int32") * ops.size(inputs)
         # Two keys from the seed: one alone would give some pairs of layers or steps each other's mask, moved by
         # a few positions.
         key = _mix(first ^ _mix(second))

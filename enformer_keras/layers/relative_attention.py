@@ -1,6 +1,7 @@
 """Multi-head self-attention with relative positions."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -150,6 +151,10 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             projection = weight.name.removesuffix("_kernel")
             updated = self.lora_rank is not None and projection in _UPDATED
             weight.trainable = "_lora_" in weight.name or not (frozen or updated)
+
+    def share_batches(self, replica: Callable[[], Any]) -> None:
+        """Drop attention weights as `Dropout.share_batches` says; positions have one mask for all examples."""
+        self._drop_attention.share_batches(replica)
 
     def merged_kernel(self, name: str) -> keras.KerasTensor:
         """Return a projection with its low-rank update added, float32.

@@ -1,5 +1,5 @@
-"""Runs batch normalization, or a whole model, on two replicas and on one; prints what differs. A process of its
-own, because TensorFlow splits a CPU into logical devices only before it does anything else.
+"""Runs a layer or a whole model on two replicas and on one; prints what differs. A process of its own, because
+TensorFlow splits a CPU into logical devices only before it does anything else.
 """
 
 import functools
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from enformer_keras.enformer import BLOCKS, Enformer
-from enformer_keras.layers import SynchronizedBatchNormalization
+from enformer_keras.layers import Dropout, SynchronizedBatchNormalization
 
 
 def step(strategy, batch, sizes):
@@ -49,6 +49,46 @@ def normalization(one, two):
     }
 
 
+def number_of_replica():
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def masks(strategy, layer):
+    """Of the second step of a layer made by ``layer``, for a batch of four examples that replicas share."""
+    with strategy.scope():
+        dropout = layer()
+    rows = 4 // strategy.num_replicas_in_sync
+
+    @tf.function
+    def run():
+        dropout(tf.ones([rows, 50]), training=True)
+        return dropout(tf.ones([rows, 50]), training=True)
+
+    parts = strategy.experimental_local_results(strategy.run(run))
+    return np.concatenate([part.numpy() > 0 for part in parts])
+
+
+def dropout(one, two):
+    """Share of elements in which masks differ: of two replicas from each other, and from one device's."""
+
+    def sharing():
+        layer = Dropout(0.5, seed=1)
+        layer.share_batches(number_of_replica)
+        return layer
+
+    kinds = {
+        "keras": lambda: keras.layers.Dropout(0.5, seed=1),
+        "alone": lambda: Dropout(0.5, seed=1),
+        "sharing": sharing,
+    }
+    differences = {}
+    for name, layer in kinds.items():
+        whole, shared = masks(one, layer), masks(two, layer)
+        first, second = np.split(shared, 2)
+        differences[name] = [float(np.mean(first != second)), float(np.mean(shared != whole))]
+    return differences
+
+
 def fit(strategy, x, y, rematerialized=()):
     """What one step of `fit` reports and changes: with a rate of 1, that is minus the gradient of the loss.
 
@@ -65,12 +105,11 @@ def fit(strategy, x, y, rematerialized=()):
             target_length=4,
             key_size=8,
             filters_divisible_by=8,
-            dropout_rate=0.0,
-            attention_dropout=0.0,
-            position_dropout=0.0,
+            position_dropout=0.2,
             rematerialized=rematerialized,
             dtype="float64",
         )
+        model.share_batches(number_of_replica)
         model.compile(keras.optimizers.SGD(1.0), keras.losses.Poisson(dtype="float64"))
     # At first the attention's output is zero, and with it the gradients of what comes before.
     rng = np.random.default_rng(1)
@@ -108,6 +147,7 @@ def main():
     one, two = (tf.distribute.MirroredStrategy(devices) for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]))
     differences = {
         "normalization": normalization,
+        "dropout": dropout,
         "model": whole_model,
         "rematerialized": functools.partial(whole_model, rematerialized=True),
     }

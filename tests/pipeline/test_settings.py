@@ -1,17 +1,21 @@
 """What users may set, and what they are told when it cannot work."""
 
 import dataclasses
+import json
 import shutil
 
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
+from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import RESOLVER_CONFIG
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from components.trainer.training import Averaging
 from enformer_keras import PARTS
 from pipeline.configs import ECOLI, PROJECT, small
 from pipeline.environment import settings_from_environment
+from pipeline.pipeline import create_pipeline
 
 
 @pytest.fixture
@@ -152,3 +156,19 @@ def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
 def test_what_is_served_must_stay():
     with pytest.raises(ValueError, match="keep_versions must be at least 1"):
         dataclasses.replace(small(), keep_versions=0)
+
+
+@pytest.mark.parametrize(
+    ("averaging", "endpoint"), [(None, "serving_default"), (Averaging(), "serving_averaged")]
+)
+def test_the_baseline_has_the_endpoint_that_is_judged(averaging, endpoint):
+    settings = dataclasses.replace(small(), test_time_averaging=averaging)
+    for metadata in (tfx.orchestration.metadata.sqlite_metadata_connection_config("metadata.sqlite"), None):
+        pipeline = create_pipeline(settings, "fingerprint", metadata)
+        properties = {node.id: node.exec_properties for node in pipeline.components}
+        asked = json.loads(properties["Evaluator"]["eval_config"])["model_specs"]
+        assert [model["signature_name"] for model in asked] == [endpoint] * 2
+        finder = (
+            properties["last_blessed_model"][RESOLVER_CONFIG] if metadata else properties["LastPushedModel"]
+        )
+        assert finder["endpoint"] == endpoint
