@@ -74,10 +74,13 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         The pipeline, with ML Metadata on SQLite in the run's folder.
 
     Raises:
-        SystemExit: the dataset or the output folder cannot be used; the message says what is wrong.
+        SystemExit: the dataset, the output folder or the place for Beam's workers cannot be used; the message
+            says what is wrong.
     """
     # TFX takes half a minute to import; bad settings and the report need not wait for it.
+    import tensorflow as tf
     from tfx import v1 as tfx
+    from tfx.dsl.io import fileio
 
     from pipeline.pipeline import create_pipeline
 
@@ -87,6 +90,11 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         settings.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"ENFORMER_RUN={str(settings.run)!r} cannot be the output folder: {error}")
+    try:
+        if settings.beam_files:
+            fileio.makedirs(settings.beam_files)
+    except tf.errors.OpError as error:
+        sys.exit(f"ENFORMER_BEAM_FILES={settings.beam_files!r} cannot be written: {error}")
     try:
         fingerprint = fingerprint_data(settings.dataset, settings.digests)
         check_regions(settings.dataset, settings.region_files, SPLITS[-1])

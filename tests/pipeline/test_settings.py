@@ -13,6 +13,7 @@ from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from components.trainer.training import Averaging
 from enformer_keras import PARTS
+from pipeline import environment
 from pipeline.configs import ECOLI, PROJECT, small
 from pipeline.environment import settings_from_environment
 from pipeline.pipeline import create_pipeline
@@ -59,6 +60,15 @@ def test_the_environment_says_where_workers_find_files(monkeypatch, value, place
     monkeypatch.chdir(PROJECT)
     monkeypatch.setenv("ENFORMER_BEAM_FILES", value)
     assert settings_from_environment().beam_files == place
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "nobodys://bucket/x"])
+def test_a_place_for_workers_that_cannot_be_written_ends_the_run_at_once(monkeypatch, tmp_path, place):
+    monkeypatch.setenv("ENFORMER_RUN", str(tmp_path))
+    monkeypatch.setenv("ENFORMER_BEAM_FILES", place)
+    monkeypatch.setattr(environment, "show_progress", lambda: None)
+    with pytest.raises(SystemExit, match=f"ENFORMER_BEAM_FILES='{place}' cannot be written: "):
+        environment.pipeline_from_environment()
 
 
 @pytest.mark.parametrize(
