@@ -1,5 +1,6 @@
 """The hosts of a training: who they are, and how they meet before TensorFlow starts; without TensorFlow."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -72,7 +73,7 @@ def read_cluster() -> Cluster | None:
         raise malformed(f"hosts train as {_JOBS}, not as {sorted(set(jobs) - set(_JOBS))}")
     for job, addresses in jobs.items():
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
-            raise malformed(f"cluster.{job} must be a list of 'host:port'")
+            raise malformed(f"cluster.{job} must be a list of 'host:port', a name or an IPv4 address each")
     if len(jobs.get("chief", [])) > 1:
         raise malformed("there can be one chief")
     hosts = tuple(address for job in _JOBS for address in jobs.get(job, []))
@@ -147,7 +148,8 @@ def call_together(
             missing.pop(rank, None)
         for stream in connections.values():
             _send(stream, {"arguments": arguments})
-            stream.close()
+            with contextlib.suppress(OSError):  # what could not be sent, closing sends again
+                stream.close()
     _logger.info("all %d hosts are there", len(cluster.hosts))
 
 
@@ -169,24 +171,34 @@ def answer_call(cluster: Cluster, setup: Mapping[str, Any], wait_s: float) -> di
     chief = cluster.hosts[0]
     _logger.info("%s waits for the chief %s", cluster.hosts[cluster.rank], chief)
     name, _, port = chief.rpartition(":")
+    problem = ""
     while time.monotonic() < deadline:
         if time.monotonic() - logged > _LOG_EVERY_S:
             logged = time.monotonic()
-            _logger.info("still waiting for the chief %s", chief)
+            _logger.info("still waiting for the chief %s%s", chief, problem)
         try:
             with socket.create_connection((name, int(port)), _ANSWER_S) as connection:
+                _notice_when_gone(connection)
+                problem = ""
                 stream = connection.makefile("rw")
                 _send(stream, {"rank": cluster.rank, **_greeting(cluster, setup)})
                 connection.settimeout(max(deadline - time.monotonic(), _RETRY_S))
                 answer = _receive(stream)
-        except OSError:
-            answer = {}
+        except OSError as error:
+            answer, problem = {}, f": {error}"
         if "refused" in answer:
             raise ClusterError(answer["refused"])
         if "arguments" in answer:
             return answer["arguments"]
         time.sleep(_RETRY_S)
-    raise ClusterError(f"the chief {chief} did not call within {wait_s:g} s")
+    raise ClusterError(f"the chief {chief} did not call within {wait_s:g} s{problem}")
+
+
+def _notice_when_gone(connection: socket.socket) -> None:
+    """Has a chief that went without a word found out within two minutes, not after days."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _greeting(cluster: Cluster, setup: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +207,7 @@ def _greeting(cluster: Cluster, setup: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_address(address: Any) -> bool:
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    return bool(host) and port.isdecimal()
+    return bool(host) and "[" not in host and port.isdecimal() and 0 < int(port) < 65_536
 
 
 def _send(stream: TextIO, message: Mapping[str, Any]) -> None:

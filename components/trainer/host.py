@@ -63,13 +63,13 @@ def _meet(cluster: Cluster, wait_s: float | None) -> dict[str, Any]:
         "code": code_fingerprint(parts / "trainer", parts / "transform", parts / "examples", library),
     }
     if not cluster.is_chief:
-        return answer_call(cluster, setup, wait_s or _OTHERS_WAIT_S)
-    line = sys.stdin.readline()
+        return answer_call(cluster, setup, _OTHERS_WAIT_S if wait_s is None else wait_s)
+    line = "" if sys.stdin.isatty() else sys.stdin.readline()
     if not line:
         raise ClusterError("it is the chief, which TFX's Trainer starts: run the pipeline on it")
     arguments = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    call_together(cluster, arguments, setup, wait_s or _CHIEF_WAITS_S)
+    call_together(cluster, arguments, setup, _CHIEF_WAITS_S if wait_s is None else wait_s)
     return arguments
 
 

@@ -83,6 +83,11 @@ def run_fn(fn_args: Any) -> None:
     if cluster is None:
         train(fn_args, make_strategy(training.strategy))
     else:
+        if not cluster.is_chief:
+            raise RuntimeError(
+                f"TF_CONFIG={os.environ['TF_CONFIG']} is not the chief's, which alone runs the pipeline: run "
+                "`python -m components.trainer.host` on this host"
+            )
         replicas = len(cluster.hosts) * local_devices()
         per_replica_batch(training.batch_size, replicas, f"the hosts in TF_CONFIG={os.environ['TF_CONFIG']}")
         train_as_chief(fn_args)

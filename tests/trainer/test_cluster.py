@@ -45,6 +45,8 @@ def test_the_chief_comes_first(monkeypatch, cluster, kind, index, hosts, rank):
         ('{"cluster": {"ps": ["a:1"]}}', "not as \\['ps'\\]"),
         ('{"cluster": {"worker": "a:1"}}', "list of 'host:port'"),
         ('{"cluster": {"worker": ["a"]}}', "list of 'host:port'"),
+        ('{"cluster": {"worker": ["a:1", "b:65536"]}}', "list of 'host:port'"),
+        ('{"cluster": {"worker": ["[::1]:2222"]}}', "an IPv4 address"),
         ('{"cluster": {"chief": ["a:1", "b:2"]}}', "one chief"),
         ('{"cluster": {"worker": ["a:1", "a:1"]}}', "comes twice"),
         ('{"cluster": {"worker": ["a:1"]}}', "task.type"),
@@ -75,6 +77,12 @@ def test_a_batch_that_the_hosts_cannot_divide_is_refused_before_they_meet(monkey
         ValueError, match=r"batch_size=3 must be a multiple of the 2 replicas .*TF_CONFIG=.*a:1"
     ):
         run_fn(tiny_run.fn_args(tmp_path, tmp_path, batch_size=3))
+
+
+def test_a_host_that_is_not_the_chief_does_not_run_the_pipeline(monkeypatch, tmp_path):
+    configure(monkeypatch, TWO, index=1)
+    with pytest.raises(RuntimeError, match=r"is not the chief's.*run `python -m components\.trainer\.host`"):
+        run_fn(tiny_run.fn_args(tmp_path, tmp_path))
 
 
 def meet(hosts, devices):
@@ -120,6 +128,8 @@ def test_whoever_does_not_come_is_named():
         call_together(Cluster(hosts, 0), {}, {}, wait_s=0)
     with pytest.raises(ClusterError, match=f"the chief {hosts[0]} did not call"):
         answer_call(Cluster(hosts, 1), {}, wait_s=0)
+    with pytest.raises(ClusterError, match=r"nowhere\.invalid:1 did not call within 0\.1 s: \[Errno"):
+        answer_call(Cluster(("nowhere.invalid:1", "b:1"), 1), {}, wait_s=0.1)
 
 
 def test_a_port_in_use_is_named():
