@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
     parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
     parser.add_argument("--regions", type=json.loads, required=True, help="organism -> fields of a RegionFile")
-    parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not looked at")
+    parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not hashed")
     parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
     parser.add_argument("outputs", type=Path, nargs=2, help="files of the two fingerprints")
     arguments = parser.parse_args()

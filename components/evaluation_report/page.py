@@ -56,7 +56,7 @@ def make_page(
 
 def _describe_change(head: HeadFigures, verdict: Verdict, metric: str) -> str:
     if not verdict.compared:
-        return f"no model had been blessed before, so {metric} was compared with none."
+        return f"there was no earlier blessed model to ask the same, so {metric} was compared with none."
     change, low, high = (head.by_slice[()][f"{metric}_change{end}"] for end in ("", "_low", "_high"))
     return (
         f"{metric} changed by {change:+.4f} against the last blessed model on the same windows; 95% interval "

@@ -18,11 +18,12 @@ For a metric named `pearson_r` the keys are
 Given a file of regions, a metric is measured across them, on the mean signal of each (a transform comes after
 the mean). Its name is then `region_pearson_r`, and one more key is
 
-- `region_pearson_r_count`: number of regions whose middle lies in a window's target. 0 makes the others NaN.
+- `region_pearson_r_count`: number of regions whose middle lies in a window's target, each counted for every
+  such window. 0 makes the others NaN.
 
 All stand for each contig too, as `pearson_r/contig:chr1` and so on, where it has a window or a region; of more
-than 32 contigs, one figure stands for the last by name (`components.evaluator.blocks.OTHER_CONTIGS`). (With
-slices of TFMA, its combiners would hold everything twice, and as many blocks of every contig as of all.)
+than 32 contigs, one figure stands for all but the first 16 by name (`blocks.OTHER_CONTIGS`). (With slices of
+TFMA, its combiners would hold everything twice, and as many blocks of every contig as of all.)
 
 `PairedChange` compares with the baseline model on the same examples:
 

@@ -57,7 +57,9 @@ class RegionFile:
         path = Path(self.path)
         lines = read_bed(path, None, self.contig_aliases)
         if _digest(path) != self.sha256:
-            raise DatasetError(f"{path}: has changed since the pipeline was laid out; run it again")
+            raise DatasetError(
+                f"{path}: has changed since the pipeline was laid out; do that again (Kubeflow: make kubeflow)"
+            )
         return Regions(lines)
 
 

@@ -45,19 +45,18 @@ def LastPushedModel(  # noqa: N802 (a component is named like a class)
     del code_fingerprint
     judged = Path(path_utils.serving_model_path(candidate.uri))
     folder = Path(versions)
-    others = [
-        version
-        for version in reversed(list_versions(folder) if folder.is_dir() else [])
-        if (version / _IDENTITY).read_bytes() != (judged / _IDENTITY).read_bytes()
-    ]
-    for version in others:
+    passed_over = False
+    for version in reversed(list_versions(folder) if folder.is_dir() else []):
+        if (version / _IDENTITY).read_bytes() == (judged / _IDENTITY).read_bytes():
+            continue
         reason = reason_against(str(version), str(judged), endpoint)
         if not reason:
             _logger.info("%s is the last pushed model", version)
             shutil.copytree(version, path_utils.serving_model_path(model.uri), dirs_exist_ok=True)
             return
         _logger.warning("%s: a pushed model that is passed over as baseline: %s", version, reason)
-    if others:
+        passed_over = True
+    if passed_over:
         _logger.warning("there is no other pushed model to compare with: the thresholds alone decide")
     else:
         _logger.info("no other model was pushed to %s", versions)
