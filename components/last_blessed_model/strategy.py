@@ -17,6 +17,8 @@ from components.trainer.training import MODEL_CARD
 _logger = logging.getLogger(__name__)
 
 Artifacts = dict[str, list[types.Artifact]]
+# The endpoint that shows what Transform makes of an example.
+_DECODE = "transform_features"
 
 
 def reason_against(saved_model: str, candidate: str, endpoint: str) -> str:
@@ -35,11 +37,24 @@ def reason_against(saved_model: str, candidate: str, endpoint: str) -> str:
     """
     if _shape_of(saved_model) != _shape_of(candidate):
         return "it has other tracks or another window"
+    endpoints, others = (_endpoints_of(model) for model in (saved_model, candidate))
+    if endpoint not in endpoints:
+        return f"it has no endpoint {endpoint}, at which models are judged now"
+    # Examples come with their flanks, whose length each model's own decode asserts.
+    if endpoints.get(_DECODE, {}).get("sequence") != others.get(_DECODE, {}).get("sequence"):
+        return "it reads other flanks"
+    return ""
+
+
+def _endpoints_of(saved_model: str) -> dict[str, dict[str, Any]]:
+    """Endpoint -> output -> its shape."""
     with fileio.open(f"{saved_model}/saved_model.pb", "rb") as content:
         graphs = saved_model_pb2.SavedModel.FromString(content.read()).meta_graphs
-    if not any(endpoint in graph.signature_def for graph in graphs):
-        return f"it has no endpoint {endpoint}, at which models are judged now"
-    return ""
+    return {
+        name: {output: tensor.tensor_shape for output, tensor in signature.outputs.items()}
+        for graph in graphs
+        for name, signature in graph.signature_def.items()
+    }
 
 
 def _shape_of(saved_model: str) -> Any:

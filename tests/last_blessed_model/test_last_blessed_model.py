@@ -2,7 +2,7 @@
 
 from tfx.types import standard_artifacts
 
-from components.last_blessed_model.strategy import LastBlessedModelStrategy
+from components.last_blessed_model.strategy import LastBlessedModelStrategy, reason_against
 from tests.last_blessed_model.tiny_saved_model import write_model
 
 
@@ -62,3 +62,10 @@ def test_a_model_without_the_endpoint_that_is_judged_is_passed_over(tmp_path, ca
     assert resolve(models, blessings, candidate, endpoint="serving_averaged") == [1, 2]
     assert f"{models[1].uri}: a blessed model that is passed over" in caplog.text
     assert "no endpoint serving_averaged" in caplog.text
+
+
+def test_a_model_of_other_flanks_cannot_read_the_examples(tmp_path):
+    candidate = write_model(tmp_path / "new")
+    for name, flanked, reason in (("same", 1030, ""), ("other", 1152, "it reads other flanks")):
+        model = write_model(tmp_path / name, flanked=flanked)
+        assert reason_against(str(model), str(candidate), "serving_default") == reason

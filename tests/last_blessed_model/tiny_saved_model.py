@@ -7,11 +7,15 @@ import tensorflow as tf
 from components.trainer.training import MODEL_CARD
 
 
-def write_model(folder, tracks=("a", "b"), endpoints=("serving_default", "serving_averaged")):
+def write_model(folder, tracks=("a", "b"), endpoints=("serving_default", "serving_averaged"), flanked=1030):
     """Writes a SavedModel with endpoints; without tracks, one that has no card."""
     served = tf.Module()
     served.answer = tf.function(lambda examples: {"ecoli": 1.0}, [tf.TensorSpec([None], tf.string, "examples")])
-    tf.saved_model.save(served, folder, signatures=dict.fromkeys(endpoints, served.answer))
+    served.decode = tf.function(
+        lambda examples: {"sequence": tf.zeros([tf.size(examples), flanked, 4])}, served.answer.input_signature
+    )
+    signatures = dict.fromkeys(endpoints, served.answer) | {"transform_features": served.decode}
+    tf.saved_model.save(served, folder, signatures=signatures)
     if tracks:
         card = folder / MODEL_CARD
         card.parent.mkdir()
