@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from enformer_keras.layers.custom_gradient import with_gradient
 from enformer_keras.layers.dropout import Dropout
 from enformer_keras.layers.positional_features import relative_positional_features
 
@@ -236,9 +237,26 @@ def relative_shift(logits: keras.KerasTensor) -> keras.KerasTensor:
     Returns:
         ``[..., rows, length]`` with ``out[..., i, j] = logits[..., i, rows + j - i]``.
     """
+    # XLA makes of the gradient that follows from `_shift` a padding that takes in all that computes what is
+    # padded, softmax and dropout, element by element: in training on CPUs a sixth of the attention's time.
+    return with_gradient(_shift, lambda gradient, logits: _unshift(gradient, logits.shape[-1]))(logits)
+
+
+def _shift(logits: Any) -> Any:
     *others, rows, width = logits.shape
     others = [-1 if size is None else size for size in others]
     # Row i starts one element earlier in each row of `width`: with the first `rows` elements dropped, rows of
     # width - 1 line the keys up.
     flat = ops.reshape(logits, (*others, rows * width))[..., rows:]
     return ops.reshape(flat, (*others, rows, width - 1))[..., : width - rows]
+
+
+def _unshift(gradient: Any, width: int) -> Any:
+    """Put ``[..., rows, length]`` back where `_shift` took it from, zeros elsewhere."""
+    *others, rows, _ = gradient.shape
+    others = [-1 if size is None else size for size in others]
+    # Zeros that XLA does not know to be zeros, or it would pad all the same.
+    gradient = ops.concatenate([gradient, gradient[..., : rows - 1] * 0.0], axis=-1)
+    flat = ops.reshape(gradient, (*others, rows * (width - 1)))
+    flat = ops.concatenate([flat[..., :rows] * 0.0, flat], axis=-1)
+    return ops.reshape(flat, (*others, rows, width))

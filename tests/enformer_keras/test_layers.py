@@ -17,6 +17,7 @@ from enformer_keras.layers import (
 )
 from enformer_keras.layers.positional_features import relative_positional_features
 from enformer_keras.layers.relative_attention import relative_shift
+from tests.enformer_keras.gradients import value_and_gradients
 
 rng = np.random.default_rng(0)
 
@@ -51,6 +52,22 @@ def test_relative_shift_picks_each_distance(rows, length):
     for i in range(rows):
         for j in range(length):
             np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, rows + j - i])
+
+
+@pytest.mark.parametrize(("rows", "length"), [(5, 5), (2, 6), (1, 4)])
+def test_relative_shift_has_the_gradient_of_picking(rows, length):
+    width = length + rows
+    x = rng.normal(size=(2, rows, width)).astype("float32")
+    factors = rng.normal(size=(2, rows, length)).astype("float32")
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, {"keys": keras.layers.Lambda(relative_shift)(inputs)})
+    *_, gradient = value_and_gradients(
+        model, x, lambda y: ops.sum(ops.multiply(y["keys"], factors)), training=False
+    )
+    expected = np.zeros_like(x)
+    for i in range(rows):
+        expected[:, i, rows - i : width - i] = factors[:, i]
+    np.testing.assert_array_equal(gradient, expected)
 
 
 @pytest.mark.parametrize("length", [5, 6, 16], ids=["one_block", "two_blocks", "eight_blocks"])
