@@ -6,6 +6,7 @@ from enformer_keras.layers.gelu import gelu
 from enformer_keras.layers.relative_attention import RelativeMultiHeadAttention
 from enformer_keras.layers.softmax_pooling import SoftmaxPooling1D
 from enformer_keras.layers.target_length_crop import TargetLengthCrop1D
+from enformer_keras.layers.winograd_convolution import WinogradConv1D
 
 __all__ = [
     "Dropout",
@@ -13,5 +14,6 @@ __all__ = [
     "SoftmaxPooling1D",
     "SynchronizedBatchNormalization",
     "TargetLengthCrop1D",
+    "WinogradConv1D",
     "gelu",
 ]

@@ -53,6 +53,7 @@ def test_config_keeps_every_argument():
         "dropout_rate": 0.3,
         "attention_dropout": 0.1,
         "position_dropout": 0.02,
+        "winograd": True,
         "name": "mine",
         "dtype": "mixed_bfloat16",
     }
@@ -83,6 +84,21 @@ def test_saved_model_gives_the_same_numbers(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others do not trace twice")
+def test_winograd_is_another_way_to_the_same_numbers(tmp_path):
+    model = Enformer(**TINY)
+    other = model.with_winograd()
+    names = {type(layer).__name__ for layer in other.layers if layer.name.startswith("tower_0_conv")}
+    assert names == {"WinogradConv1D"}
+    x = one_hot_encode(["ACGT" * (TINY["sequence_length"] // 4)])
+    expected = model.predict(x, verbose=0)["ecoli"]
+    np.testing.assert_allclose(other.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
+    other.save(tmp_path / "winograd.keras")
+    reloaded = keras.saving.load_model(tmp_path / "winograd.keras")
+    assert reloaded.winograd
+    np.testing.assert_allclose(reloaded.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
+    assert not reloaded.with_winograd(False).winograd
+
+
 def test_the_first_step_of_one_head_is_traced_once(monkeypatch):
     traces = []
     call = SoftmaxPooling1D.call

@@ -38,9 +38,9 @@ def prefix(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def model(prefix):
-    model = build()
+@pytest.fixture(scope="module", params=[False, True], ids=["direct", "winograd"])
+def model(prefix, request):
+    model = build(winograd=request.param)
     enformer_keras.load_sonnet_checkpoint(model, prefix)
     return model
 
@@ -75,8 +75,9 @@ def test_input_gradient(model):
     assert np.linalg.norm(by_input - expected) < 1e-3 * np.linalg.norm(expected)
 
 
-def test_training_output_loss_and_gradient_norms(prefix):
-    model = build(**NO_DROPOUT)
+@pytest.mark.parametrize("winograd", [False, True], ids=["direct", "winograd"])
+def test_training_output_loss_and_gradient_norms(prefix, winograd):
+    model = build(winograd=winograd, **NO_DROPOUT)
     enformer_keras.load_sonnet_checkpoint(model, prefix)
     arrays = golden.arrays()
     poisson = keras.losses.Poisson()
@@ -97,8 +98,9 @@ def test_training_output_loss_and_gradient_norms(prefix):
     expected = golden.description()["train_gradient_norms"]
     assert expected.keys() <= entries.keys()
     # The reference itself is up to 9e-4 from a float64 evaluation. On torch, rounding puts a ReLU of the first
-    # transformer block on the other side of zero, which moves three norms there to 1.1e-3.
-    bound = 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
+    # transformer block on the other side of zero, which moves three norms there to 1.1e-3; with Winograd's it was
+    # 1.9e-3 in one run and 3e-5 in the next, from threads that add in another order.
+    bound = 3e-3 if winograd else 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
     for key, norm in expected.items():
         # Biases in front of a normalization have a gradient of zero but for rounding, below 1e-6 in the
         # reference; the largest norm is 3.2.

@@ -13,10 +13,12 @@ from enformer_keras.layers import (
     SoftmaxPooling1D,
     SynchronizedBatchNormalization,
     TargetLengthCrop1D,
+    WinogradConv1D,
     gelu,
 )
 from enformer_keras.layers.positional_features import relative_positional_features
 from enformer_keras.layers.relative_attention import relative_shift
+from enformer_keras.layers.winograd_convolution import minimal_filtering
 from tests.enformer_keras.gradients import value_and_gradients
 
 rng = np.random.default_rng(0)
@@ -105,6 +107,52 @@ def test_attention_starts_with_different_queries_keys_and_values():
     query, key = (ops.convert_to_numpy(v) for v in (layer.query_kernel, layer.key_kernel))
     assert not np.allclose(query, key)
     assert not ops.convert_to_numpy(layer.output_kernel).any()
+
+
+def test_minimal_filtering_slides_a_kernel():
+    outputs, kernel, inputs = minimal_filtering()
+    x, w = rng.normal(size=8), rng.normal(size=5)
+    np.testing.assert_allclose(
+        outputs @ ((kernel @ w) * (inputs @ x)), np.correlate(x, w, mode="valid"), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("length", [8, 6, 3], ids=["whole_tiles", "part_of_a_tile", "short"])
+def test_winograd_convolution_is_the_direct_one(length):
+    x = rng.normal(size=(2, length, 3)).astype("float32")
+    direct, winograd = keras.layers.Conv1D(4, 5, padding="same"), WinogradConv1D(4)
+    results = []
+    for layer in (direct, winograd):
+        inputs = keras.Input(x.shape[1:])
+        model = keras.Model(inputs, {"y": layer(inputs)})
+        if layer is winograd:
+            winograd.set_weights(direct.get_weights())
+        results.append(value_and_gradients(model, x, lambda y: ops.sum(ops.sin(y["y"])), training=True))
+    (_, expected, by_weight, by_input), (_, outputs, by_weight_here, by_input_here) = results
+    pairs = [
+        (outputs["y"], expected["y"]),
+        (by_input_here, by_input),
+        *zip(by_weight_here, by_weight, strict=True),
+    ]
+    for here, there in pairs:
+        np.testing.assert_allclose(here, there, rtol=0, atol=1e-5)
+
+
+def test_winograd_convolution_is_direct_in_half_precision():
+    x = rng.normal(size=(1, 8, 3)).astype("float32")
+    direct = keras.layers.Conv1D(4, 5, padding="same", dtype="mixed_bfloat16")
+    winograd = WinogradConv1D(4, dtype="mixed_bfloat16")
+    expected, _ = direct(x), winograd(x)
+    winograd.set_weights(direct.get_weights())
+    here, there = (ops.convert_to_numpy(ops.cast(y, "float32")) for y in (winograd(x), expected))
+    np.testing.assert_array_equal(here, there)
+
+
+def test_winograd_convolution_keeps_its_config_and_refuses_another_kernel():
+    layer = WinogradConv1D(4, use_bias=False)
+    assert WinogradConv1D.from_config(layer.get_config()).get_config() == layer.get_config()
+    with pytest.raises(ValueError, match=r"\['strides'\] cannot be chosen"):
+        WinogradConv1D(4, strides=2)
 
 
 def test_dropout_keeps_the_share_and_draws_independently():

@@ -35,10 +35,12 @@ def train(model, steps=2):
     ]
 
 
-@pytest.mark.parametrize("parts", [("transformer",), ("stem", "tower", "transformer")])
-def test_steps_are_the_same(parts):
-    model = build()
-    other = copy_of(model, rematerialized=parts)
+@pytest.mark.parametrize(
+    ("parts", "winograd"), [(("transformer",), False), (("stem", "tower", "transformer"), True)]
+)
+def test_steps_are_the_same(parts, winograd):
+    model = build(winograd=winograd)
+    other = copy_of(model, rematerialized=parts, winograd=winograd)
     assert other.rematerialized == parts
     # On JAX, training deletes the arrays that the copy took its values from.
     (losses, weights), (other_losses, other_weights) = train(model), train(other)
