@@ -38,8 +38,8 @@ def batch() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     }
 
 
-def ours() -> dict[str, Step]:
-    """This project's model on the backend of KERAS_BACKEND."""
+def ours(winograd: bool) -> dict[str, Step]:
+    """This project's model on the backend of KERAS_BACKEND, with convolutions for CPUs or direct ones."""
     from enformer_keras import Enformer
 
     model = Enformer(
@@ -49,6 +49,7 @@ def ours() -> dict[str, Step]:
         heads=TRACKS,
         sequence_length=LENGTH,
         target_length=None,
+        winograd=winograd,
         rematerialized=os.environ.get("REMATERIALIZED", "").split(),
     )
     return _keras_steps(model, *batch())
@@ -159,7 +160,12 @@ def main() -> None:
     # What libraries print goes to stderr; the answers have stdout to themselves.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    steps = {"ours": ours, "crested": crested, "enformer-pytorch": enformer_pytorch}[sys.argv[1]]()
+    steps = {
+        "ours": lambda: ours(winograd=True),
+        "ours-direct": lambda: ours(winograd=False),
+        "crested": crested,
+        "enformer-pytorch": enformer_pytorch,
+    }[sys.argv[1]]()
     print(json.dumps("built"), file=answers, flush=True)
     for line in sys.stdin:
         word = line.strip()

@@ -26,6 +26,7 @@ CONTENDERS = (
     "ours:tensorflow:1",
     "ours:jax:1",
     "ours:torch:0",
+    "ours-direct:tensorflow:1",
     "crested:tensorflow:1",
     "crested:torch:0",
     "enformer-pytorch",
@@ -34,21 +35,27 @@ STEPS = ("forward", "train")
 KEY_SIZE = 64
 
 
-def operations() -> dict[str, float]:
+def operations(winograd: bool = False) -> dict[str, float]:
     """Floating-point operations of each step: two for each multiply-add of its matrix products.
 
     Backward, each product has two gradients, but DNA and positional features, which are data, have none.
 
     With pooling as one product of the difference, as here; the peers' pooling does twice that part. All shares
-    of the matrix-multiply rate are of this one count, so they compare times and nothing else.
+    of the matrix-multiply rate are of the count with direct convolutions: they compare times and nothing else.
+
+    Args:
+        winograd: Whether the tower's convolutions of width 5 take 8 products for 4 outputs instead of 20.
     """
+    width = 8 / 4 if winograd else 5
     block_filters = [round(CHANNELS / 2 * math.exp(math.log(2) / 5 * block) / 128) * 128 for block in range(6)]
     positions, channels = LENGTH, CHANNELS // 2
     of_data = positions * 15 * 4 * channels
     products = of_data + positions * channels**2 + positions // 2 * channels**2
     for filters in block_filters:
         positions //= 2
-        products += positions * 5 * channels * filters + positions * filters**2 + positions // 2 * filters**2
+        products += (
+            positions * width * channels * filters + positions * filters**2 + positions // 2 * filters**2
+        )
         channels = filters
     bins, keys, value_size = LENGTH // BIN_SIZE, HEADS * KEY_SIZE, CHANNELS // HEADS
     projections = bins * CHANNELS * (2 * keys + 2 * CHANNELS)
@@ -148,9 +155,10 @@ def report(seconds: dict[str, dict[str, list[float]]], memory: dict[str, dict[st
     }
     # The machine's rate is that of the library which multiplies fastest here.
     rate = 2.0 * MATMUL_SIZE**3 / min(by_step["matmul"] for by_step in median.values())
-    count = operations()
+    count, fewer = operations(), operations(winograd=True)
     lines = [
-        f"Forward {count['forward'] / 1e9:.1f} GFLOP, training step {count['train'] / 1e9:.1f} GFLOP; multiply "
+        f"Forward {count['forward'] / 1e9:.1f} GFLOP, training step {count['train'] / 1e9:.1f} GFLOP (`ours`: "
+        f"{fewer['forward'] / 1e9:.1f} and {fewer['train'] / 1e9:.1f}); multiply "
         f"({MATMUL_SIZE} x {MATMUL_SIZE}, float32) {rate / 1e9:.0f} GFLOP/s.",
         "",
         "| contender | forward, ms | share | training step, ms | share | peak MiB: process | step |",

@@ -26,7 +26,7 @@ def on_this_machine() -> None:
     for backend in BACKENDS:
         for parts in PARTS:
             os.environ.update(REMATERIALIZED=parts, BATCH_SIZE=str(BATCH_SIZE))
-            contender = Contender(f"ours:{backend}")
+            contender = Contender(f"ours-direct:{backend}")
             contender.ask("train")
             contender.ask("trim")
             seconds = [contender.ask("train") for _ in range(3)]

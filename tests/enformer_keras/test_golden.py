@@ -98,8 +98,8 @@ def test_training_output_loss_and_gradient_norms(prefix, winograd):
     expected = golden.description()["train_gradient_norms"]
     assert expected.keys() <= entries.keys()
     # The reference itself is up to 9e-4 from a float64 evaluation. On torch, rounding puts a ReLU of the first
-    # transformer block on the other side of zero, which moves three norms there to 1.1e-3; with Winograd's it was
-    # 1.9e-3 in one run and 3e-5 in the next, from threads that add in another order.
+    # transformer block on the other side of zero, which moves three norms there to 1.1e-3; with Winograd's
+    # convolutions one moved to 1.9e-3 in one run and none by more than 3e-5 in the next.
     bound = 3e-3 if winograd else 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
     for key, norm in expected.items():
         # Biases in front of a normalization have a gradient of zero but for rounding, below 1e-6 in the
