@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import ops
 
 
@@ -15,15 +16,17 @@ def with_gradient(compute: Callable[..., Any], gradient: Callable[..., Any]) -> 
             tuple where there are several.
 
     Returns:
-        ``compute`` with that gradient, on every backend.
+        ``compute`` with that gradient, on every backend. JAX's forward mode (``jvp``) and ``torch.func`` refuse
+        such functions.
     """
+    on_torch = keras.backend.backend() == "torch"
 
     @ops.custom_gradient
     def function(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
-        # torch gives the gradient by name, the others by position.
-        def backward(*arguments: Any, upstream: Any = None) -> Any:
-            return gradient(arguments[0] if upstream is None else upstream, *tensors)
-
-        return compute(*tensors), backward
+        if on_torch:
+            # Keras hands over what torch has saved. To hold the tensors here too would keep in memory what
+            # rematerialization drops.
+            return compute(*tensors), lambda *saved, upstream: gradient(upstream, *saved)
+        return compute(*tensors), lambda upstream: gradient(upstream, *tensors)
 
     return function

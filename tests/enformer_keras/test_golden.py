@@ -99,12 +99,17 @@ def test_training_output_loss_and_gradient_norms(prefix, winograd):
     assert expected.keys() <= entries.keys()
     # The reference itself is up to 9e-4 from a float64 evaluation. On torch, rounding puts a ReLU of the first
     # transformer block on the other side of zero, which moves three norms there to 1.1e-3; with Winograd's
-    # convolutions one moved to 1.9e-3 in one run and none by more than 3e-5 in the next.
-    bound = 3e-3 if winograd else 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
+    # convolutions one moved to 1.9e-3 in one run and none by more than 3e-5 in the next: a few may move there.
+    bound = 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
+    moved = []
     for key, norm in expected.items():
         # Biases in front of a normalization have a gradient of zero but for rounding, below 1e-6 in the
         # reference; the largest norm is 3.2.
-        assert abs(entries[key] - norm) < max(bound * norm, 1e-6), key
+        if abs(entries[key] - norm) >= max(bound * norm, 1e-6):
+            moved.append((key, entries[key], norm))
+    assert len(moved) <= (5 if winograd else 0), moved
+    for _, found, norm in moved:
+        assert abs(found - norm) < 5e-3 * norm, moved
 
 
 def test_positional_features_of_the_full_size_model():

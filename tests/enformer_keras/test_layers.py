@@ -153,6 +153,8 @@ def test_winograd_convolution_keeps_its_config_and_refuses_another_kernel():
     assert WinogradConv1D.from_config(layer.get_config()).get_config() == layer.get_config()
     with pytest.raises(ValueError, match=r"\['strides'\] cannot be chosen"):
         WinogradConv1D(4, strides=2)
+    with pytest.raises(ValueError, match="length must be known"):
+        WinogradConv1D(4)(keras.Input((None, 3)))
 
 
 def test_dropout_keeps_the_share_and_draws_independently():

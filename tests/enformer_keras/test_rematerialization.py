@@ -36,7 +36,8 @@ def train(model, steps=2):
 
 
 @pytest.mark.parametrize(
-    ("parts", "winograd"), [(("transformer",), False), (("stem", "tower", "transformer"), True)]
+    ("parts", "winograd"),
+    [(("transformer",), False), (("stem", "tower", "transformer"), False), (("tower",), True)],
 )
 def test_steps_are_the_same(parts, winograd):
     model = build(winograd=winograd)
