@@ -143,6 +143,8 @@ class Enformer(RematerializedModel):
             },
             parts={"frozen": frozen, "rematerialized": rematerialized},
         )
+        if not isinstance(winograd, bool):
+            raise ValueError(f"winograd must be True or False, got {winograd!r}")
         heads = dict(heads)
         dtype = kwargs.pop("dtype", None)
         # The global policy of today belongs to the model, not the one of the day when it is loaded.

@@ -147,6 +147,7 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("frozen", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", None, "a list of parts"),
+        ("winograd", "no", "True or False"),
     ],
 )
 def test_arguments_that_cannot_work(argument, value, allowed):
