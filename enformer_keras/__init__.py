@@ -1,15 +1,15 @@
 """Enformer in Keras 3: DNA sequence to expression and epigenomic tracks, on TensorFlow, JAX or torch."""
 
 # Everything that a saved model may name is imported here, so that `import enformer_keras` suffices to load one.
-from enformer_keras.alternating import AlternatingHeads
-from enformer_keras.augmentation import Augmentation, augment, average_predictions
-from enformer_keras.enformer import BIN_SIZE, PARTS, Enformer
-from enformer_keras.metrics import R2, PearsonR
-from enformer_keras.optimizers import AdamByPart, SynchronizedAdam
-from enformer_keras.presets import PRESETS
-from enformer_keras.schedules import WarmUp
-from enformer_keras.sequence import one_hot_encode
-from enformer_keras.sonnet_checkpoint import load_sonnet_checkpoint, sonnet_heads
+from enformer_keras.checkpoints.sonnet import load_sonnet_checkpoint, sonnet_heads
+from enformer_keras.formats.sequence import one_hot_encode
+from enformer_keras.model.enformer import BIN_SIZE, PARTS, Enformer
+from enformer_keras.model.presets import PRESETS
+from enformer_keras.training.alternating import AlternatingHeads
+from enformer_keras.training.augmentation import Augmentation, augment, average_predictions
+from enformer_keras.training.metrics import R2, PearsonR
+from enformer_keras.training.optimizers import AdamByPart, SynchronizedAdam
+from enformer_keras.training.schedules import WarmUp
 
 __all__ = [
     "BIN_SIZE",

@@ -30,7 +30,7 @@ from tfx.dsl.components.base import executor_spec  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
 from components.trainer.warm_start import LAST_BLESSED  # noqa: E402
-from enformer_keras.genome.errors import DatasetError  # noqa: E402
+from enformer_keras.formats.errors import DatasetError  # noqa: E402
 from kubeflow.cluster import add_needs, pod_needs  # noqa: E402
 from kubeflow.config import Config, ConfigError, load_config  # noqa: E402
 from kubeflow.entrypoint import LOCAL_PATHS, PARAMETERS, WORKERS_STORAGE, WORKERS_VOLUME  # noqa: E402

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.yaml_mapping import read_yaml_mapping
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.yaml_mapping import read_yaml_mapping
 
 CONFIG = Path(__file__).with_name("config.yaml")
 

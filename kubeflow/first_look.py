@@ -15,7 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from components.evaluator.regions import RegionFile  # noqa: E402
 from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
-from enformer_keras.genome.errors import DatasetError  # noqa: E402
+from enformer_keras.formats.errors import DatasetError  # noqa: E402
 from pipeline.configs import SPLITS  # noqa: E402
 from pipeline.data import check_regions, fingerprint_data  # noqa: E402
 

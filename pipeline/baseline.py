@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from enformer_keras.sequence import ALPHABET
+from enformer_keras.formats.sequence import ALPHABET
 
 K = 6
 # One of them is chosen on the validation split, for each track.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.trainer.warm_start import LAST_BLESSED
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.formats.errors import DatasetError
 from pipeline.configs import CONFIGURATIONS, SPLITS, Settings
 from pipeline.data import check_regions, fingerprint_data
 

@@ -82,7 +82,7 @@ def create_pipeline(
         target_width=data.target_length * data.bin_size,
         max_shift=settings.training.max_shift,
         tolerance=settings.leak_tolerance,
-        code_fingerprint=code_fingerprint(parts / "leak_audit", library / "genome"),
+        code_fingerprint=code_fingerprint(parts / "leak_audit", library / "datasets", library / "formats"),
     )
 
     # The decode as a graph, the same for training and serving. Without analyzers and materialized output

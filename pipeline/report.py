@@ -17,9 +17,9 @@ import numpy as np
 
 from components.basenji_example_gen.description import load_basenji_description, open_folders
 from components.trainer.training import TRAINABLE_MODEL
-from enformer_keras.genome.basenji import BasenjiRecord
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.intervals import Window
+from enformer_keras.datasets.basenji import BasenjiRecord
+from enformer_keras.datasets.dataset import load_dataset
+from enformer_keras.formats.intervals import Window
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.data import Organism

@@ -8,7 +8,7 @@ from tfx.dsl.components.base import executor_spec
 from components.basenji_example_gen.description import load_basenji_description
 from components.basenji_example_gen.executor import Executor
 from components.examples.description import described_input
-from enformer_keras import genome
+from enformer_keras import datasets, formats
 
 
 class BasenjiExampleGen(FileBasedExampleGen):
@@ -37,6 +37,6 @@ class BasenjiExampleGen(FileBasedExampleGen):
                 path,
                 load_basenji_description(path).splits,
                 data_fingerprint=data_fingerprint,
-                code=[Path(__file__).parent, Path(genome.__file__).parent],
+                code=[Path(__file__).parent, *(Path(room.__file__).parent for room in (datasets, formats))],
             )
         )

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from enformer_keras.genome.basenji import BasenjiFolder
-from enformer_keras.genome.errors import DatasetError, describe_validation_error
-from enformer_keras.genome.yaml_mapping import read_yaml_mapping
+from enformer_keras.datasets.basenji import BasenjiFolder
+from enformer_keras.formats.errors import DatasetError, describe_validation_error
+from enformer_keras.formats.yaml_mapping import read_yaml_mapping
 
 _Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 _Split = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]

@@ -18,11 +18,11 @@ from components.basenji_example_gen.description import (
 from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
-from enformer_keras.genome.basenji import BasenjiFolder, count_records, describe_disagreement
-from enformer_keras.genome.basenji_metadata import number_columns
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Window
-from enformer_keras.genome.leaks import check_no_leak
+from enformer_keras.datasets.basenji import BasenjiFolder, count_records, describe_disagreement
+from enformer_keras.datasets.basenji_metadata import number_columns
+from enformer_keras.datasets.leaks import check_no_leak
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Window
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"

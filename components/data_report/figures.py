@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.examples.account import Account, SplitAccount
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.formats.intervals import Interval
 
 # A track is marked above these shares of its bp, or bins, in a split.
 MOST_MISSING = 0.5

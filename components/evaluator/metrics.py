@@ -54,7 +54,7 @@ from components.evaluator.blocks import BlockMoments
 from components.evaluator.bootstrap import Change, paired_change
 from components.evaluator.moments import TrackMoments
 from components.evaluator.regions import RegionFile
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.formats.intervals import Interval
 
 # What a metric may do to targets and predictions first; the name becomes the prefix of its keys.
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"": np.asarray, "log1p": np.log1p}

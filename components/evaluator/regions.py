@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from enformer_keras import BIN_SIZE
-from enformer_keras.genome.bed import BedLines, read_bed
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.formats.bed import BedLines, read_bed
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,12 @@ from tfx.dsl.components.base import executor_spec
 
 from components.examples.description import described_input
 from components.genome_example_gen.executor import Executor
-from enformer_keras import genome
-from enformer_keras.genome.description import load_descriptions
+from enformer_keras import datasets, formats
+from enformer_keras.datasets.description import load_descriptions
 
 
 class GenomeExampleGen(FileBasedExampleGen):
-    """Ingests a genome and its tracks, as described by a YAML file (`genome.description.DatasetDescription`).
+    """Ingests a genome and its tracks, as described by a YAML file (`datasets.description.DatasetDescription`).
 
     A file of several organisms gives examples of all of them, told apart by the feature `organism`.
 
@@ -38,6 +38,6 @@ class GenomeExampleGen(FileBasedExampleGen):
                 path,
                 load_descriptions(path)[0].splits.names,
                 data_fingerprint=data_fingerprint,
-                code=[Path(__file__).parent, Path(genome.__file__).parent],
+                code=[Path(__file__).parent, *(Path(room.__file__).parent for room in (datasets, formats))],
             )
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from enformer_keras.sequence import ALPHABET, AMBIGUOUS, ONE_HOT_TABLE
+from enformer_keras.formats.sequence import ALPHABET, AMBIGUOUS, ONE_HOT_TABLE
 
 
 def decode_sequences(sequences: tf.Tensor, length: int) -> tf.Tensor:

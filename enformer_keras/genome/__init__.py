@@ -4,14 +4,14 @@ Needs the extra ``genome`` (pysam, pyBigWig, pydantic, PyYAML); `import enformer
 Basenji's records need TensorFlow too.
 """
 
-from enformer_keras.genome.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset
-from enformer_keras.genome.basenji_writer import write_basenji
-from enformer_keras.genome.batches import WindowBatches, WindowReader
-from enformer_keras.genome.dataset import Dataset, load_dataset, load_datasets
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval, Window
-from enformer_keras.genome.leaks import Leak, audit_leaks
-from enformer_keras.genome.planning import Plan, plan_windows
+from enformer_keras.datasets.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset
+from enformer_keras.datasets.basenji_writer import write_basenji
+from enformer_keras.datasets.batches import WindowBatches, WindowReader
+from enformer_keras.datasets.dataset import Dataset, load_dataset, load_datasets
+from enformer_keras.datasets.leaks import Leak, audit_leaks
+from enformer_keras.datasets.planning import Plan, plan_windows
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval, Window
 
 __all__ = [
     "BasenjiFolder",

@@ -16,7 +16,7 @@ from components.examples import description as description_module
 from components.examples.account import Account, SplitAccount, TrackAccount, read_accounts
 from components.transform.decoding import decode_targets
 from components.transform.preprocessing import preprocessing_fn
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.formats.errors import DatasetError
 from tests.genome.tiny_basenji import (
     BINS,
     POOL_WIDTH,

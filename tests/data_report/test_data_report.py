@@ -16,8 +16,8 @@ from components.data_report.figures import AddTargets, Target, drawn_tracks, mak
 from components.data_report.picture import draw_report
 from components.examples.account import Account, SplitAccount, TrackAccount, read_accounts, write_accounts
 from components.genome_example_gen.component import GenomeExampleGen
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.datasets.dataset import load_dataset
+from enformer_keras.formats.intervals import Interval
 from tests.genome.tiny_genome import CONTIGS, build_tiny_genome, write_bigwig
 
 TRACKS = ["dense", "holes", "cds_plus", "cds_minus"]

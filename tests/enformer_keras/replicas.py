@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from enformer_keras.enformer import BLOCKS, Enformer
-from enformer_keras.layers import Dropout, SynchronizedBatchNormalization
+from enformer_keras.model.enformer import BLOCKS, Enformer
+from enformer_keras.model.layers import Dropout, SynchronizedBatchNormalization
 
 
 def step(strategy, batch, sizes):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from enformer_keras import Enformer, WarmUp, one_hot_encode
-from enformer_keras.layers import SoftmaxPooling1D
+from enformer_keras.model.layers import SoftmaxPooling1D
 
 TINY = {
     "channels": 48,

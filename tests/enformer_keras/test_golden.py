@@ -8,8 +8,8 @@ import pytest
 from keras import ops
 
 import enformer_keras
-from enformer_keras.layers.positional_features import relative_positional_features
-from enformer_keras.sonnet_checkpoint import sonnet_entries
+from enformer_keras.checkpoints.sonnet import sonnet_entries
+from enformer_keras.model.layers.positional_features import relative_positional_features
 from tests import golden
 from tests.enformer_keras.gradients import value_and_gradients
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from enformer_keras.layers import (
+from enformer_keras.model.layers import (
     Dropout,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
@@ -16,9 +16,9 @@ from enformer_keras.layers import (
     WinogradConv1D,
     gelu,
 )
-from enformer_keras.layers.positional_features import relative_positional_features
-from enformer_keras.layers.relative_attention import relative_shift
-from enformer_keras.layers.winograd_convolution import minimal_filtering
+from enformer_keras.model.layers.positional_features import relative_positional_features
+from enformer_keras.model.layers.relative_attention import relative_shift
+from enformer_keras.model.layers.winograd_convolution import minimal_filtering
 from tests.enformer_keras.gradients import value_and_gradients
 
 rng = np.random.default_rng(0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from components.evaluator.regions import RegionFile
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval
 
 LINES = "chr1\t0\t900\tlong\nchr1\t10\t20\nchr1\t100\t140\nchr2\t5\t6\nchr1\t140\t150\nchr1\t900\t950\n"
 

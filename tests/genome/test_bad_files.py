@@ -8,10 +8,10 @@ import pyBigWig
 import pysam
 import pytest
 
-from enformer_keras.genome import tracks
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval
+from enformer_keras.datasets import tracks
+from enformer_keras.datasets.dataset import load_dataset
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval
 from tests.genome.tiny_genome import CONTIGS, write_bigwig
 
 

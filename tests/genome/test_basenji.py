@@ -8,6 +8,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
+from enformer_keras.datasets.basenji import count_records  # noqa: E402
 from enformer_keras.genome import (  # noqa: E402
     BasenjiFolder,
     BasenjiRecord,
@@ -17,7 +18,6 @@ from enformer_keras.genome import (  # noqa: E402
     basenji_dataset,
     write_basenji,
 )
-from enformer_keras.genome.basenji import count_records  # noqa: E402
 from tests.genome.tiny_basenji import (  # noqa: E402
     BINS,
     POOL_WIDTH,

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from enformer_keras import one_hot_encode
+from enformer_keras.datasets import batches
+from enformer_keras.datasets.batches import runs_of
 from enformer_keras.genome import (
     DatasetError,
     Interval,
     Window,
     WindowBatches,
     WindowReader,
-    batches,
     load_dataset,
 )
-from enformer_keras.genome.batches import runs_of
 
 
 def expected_sequence(tiny, window, shift=0):

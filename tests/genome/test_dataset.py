@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from enformer_keras.genome import digests
-from enformer_keras.genome.dataset import DatasetError, load_dataset, load_description
-from enformer_keras.genome.digests import FileDigests
-from enformer_keras.genome.tracks import Genome
+from enformer_keras.datasets import digests
+from enformer_keras.datasets.dataset import DatasetError, load_dataset, load_description
+from enformer_keras.datasets.digests import FileDigests
+from enformer_keras.datasets.tracks import Genome
 
 
 def problems_of(tiny):

@@ -2,11 +2,11 @@ import itertools
 
 import pytest
 
-from enformer_keras.genome.dataset import DatasetDescription
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval, Window
-from enformer_keras.genome.leaks import check_no_leak
-from enformer_keras.genome.planning import plan_windows
+from enformer_keras.datasets.dataset import DatasetDescription
+from enformer_keras.datasets.leaks import check_no_leak
+from enformer_keras.datasets.planning import plan_windows
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval, Window
 
 BLOCKS = {"blocks": {"train": [0.0, 0.8], "valid": [0.8, 0.9], "test": [0.9, 1.0]}}
 LENGTHS = {"a": 10_007, "b": 6_144}

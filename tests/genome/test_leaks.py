@@ -2,8 +2,8 @@ import itertools
 
 import numpy as np
 
-from enformer_keras.genome.intervals import Interval, Window
-from enformer_keras.genome.leaks import audit_leaks
+from enformer_keras.datasets.leaks import audit_leaks
+from enformer_keras.formats.intervals import Interval, Window
 
 
 def random_windows(number, splits):

@@ -1,7 +1,7 @@
 import pytest
 
-from enformer_keras.genome.dataset import fingerprint_of, load_dataset, load_datasets, load_description
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.datasets.dataset import fingerprint_of, load_dataset, load_datasets, load_description
+from enformer_keras.formats.errors import DatasetError
 from tests.genome.tiny_genome import describe_two_organisms
 
 

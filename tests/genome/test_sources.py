@@ -7,11 +7,11 @@ import numpy as np
 import pysam
 import pytest
 
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.segments import Segments
-from enformer_keras.genome.tracks import Track, TrackReader
+from enformer_keras.datasets.dataset import load_dataset
+from enformer_keras.datasets.segments import Segments
+from enformer_keras.datasets.tracks import Track, TrackReader
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.intervals import Interval
 from tests.genome.tiny_genome import CONTIGS, build_tiny_genome
 
 BIN = 16

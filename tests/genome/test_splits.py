@@ -1,8 +1,8 @@
 import pytest
 
-from enformer_keras.genome.dataset import load_dataset
-from enformer_keras.genome.errors import DatasetError
-from enformer_keras.genome.splits import Folds
+from enformer_keras.datasets.dataset import load_dataset
+from enformer_keras.datasets.splits import Folds
+from enformer_keras.formats.errors import DatasetError
 
 BED = {"file": "splits.bed", "names": ["train", "test"]}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyBigWig
 import pytest
 
-from enformer_keras.genome.dataset import DatasetError, load_dataset
-from enformer_keras.genome.intervals import Interval
-from enformer_keras.genome.tracks import Track, _BigWig, limit, pool, rescale
+from enformer_keras.datasets.dataset import DatasetError, load_dataset
+from enformer_keras.datasets.tracks import Track, _BigWig, limit, pool, rescale
+from enformer_keras.formats.intervals import Interval
 from tests.genome.tiny_genome import write_bigwig
 
 BIN = 16

@@ -13,9 +13,9 @@ from components.examples.account import read_accounts
 from components.examples.records import shard_pattern
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
-from enformer_keras.genome.batches import runs_of
-from enformer_keras.genome.dataset import load_dataset, load_datasets
-from enformer_keras.genome.intervals import Window
+from enformer_keras.datasets.batches import runs_of
+from enformer_keras.datasets.dataset import load_dataset, load_datasets
+from enformer_keras.formats.intervals import Window
 from tests.genome.tiny_genome import describe_two_organisms
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from components.evaluator.regions import RegionFile
-from enformer_keras.genome.errors import DatasetError
+from enformer_keras.formats.errors import DatasetError
 from pipeline.data import check_regions
 from tests.pipeline.conftest import write_genome
 

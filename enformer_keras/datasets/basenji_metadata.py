@@ -1,0 +1,266 @@
+"""What a Basenji folder says of its records: `statistics.json`, `targets.txt`, `sequences.bed`, file names."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pydantic
+
+from enformer_keras.datasets.track_table import TrackRow, read_rows, unpaired_strands
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, describe_validation_error
+from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.formats.text_file import read_text
+
+_logger = logging.getLogger(__name__)
+
+_RECORD_FILE = re.compile(r"(?P<split>.+)-(?P<number>\d+)\.tfr")
+
+
+class Statistics(pydantic.BaseModel):
+    """`statistics.json`; its other fields are not read.
+
+    Attributes:
+        num_targets: tracks of a record.
+        seq_length: bp of a stored sequence.
+        pool_width: bp of a bin.
+        crop_bp: bp at each end of the sequence that have no target.
+        target_length: bins of a record.
+        seq_1hot: whether sequences are stored as one index a bp (basenji's own name for it), else one-hot.
+        seq_depth: columns of the one-hot encoding; only 4 is DNA alone.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
+
+    num_targets: pydantic.PositiveInt
+    seq_length: pydantic.PositiveInt
+    pool_width: pydantic.PositiveInt
+    crop_bp: pydantic.NonNegativeInt
+    target_length: pydantic.PositiveInt
+    seq_1hot: bool = False
+    seq_depth: int = 4
+
+    @property
+    def target_width(self) -> int:
+        """Length of the target in bp."""
+        return self.target_length * self.pool_width
+
+    def records_of(self, split: str) -> int | None:
+        """Returns the records that a split is said to have, None where nothing is said."""
+        count = (self.model_extra or {}).get(f"{split}_seqs")
+        whole = isinstance(count, float) and count.is_integer()
+        return int(count) if (isinstance(count, int) and not isinstance(count, bool)) or whole else None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Statistics:
+        problems = []
+        if self.target_width + 2 * self.crop_bp != self.seq_length:
+            problems.append(
+                f"target_length {self.target_length} x pool_width {self.pool_width} + 2 x crop_bp "
+                f"{self.crop_bp} is {self.target_width + 2 * self.crop_bp}, seq_length is {self.seq_length}; "
+                "correct the one that is wrong"
+            )
+        if self.seq_depth != 4:
+            problems.append(
+                f"seq_depth is {self.seq_depth}, but only A, C, G and T are read; write the data without "
+                "other columns"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Target(TrackRow):
+    """One row of `targets.txt`: a track that the records hold. Other columns are not read.
+
+    Attributes:
+        index: see `TrackRow`; a second organism's need not start at 0.
+        genome: number or name of the genome, as basenji has it; not interpreted.
+        identifier: see `TrackRow`.
+        file: where the values came from; not opened.
+        clip: as it was applied when the data was made; so with clip_soft, scale and sum_stat.
+        clip_soft: see clip.
+        scale: see clip.
+        sum_stat: see clip.
+        strand_pair: see `TrackRow`; None if it has none.
+        description: free text.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    genome: str = ""
+    file: str = ""
+    clip: float | None = None
+    clip_soft: float | None = None
+    scale: float | None = None
+    sum_stat: str | None = None
+    description: str = ""
+
+
+def read_statistics(path: Path) -> Statistics:
+    """Reads `statistics.json`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DatasetError: every field that is wrong.
+    """
+    try:
+        return Statistics.model_validate(json.loads(read_text(path)))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); fetch it again") from error
+    except pydantic.ValidationError as error:
+        raise DatasetError(describe_validation_error(str(path), error)) from error
+
+
+def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
+    """Reads `targets.txt`.
+
+    Args:
+        path: the file.
+        num_targets: rows that it must have.
+
+    Returns:
+        The rows in their order, that of the target's columns.
+
+    Raises:
+        DatasetError: every row that is wrong, by line number.
+    """
+    rows, problems = read_rows(path, Target, required=("index", "identifier"))
+    targets = tuple(rows.values())
+    line_of: dict[int, int] = {}
+    for number, target in rows.items():
+        if line_of.setdefault(target.index, number) != number:
+            problems.append(
+                f"{path}: line {number}: index {target.index} is also on line {line_of[target.index]}; make it "
+                "unique"
+            )
+    if not problems and len(targets) != num_targets:
+        problems.append(
+            f"{path}: has {len(targets)} tracks, statistics.json says num_targets {num_targets}; take both "
+            "from the same data"
+        )
+    names = Counter(target.identifier for target in targets)
+    for name, count in names.items():
+        if count > 1:  # an error in a track table of ours, but this one is the authors'
+            _logger.warning("%s: identifier %s is that of %d tracks", path, name, count)
+    if not problems:
+        problems += unpaired_strands(path, rows)
+    if problems:
+        raise DatasetError(problems)
+    return targets
+
+
+def strand_pairs(targets: Sequence[Target]) -> list[int]:
+    """Returns for each column of the target its partner on the other strand, itself if it has none.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+    """
+    column = {target.index: number for number, target in enumerate(targets)}
+    return [
+        number if target.strand_pair is None else column[target.strand_pair]
+        for number, target in enumerate(targets)
+    ]
+
+
+def number_columns(targets: Sequence[Target]) -> list[Target]:
+    """Counts index and strand_pair from the first column of the target.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+
+    Returns:
+        The rows with their columns as indices; a track without a partner is its own.
+    """
+    return [
+        target.model_copy(update={"index": column, "strand_pair": pair})
+        for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
+    ]
+
+
+def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:
+    """Reads `sequences.bed`, whose rows span the sequences or, with a crop, the targets; the centre is one.
+
+    Args:
+        path: the file.
+        statistics: of the same folder.
+
+    Returns:
+        Split -> stored windows in the order of the rows.
+
+    Raises:
+        DatasetError: the first rows that are wrong, by line number.
+    """
+    windows: dict[str, list[Window]] = {}
+    line_of: dict[Interval, int] = {}
+    problems: list[str] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        where = f"{path}: line {number}"
+        fields = line.split("\t")
+        if len(fields) < 4 or not (fields[1].isdecimal() and fields[2].isdecimal() and fields[0] and fields[3]):
+            problems.append(f"{where}: {line[:80]!r} is not contig, start, end and split by tabs; correct it")
+        elif int(fields[2]) - int(fields[1]) not in (statistics.seq_length, statistics.target_width):
+            problems.append(
+                f"{where}: spans {int(fields[2]) - int(fields[1])} bp, by statistics.json targets span "
+                f"{statistics.target_width} and sequences {statistics.seq_length}; take both from the same data"
+            )
+        else:
+            row = Interval(fields[0], int(fields[1]), int(fields[2]))
+            if line_of.setdefault(row, number) != number:
+                problems.append(f"{where}: {row} is also on line {line_of[row]}; fetch or write the file again")
+            window = Window(row.resize(statistics.seq_length), row.resize(statistics.target_width), fields[3])
+            windows.setdefault(window.split, []).append(window)
+        if len(problems) == MOST_PROBLEMS:
+            break
+    if not windows and not problems:
+        problems.append(f"{path}: is empty; it has one row for each record")
+    if problems:
+        raise DatasetError(problems)
+    return {split: tuple(rows) for split, rows in windows.items()}
+
+
+def find_record_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Finds the record files of each split.
+
+    Args:
+        folder: `tfrecords/`.
+
+    Returns:
+        Split -> files in the order of their numbers, from 0 on.
+
+    Raises:
+        DatasetError: a file is missing between others, or has no such name.
+    """
+    numbered: dict[str, dict[int, Path]] = {}
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.tfr")):
+        match = _RECORD_FILE.fullmatch(path.name)
+        if match is None:
+            problems.append(f"{path}: is not named <split>-<number>.tfr; rename or remove it")
+            continue
+        if path.is_file() and not path.stat().st_size:
+            problems.append(f"{path}: is empty; fetch it again")
+        files = numbered.setdefault(match["split"], {})
+        if files.setdefault(int(match["number"]), path) != path:
+            problems.append(f"{path}: has the number of {files[int(match['number'])].name}; remove one")
+    for split, files in numbered.items():
+        missing = max(files) + 1 - len(files)
+        if missing:
+            first = itertools.islice((number for number in itertools.count() if number not in files), 8)
+            names = ", ".join(f"{split}-{number}.tfr" for number in first if number < max(files))
+            problems.append(f"{folder}: {names} ({missing} files of split {split}) missing; fetch them")
+    if not numbered and not problems:
+        problems.append(f"{folder}: holds no .tfr file; fetch <split>-<number>.tfr into it")
+    if problems:
+        raise DatasetError(problems)
+    return {split: tuple(files[number] for number in sorted(files)) for split, files in numbered.items()}

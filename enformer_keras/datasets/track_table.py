@@ -1,0 +1,105 @@
+"""Track tables as text, whoever wrote them: tab separated, with a header, a row for each track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import pydantic
+
+from enformer_keras.formats.errors import DatasetError, describe_validation_error
+from enformer_keras.formats.text_file import read_text
+
+
+class TrackRow(pydantic.BaseModel):
+    """What a row of every track table has.
+
+    Attributes:
+        index: number of the track.
+        identifier: short name.
+        strand_pair: index of the track that this one becomes on the other strand.
+    """
+
+    index: pydantic.NonNegativeInt
+    identifier: Annotated[str, pydantic.Field(min_length=1)]
+    strand_pair: pydantic.NonNegativeInt | None = None
+
+
+Row = TypeVar("Row", bound=TrackRow)
+
+
+def read_rows(path: Path, kind: type[Row], required: Iterable[str]) -> tuple[dict[int, Row], list[str]]:
+    """Reads a table.
+
+    The header of `index` may be empty, as pandas writes it. An empty cell is a value not given. Quotes have no
+    meaning: descriptions hold 5' and 3'.
+
+    Args:
+        path: the table.
+        kind: what a row is; columns that it does not know are passed over, or refused if it forbids them.
+        required: columns that must be there.
+
+    Returns:
+        Line number, from 1 -> row; and what is wrong with the other lines.
+
+    Raises:
+        DatasetError: the file cannot be read, has no row, or lacks, doubles or does not know a column.
+    """
+    lines = read_text(path).rstrip("\n").split("\n")
+    if len(lines) < 2:
+        raise DatasetError(f"{path}: holds no track; write a header and one row for each track")
+    header = lines[0].split("\t")
+    header[0] = header[0] or "index"
+    known = kind.model_fields
+    problems = [
+        f"{path}: column {name} is missing; add it to the header" for name in required if name not in header
+    ]
+    if kind.model_config.get("extra") == "forbid":
+        problems += [f"{path}: column {name} is unknown; remove it" for name in header if name not in known]
+    problems += [
+        f"{path}: column {name} comes {header.count(name)} times; keep one"
+        for name in dict.fromkeys(header)
+        if name in known and header.count(name) > 1
+    ]
+    if problems:
+        raise DatasetError(problems)
+    rows: dict[int, Row] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        where = f"{path}: line {number}"
+        cells = line.split("\t")
+        if len(cells) != len(header):
+            problems.append(
+                f"{where}: has {len(cells)} fields, the header {len(header)}; separate them by tabs"
+            )
+            continue
+        given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        try:
+            rows[number] = kind.model_validate(given)
+        except pydantic.ValidationError as error:
+            problems += describe_validation_error(where, error)
+    return rows, problems
+
+
+def unpaired_strands(path: Path, rows: Mapping[int, TrackRow]) -> list[str]:
+    """Says which tracks name a partner on the other strand that does not name them.
+
+    Args:
+        path: the table.
+        rows: line number -> row, of the whole table.
+
+    Returns:
+        A line for each such track.
+    """
+    partners = {row.index: row.strand_pair for row in rows.values()}
+    problems = []
+    for number, row in rows.items():
+        where, pair = f"{path}: line {number}", row.strand_pair
+        if pair is not None and pair not in partners:
+            problems.append(f"{where}: strand_pair {pair} is no track; the last is {max(partners)}")
+        elif pair is not None and partners[pair] != row.index:
+            problems.append(
+                f"{where}: strand_pair is {pair}, but that track's is {partners[pair]}; "
+                "partners must name each other"
+            )
+    return problems

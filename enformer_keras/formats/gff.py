@@ -1,0 +1,145 @@
+"""Features of GFF3 and GTF files as tracks: where one lies, and on which strand."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enformer_keras.datasets.segments import Segments, Stretches, presence
+from enformer_keras.formats.contig_names import ContigNames
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
+from enformer_keras.formats.text_file import open_text
+
+if TYPE_CHECKING:
+    from enformer_keras.datasets.tracks import Track
+
+# GTF 2.2: `gene_id "G1"; transcript_id "";`, values of numbers without quotes.
+_GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
+
+
+def read_features(
+    path: Path,
+    tracks: Sequence[Track],
+    contig_lengths: Mapping[str, int],
+    aliases: Mapping[str, Sequence[str]],
+) -> dict[int, Segments]:
+    """Reads the features of all tracks of one GFF3 or GTF file in one pass.
+
+    Both have nine columns and coordinates 1-based and closed; lines may stand in any order. In GFF3, a
+    feature of a circular contig that lies across the origin ends past the contig's end (specification,
+    version 1.26, "Circular Genomes") and is wrapped.
+
+    Args:
+        path: the file; one that ends in `.gz` or `.bgz` is decompressed.
+        tracks: rows of the track table that name this file, with `feature` and `strand`.
+        contig_lengths: contig of the FASTA file -> bp.
+        aliases: contig -> other names it has in the file.
+
+    Returns:
+        Track index -> 1 on bp covered by at least one of its features.
+
+    Raises:
+        DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
+    """
+    kind = tracks[0].kind
+    names = ContigNames(contig_lengths, aliases)
+    wanted = {track.index: (track.feature, track.strand) for track in tracks}
+    types = {feature for feature, _ in wanted.values()}
+    found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
+    circular: set[str] = set()
+    problems: list[str] = []
+    try:
+        with open_text(path) as file:
+            for number, line in enumerate(file, start=1):
+                if len(problems) == MOST_PROBLEMS:
+                    break
+                where = f"{path}: line {number}"
+                if line.startswith("##FASTA"):
+                    break
+                if line.startswith("##sequence-region"):
+                    words = line.split()
+                    contig = names.find(words[1]) if len(words) == 4 else None
+                    if contig and words[3] != str(contig_lengths[contig]):
+                        problems.append(
+                            f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
+                            f"{contig_lengths[contig]}; use files of the same assembly"
+                        )
+                if line.startswith("#") or not line.strip():
+                    continue
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) != 9:
+                    problems.append(f"{where}: has {len(fields)} fields, {kind} has 9; separate them by tabs")
+                    continue
+                contig = names.find(fields[0])
+                if contig is None:
+                    continue
+                if "Is_circular=true" in fields[8]:
+                    circular.add(contig)
+                if fields[2] not in types:
+                    continue
+                if not (
+                    fields[3].isdecimal() and fields[4].isdecimal() and 1 <= int(fields[3]) <= int(fields[4])
+                ):
+                    problems.append(
+                        f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
+                        "correct them"
+                    )
+                    continue
+                if kind == "GTF" and not _GTF_ATTRIBUTE.match(fields[8]):
+                    problems.append(
+                        f"{where}: attributes {fields[8][:40]!r} are not GTF's `key \"value\";`; a GFF3 file's "
+                        "name must end in .gff3"
+                    )
+                    continue
+                if fields[6] not in ("+", "-", ".", "?"):
+                    problems.append(f"{where}: strand {fields[6]!r} is not among + - . ?; correct it")
+                    continue
+                place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
+                place.append((int(fields[3]) - 1, int(fields[4]), number))
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DatasetError(
+            f"{path}: cannot be read ({error}); give a {kind} text file, plain or gzip"
+        ) from error
+
+    sources: dict[int, Segments] = {}
+    for index, (feature, strand) in wanted.items():
+        covered: dict[str, Stretches] = {}
+        for contig, length in contig_lengths.items():
+            places = [
+                place
+                for (found_feature, found_strand), by_contig in found.items()
+                if found_feature == feature and strand in (".", found_strand)
+                for place in by_contig.get(contig, ())
+            ]
+            if not places:
+                continue
+            starts, ends, lines = np.array(places, dtype=np.int64).T
+            past = ends > length
+            # Across the origin of a circle, but not more than once around.
+            around = (starts >= length) | (ends - starts > length)
+            wrong = np.flatnonzero(past & around if contig in circular else past)
+            if wrong.size:
+                at = wrong[0]
+                problems.append(
+                    f"{path}: line {lines[at]}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} "
+                    f"({length} bp{', circular' if contig in circular else ''}); use files of the same assembly"
+                )
+                continue
+            starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
+            ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
+            covered[contig] = presence(starts, ends)
+        if not covered and not problems:
+            problems.append(
+                f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
+                "(upper and lower case differ), the strand, or contig_aliases"
+            )
+        sources[index] = Segments(covered)
+    if problems:
+        raise DatasetError(dict.fromkeys(problems))
+    names.log_others(path)
+    return sources

@@ -1,0 +1,1 @@
+"""Enformer, its layers and presets."""

@@ -1,0 +1,265 @@
+"""Multi-head self-attention with relative positions."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from enformer_keras.model.layers.custom_gradient import with_gradient
+from enformer_keras.model.layers.dropout import Dropout
+from enformer_keras.model.layers.positional_features import relative_positional_features
+
+# Into how many blocks the queries go, at most; a power of two.
+MAX_BLOCKS = 8
+# The projections that low-rank updates are for.
+_UPDATED = ("query", "key", "value", "output")
+
+
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class RelativeMultiHeadAttention(keras.layers.Layer):
+    """Self-attention whose logits hold content and relative position, in the Transformer-XL form.
+
+    ``logits[i, j] = (q_i / sqrt(key_size) + content_bias) . k_j
+    + (q_i / sqrt(key_size) + position_bias) . r_(j - i)``, where ``r`` projects the fixed
+    `relative_positional_features`.
+
+    Args:
+        num_heads: Heads.
+        key_size: Width of a head's queries and keys.
+        value_size: Width of a head's values; the output has ``num_heads * value_size`` channels.
+        num_position_features: Relative positional features, a multiple of 6.
+        attention_dropout: Dropout rate of the attention weights.
+        position_dropout: Dropout rate of the positional features.
+        lora_rank: Rank of low-rank updates of the query, key, value and output projections, which are then
+            frozen themselves; ``None`` for none.
+        **kwargs: Arguments of ``keras.layers.Layer``.
+
+    Input shape: ``[batch, length, channels]`` with a fixed length. Output shape:
+    ``[batch, length, num_heads * value_size]``.
+
+    Raises:
+        ValueError: An argument is not positive, ``num_position_features`` is not a multiple of 6, or the
+            length is unknown.
+
+    In half precision the softmax and the projection of the positional features are done in float32.
+
+    Source: Enformer, Methods, "Model architecture" (multi-head attention); Dai et al. 2019, section 3.3; Hu et
+    al. 2021, section 4.1 (low-rank updates).
+    """
+
+    def __init__(
+        self,
+        num_heads: int = 8,
+        key_size: int = 64,
+        value_size: int = 192,
+        num_position_features: int = 192,
+        attention_dropout: float = 0.05,
+        position_dropout: float = 0.01,
+        lora_rank: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        sizes = {"num_heads": num_heads, "key_size": key_size, "value_size": value_size}
+        for argument, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{argument} must be a positive integer, got {value}")
+        if num_position_features < 1 or num_position_features % 6:
+            raise ValueError(
+                f"num_position_features must be a positive multiple of 6, got {num_position_features}"
+            )
+        if lora_rank is not None and lora_rank < 1:
+            raise ValueError(f"lora_rank must be a positive integer or None, got {lora_rank}")
+        self.lora_rank = lora_rank
+        self.num_heads = num_heads
+        self.key_size = key_size
+        self.value_size = value_size
+        self.num_position_features = num_position_features
+        self.attention_dropout = attention_dropout
+        self.position_dropout = position_dropout
+        self._drop_attention = Dropout(attention_dropout, dtype=self.dtype_policy)
+        self._drop_position = Dropout(position_dropout, dtype="float32")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the projections and the two position biases."""
+        _, length, channels = input_shape
+        if length is None:
+            raise ValueError(f"{self.name}: the length must be known to lay out relative positions")
+        scaled = keras.initializers.VarianceScaling(scale=2.0)
+        keys, values = self.num_heads * self.key_size, self.num_heads * self.value_size
+
+        def weight(name: str, shape: tuple[int, ...], initializer: Any, trainable: bool = True) -> Any:
+            # One initializer object gives every weight of the same shape the same numbers: clone it.
+            initializer = initializer if isinstance(initializer, str) else initializer.clone()
+            return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=trainable)
+
+        def projection(name: str, shape: tuple[int, int], initializer: Any) -> Any:
+            if self.lora_rank is not None:
+                # The update starts at zero.
+                down, up = (shape[0], self.lora_rank), (self.lora_rank, shape[1])
+                setattr(self, f"{name}_lora_down", weight(f"{name}_lora_down", down, scaled))
+                setattr(self, f"{name}_lora_up", weight(f"{name}_lora_up", up, "zeros"))
+            return weight(f"{name}_kernel", shape, initializer, trainable=self.lora_rank is None)
+
+        self.query_kernel = projection("query", (channels, keys), scaled)
+        self.key_kernel = projection("key", (channels, keys), scaled)
+        self.value_kernel = projection("value", (channels, values), scaled)
+        # Not cast to half precision: the features are fine-grained (see `_logits_by_distance`).
+        self.position_kernel = self.add_weight(
+            name="position_kernel",
+            shape=(self.num_position_features, keys),
+            initializer=scaled.clone(),
+            autocast=False,
+        )
+        # Shaped as the reference has them, because the initializer's scale depends on it.
+        bias_shape = (1, self.num_heads, 1, self.key_size)
+        self.content_bias = weight("content_bias", bias_shape, scaled)
+        self.position_bias = weight("position_bias", bias_shape, scaled)
+        self.output_kernel = projection("output", (values, values), "zeros")
+        self.output_bias = weight("output_bias", (values,), "zeros")
+
+    def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
+        """Attend within ``[batch, length, channels]``; ``[batch, length, num_heads * value_size]``."""
+        length = inputs.shape[1]
+        query = self._split_heads(self._project(inputs, "query"), length) * self.key_size**-0.5
+        key = self._split_heads(self._project(inputs, "key"), length)
+        value = self._split_heads(self._project(inputs, "value"), length)
+
+        logits = ops.matmul(query + self.content_bias, ops.transpose(key, (0, 1, 3, 2)))
+        logits += self._position_logits(query + self.position_bias, length, training)
+        weights = ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), self.compute_dtype)
+        weights = self._drop_attention(weights, training=training)
+        heads = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        heads = ops.reshape(heads, (-1, length, self.num_heads * self.value_size))
+        return self._project(heads, "output") + self.output_bias
+
+    def _project(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        projected = ops.matmul(x, getattr(self, f"{name}_kernel"))
+        if self.lora_rank is not None:
+            down, up = getattr(self, f"{name}_lora_down"), getattr(self, f"{name}_lora_up")
+            projected += ops.matmul(ops.matmul(x, down), up)
+        return projected
+
+    def freeze(self, frozen: bool) -> None:
+        """Freeze the layer's weights or not; low-rank updates always learn.
+
+        Args:
+            frozen: Whether the weights stay as they are. Projections that have an update stay anyway.
+        """
+        for weight in self.weights:
+            projection = weight.name.removesuffix("_kernel")
+            updated = self.lora_rank is not None and projection in _UPDATED
+            weight.trainable = "_lora_" in weight.name or not (frozen or updated)
+
+    def share_batches(self, replica: Callable[[], Any]) -> None:
+        """Drop attention weights as `Dropout.share_batches` says; positions have one mask for all examples."""
+        self._drop_attention.share_batches(replica)
+
+    def merged_kernel(self, name: str) -> keras.KerasTensor:
+        """Return a projection with its low-rank update added, float32.
+
+        Args:
+            name: ``"query"``, ``"key"``, ``"value"`` or ``"output"``.
+
+        Returns:
+            ``[channels, width]``.
+        """
+        kernel = ops.convert_to_tensor(getattr(self, f"{name}_kernel"))
+        if self.lora_rank is not None:
+            down, up = getattr(self, f"{name}_lora_down"), getattr(self, f"{name}_lora_up")
+            kernel = kernel + ops.matmul(down, up)
+        return kernel
+
+    def _position_logits(
+        self, query: keras.KerasTensor, length: int, training: bool | None
+    ) -> keras.KerasTensor:
+        """``query[i] . (features @ position_kernel)[j - i]``, ``[batch, heads, length, length]``.
+
+        All queries together meet ``2 * length`` distances, each of them half. So queries go in blocks of
+        ``rows``, and a block meets the ``length + rows`` distances from it to the keys.
+        """
+        blocks = math.gcd(length, MAX_BLOCKS)
+        rows = length // blocks
+        # A first row of zeros stands for the one distance that does not exist; `relative_shift` needs it.
+        features = np.pad(relative_positional_features(length, self.num_position_features), ((1, 0), (0, 0)))
+        features = ops.convert_to_tensor(features, dtype="float32")
+        features = self._drop_position(features, training=training)
+        kernel = ops.reshape(self.position_kernel, (-1, self.num_heads, self.key_size))
+        starts = range(length - rows, -1, -rows)
+        # Blocks first: one product for each.
+        query = ops.reshape(query, (-1, self.num_heads, blocks, rows, self.key_size))
+        query = ops.transpose(query, (2, 1, 0, 3, 4))
+        if self.num_position_features <= self.key_size and self.compute_dtype == "float32":
+            # The three factors from the left: one product for all heads, and none of its gradients is by
+            # distance and head.
+            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0))[:, None])
+            windows = ops.stack([features[start : start + length + rows] for start in starts])
+            logits = ops.einsum("nhbrf,nwf->nhbrw", query, windows)
+        else:
+            position = ops.cast(ops.einsum("wf,fhk->hwk", features, kernel), self.compute_dtype)
+            windows = ops.stack([position[:, start : start + length + rows] for start in starts])
+            logits = ops.einsum("nhbrk,nhwk->nhbrw", query, windows)
+        logits = ops.transpose(relative_shift(logits), (2, 1, 0, 3, 4))
+        return ops.reshape(logits, (-1, self.num_heads, length, length))
+
+    def _split_heads(self, x: keras.KerasTensor, length: int) -> keras.KerasTensor:
+        """``[batch, length, heads * width]`` to ``[batch, heads, length, width]``."""
+        x = ops.reshape(x, (-1, length, self.num_heads, x.shape[-1] // self.num_heads))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return ``(batch, length, num_heads * value_size)``."""
+        return (*input_shape[:-1], self.num_heads * self.value_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_size": self.key_size,
+            "value_size": self.value_size,
+            "num_position_features": self.num_position_features,
+            "attention_dropout": self.attention_dropout,
+            "position_dropout": self.position_dropout,
+            "lora_rank": self.lora_rank,
+        }
+
+
+def relative_shift(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Turn logits by distance into logits by key position.
+
+    Args:
+        logits: ``[..., rows, length + rows]``, rows at most ``length + 1``, one axis at most of unknown size;
+            column ``rows + d`` of query ``i`` is for the key at position ``i + d``, counted from the first
+            query; column 0 is unused.
+
+    Returns:
+        ``[..., rows, length]`` with ``out[..., i, j] = logits[..., i, rows + j - i]``.
+    """
+    if keras.backend.backend() == "torch":
+        return _shift(logits)
+    # XLA turns `_shift`'s own gradient into a padding and fuses softmax and dropout into it, computing them
+    # again for each element: 40 ms of CPU time in a training step of the benchmark's model.
+    return with_gradient(_shift, lambda gradient, logits: _unshift(gradient, logits.shape[-1]))(logits)
+
+
+def _shift(logits: Any) -> Any:
+    *others, rows, width = logits.shape
+    others = [-1 if size is None else size for size in others]
+    # Row i starts one element earlier in each row of `width`: with the first `rows` elements dropped, rows of
+    # width - 1 line the keys up.
+    flat = ops.reshape(logits, (*others, rows * width))[..., rows:]
+    return ops.reshape(flat, (*others, rows, width - 1))[..., : width - rows]
+
+
+def _unshift(gradient: Any, width: int) -> Any:
+    """Put ``[..., rows, length]`` back where `_shift` took it from, zeros elsewhere."""
+    *others, rows, _ = gradient.shape
+    others = [-1 if size is None else size for size in others]
+    # Zeros that XLA does not know to be zeros, or it would pad all the same.
+    gradient = ops.concatenate([gradient, gradient[..., : rows - 1] * 0.0], axis=-1)
+    flat = ops.reshape(gradient, (*others, rows * (width - 1)))
+    flat = ops.concatenate([flat[..., :rows] * 0.0, flat], axis=-1)
+    return ops.reshape(flat, (*others, rows, width))

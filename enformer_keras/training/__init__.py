@@ -1,0 +1,1 @@
+"""What `model.fit` takes beside the model: augmentation, optimizers, schedules, metrics, heads in turn."""
