@@ -171,7 +171,7 @@ def reading_with_pybigwig(description: Path) -> Work:
 
 def reading_windows(description: Path) -> Work:
     """`WindowReader` on every window, without Beam and examples; bytes of sequences and float16 targets."""
-    from enformer_keras.datasets.batches import WindowReader
+    from enformer_keras.datasets.window_reader import WindowReader
     from enformer_keras.genome import load_dataset
 
     dataset = load_dataset(description)
@@ -301,7 +301,8 @@ def synthetic_examples(cache: Path) -> Path:
 def synthetic_example(number: int) -> bytes:
     """Makes an example of the paper's size with noise for a target."""
     from components.examples.example import make_example
-    from enformer_keras.formats.intervals import Interval, Window
+    from enformer_keras.datasets.windows import Window
+    from enformer_keras.formats.intervals import Interval
 
     rng = np.random.default_rng([0, number])
     interval = Interval("contig", 0, WINDOW_LENGTH)

@@ -25,7 +25,8 @@ from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_con
 from components.evaluator.figures import load_verdict  # noqa: E402
 from components.evaluator.regions import RegionFile  # noqa: E402
 from components.examples.example import make_example  # noqa: E402
-from enformer_keras.formats.intervals import Interval, Window  # noqa: E402
+from enformer_keras.datasets.windows import Window  # noqa: E402
+from enformer_keras.formats.intervals import Interval  # noqa: E402
 
 WINDOW, TRACKS, CONTIGS = 196_608, 5_313, 24
 

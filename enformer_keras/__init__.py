@@ -5,8 +5,9 @@ from enformer_keras.checkpoints.sonnet import load_sonnet_checkpoint, sonnet_hea
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.model.enformer import BIN_SIZE, PARTS, Enformer
 from enformer_keras.model.presets import PRESETS
+from enformer_keras.prediction.averaging import average_predictions
 from enformer_keras.training.alternating import AlternatingHeads
-from enformer_keras.training.augmentation import Augmentation, augment, average_predictions
+from enformer_keras.training.augmentation import Augmentation, augment
 from enformer_keras.training.metrics import R2, PearsonR
 from enformer_keras.training.optimizers import AdamByPart, SynchronizedAdam
 from enformer_keras.training.schedules import WarmUp

@@ -19,7 +19,7 @@ from components.basenji_example_gen.description import load_basenji_description,
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras.datasets.basenji import BasenjiRecord
 from enformer_keras.datasets.dataset import load_dataset
-from enformer_keras.formats.intervals import Window
+from enformer_keras.datasets.windows import Window
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.data import Organism

@@ -11,15 +11,14 @@ KERAS_BACKEND=tensorflow .venv/bin/python -m pytest --quiet $PARALLEL tests
 for backend in jax torch; do
     if .venv/bin/python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$backend') is None)"; then
         echo "== $backend: the library"
-        KERAS_BACKEND=$backend .venv/bin/python -m pytest --quiet $PARALLEL tests/enformer_keras tests/genome/test_batches.py
+        KERAS_BACKEND=$backend .venv/bin/python -m pytest --quiet $PARALLEL tests/model tests/training
     else
         echo "== $backend is not installed: its tests did not run"
     fi
 done
 # TFX holds .venv at Python 3.11; the library runs on later ones. Its core is enough to tell, and what XLA makes
 # of it is tested above.
-library=tests/enformer_keras
-core="$library/test_augmentation.py $library/test_enformer.py $library/test_layers.py $library/test_schedules.py"
+core="tests/training/test_augmentation.py tests/model/test_enformer.py tests/model/test_layers.py tests/training/test_schedules.py"
 for version in 3.12 3.13; do
     sh setup/core_environment.sh "$version"
     if [ -x ".venv-$version/bin/python" ]; then

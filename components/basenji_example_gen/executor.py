@@ -21,8 +21,8 @@ from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.datasets.basenji import BasenjiFolder, count_records, describe_disagreement
 from enformer_keras.datasets.basenji_metadata import number_columns
 from enformer_keras.datasets.leaks import check_no_leak
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Window
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"

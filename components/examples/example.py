@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from enformer_keras.formats.intervals import Window
+from enformer_keras.datasets.windows import Window
 
 
 def make_example(

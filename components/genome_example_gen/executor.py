@@ -11,11 +11,11 @@ import numpy as np
 from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
-from enformer_keras.datasets.batches import WindowReader, runs_of
 from enformer_keras.datasets.dataset import Dataset, load_datasets
 from enformer_keras.datasets.leaks import check_no_leak
+from enformer_keras.datasets.window_reader import WindowReader, runs_of
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Window
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"

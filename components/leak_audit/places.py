@@ -9,7 +9,8 @@ import apache_beam as beam
 import tensorflow as tf
 
 from enformer_keras.datasets.leaks import audit_leaks
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 
 
 def read_window(record: bytes, split: str, target_width: int, max_shift: int) -> Window:

@@ -26,9 +26,9 @@ from enformer_keras.datasets.basenji_metadata import (
     read_windows,
     strand_pairs,
 )
-from enformer_keras.datasets.tracks import Genome
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Window
+from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.sequence import ALPHABET, ONE_HOT_TABLE
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pydantic
 
 from enformer_keras.datasets.track_table import TrackRow, read_rows, unpaired_strands
-from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, describe_validation_error
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.validation import describe_validation_error
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
+from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.text_file import read_text
 
 _logger = logging.getLogger(__name__)

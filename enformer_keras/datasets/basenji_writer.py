@@ -15,7 +15,8 @@ import pydantic
 
 from enformer_keras.datasets.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
 from enformer_keras.datasets.basenji_metadata import Target, read_targets
-from enformer_keras.formats.errors import DatasetError, describe_validation_error
+from enformer_keras.datasets.validation import describe_validation_error
+from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 
 # Basenji writes 4 for N.

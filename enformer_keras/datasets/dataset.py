@@ -19,9 +19,11 @@ from enformer_keras.datasets.digests import FileDigests
 from enformer_keras.datasets.masks import Blacklist, HomologyGroups, Masks, Ranges
 from enformer_keras.datasets.planning import Plan, make_plan
 from enformer_keras.datasets.splits import Splits
-from enformer_keras.datasets.tracks import Genome, Track, TrackReader, read_track_table
+from enformer_keras.datasets.track_reader import TrackReader
+from enformer_keras.datasets.tracks import Track, read_track_table
 from enformer_keras.formats.bed import BedLines, read_bed
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.fasta import Genome
 
 __all__ = [
     "Dataset",

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.formats.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True)

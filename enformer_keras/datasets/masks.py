@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from enformer_keras.datasets.segments import merge
 from enformer_keras.formats.bed import BedLines
-from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.intervals import Interval, merge
 
 
 class Ranges:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enformer_keras.datasets.masks import HomologyGroups, Masks
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.formats.intervals import Interval
 
 if TYPE_CHECKING:
     from enformer_keras.datasets.description import DatasetDescription

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.intervals import Interval, merge
 
 # int64 starts [n], int64 ends [n] and float32 values [n] of a contig: sorted and disjoint.
 Stretches = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -58,25 +58,6 @@ class Segments:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def merge(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Merges overlapping and adjacent half-open intervals.
-
-    Args:
-        starts: int64 [n], in any order.
-        ends: int64 [n].
-
-    Returns:
-        int64 [2, m], starts and ends, sorted.
-    """
-    if not len(starts):
-        return np.zeros((2, 0), dtype=np.int64)
-    order = np.argsort(starts, kind="stable")
-    starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    opens = np.concatenate([[True], starts[1:] > ends[:-1]])
-    closes = np.concatenate([opens[1:], [True]])
-    return np.stack([starts[opens], ends[closes]])
 
 
 def presence(starts: np.ndarray, ends: np.ndarray) -> Stretches:

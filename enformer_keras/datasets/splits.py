@@ -11,10 +11,9 @@ from typing import Annotated
 import numpy as np
 import pydantic
 
-from enformer_keras.datasets.segments import merge
 from enformer_keras.formats.bed import read_bed
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.intervals import Interval, merge
 
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]

@@ -8,7 +8,8 @@ from typing import Annotated, TypeVar
 
 import pydantic
 
-from enformer_keras.formats.errors import DatasetError, describe_validation_error
+from enformer_keras.datasets.validation import describe_validation_error
+from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import read_text
 
 

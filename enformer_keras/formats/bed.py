@@ -13,6 +13,18 @@ from enformer_keras.formats.contig_names import ContigNames
 from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.formats.text_file import open_text
 
+# Kind -> name of a column with numbers -> where it stands, from 1 (UCSC's descriptions of the formats).
+_PEAK_COLUMNS = {"score": 5, "signalValue": 7, "pValue": 8, "qValue": 9}
+VALUE_COLUMNS = {
+    "BED": {"score": 5},
+    "narrowPeak": _PEAK_COLUMNS,
+    "broadPeak": _PEAK_COLUMNS,
+    "bedGraph": {"dataValue": 4},
+}
+# Kind -> fields of a line; BED has three to twelve.
+FIELDS = {"BED": None, "narrowPeak": 10, "broadPeak": 9, "bedGraph": 4}
+STRAND_COLUMN = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class BedLines:

@@ -1,4 +1,4 @@
-"""Features of GFF3 and GTF files as tracks: where one lies, and on which strand."""
+"""Features of GFF3 and GTF files: where they lie, and on which strand."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enformer_keras.datasets.segments import Segments, Stretches, presence
 from enformer_keras.formats.contig_names import ContigNames
 from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.formats.text_file import open_text
 
-if TYPE_CHECKING:
-    from enformer_keras.datasets.tracks import Track
+# Feature type and strand, `.` for all strands.
+Feature = tuple[str, str]
 
 # GTF 2.2: `gene_id "G1"; transcript_id "";`, values of numbers without quotes.
 _GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
@@ -24,11 +22,12 @@ _GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
 
 def read_features(
     path: Path,
-    tracks: Sequence[Track],
+    kind: str,
+    features: Sequence[Feature],
     contig_lengths: Mapping[str, int],
     aliases: Mapping[str, Sequence[str]],
-) -> dict[int, Segments]:
-    """Reads the features of all tracks of one GFF3 or GTF file in one pass.
+) -> dict[Feature, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Reads features of one GFF3 or GTF file in one pass.
 
     Both have nine columns and coordinates 1-based and closed; lines may stand in any order. In GFF3, a
     feature of a circular contig that lies across the origin ends past the contig's end (specification,
@@ -36,20 +35,20 @@ def read_features(
 
     Args:
         path: the file; one that ends in `.gz` or `.bgz` is decompressed.
-        tracks: rows of the track table that name this file, with `feature` and `strand`.
+        kind: `GFF3` or `GTF`.
+        features: which types, on which strand.
         contig_lengths: contig of the FASTA file -> bp.
         aliases: contig -> other names it has in the file.
 
     Returns:
-        Track index -> 1 on bp covered by at least one of its features.
+        Feature -> contig -> int64 starts [n] and ends [n], 0-based half-open, in the order of the file; what
+        lies across an origin is two. Contigs without are left out.
 
     Raises:
         DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
     """
-    kind = tracks[0].kind
     names = ContigNames(contig_lengths, aliases)
-    wanted = {track.index: (track.feature, track.strand) for track in tracks}
-    types = {feature for feature, _ in wanted.values()}
+    types = {feature for feature, _ in features}
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
     circular: set[str] = set()
     problems: list[str] = []
@@ -106,9 +105,9 @@ def read_features(
             f"{path}: cannot be read ({error}); give a {kind} text file, plain or gzip"
         ) from error
 
-    sources: dict[int, Segments] = {}
-    for index, (feature, strand) in wanted.items():
-        covered: dict[str, Stretches] = {}
+    everywhere: dict[Feature, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for feature, strand in dict.fromkeys(features):
+        covered: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for contig, length in contig_lengths.items():
             places = [
                 place
@@ -132,14 +131,14 @@ def read_features(
                 continue
             starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
             ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
-            covered[contig] = presence(starts, ends)
+            covered[contig] = (starts, ends)
         if not covered and not problems:
             problems.append(
                 f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
                 "(upper and lower case differ), the strand, or contig_aliases"
             )
-        sources[index] = Segments(covered)
+        everywhere[feature, strand] = covered
     if problems:
         raise DatasetError(dict.fromkeys(problems))
     names.log_others(path)
-    return sources
+    return everywhere

@@ -1,8 +1,10 @@
-"""Genomic intervals and windows."""
+"""Genomic intervals."""
 
 from __future__ import annotations
 
 import dataclasses
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -54,18 +56,20 @@ class Interval:
         return self.chrom == other.chrom and self.start < other.end and other.start < self.end
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """One example to be: what the model reads, what it predicts, and the split that owns it.
+def merge(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Merges overlapping and adjacent half-open intervals.
 
-    Attributes:
-        interval: what the model reads.
-        target: what it predicts.
-        split: the owner.
-        organism: whose genome, where windows of several are together.
+    Args:
+        starts: int64 [n], in any order.
+        ends: int64 [n].
+
+    Returns:
+        int64 [2, m], starts and ends, sorted.
     """
-
-    interval: Interval
-    target: Interval
-    split: str
-    organism: str = ""
+    if not len(starts):
+        return np.zeros((2, 0), dtype=np.int64)
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    opens = np.concatenate([[True], starts[1:] > ends[:-1]])
+    closes = np.concatenate([opens[1:], [True]])
+    return np.stack([starts[opens], ends[closes]])

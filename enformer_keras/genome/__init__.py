@@ -6,12 +6,14 @@ Basenji's records need TensorFlow too.
 
 from enformer_keras.datasets.basenji import BasenjiFolder, BasenjiRecord, basenji_dataset
 from enformer_keras.datasets.basenji_writer import write_basenji
-from enformer_keras.datasets.batches import WindowBatches, WindowReader
 from enformer_keras.datasets.dataset import Dataset, load_dataset, load_datasets
 from enformer_keras.datasets.leaks import Leak, audit_leaks
 from enformer_keras.datasets.planning import Plan, plan_windows
+from enformer_keras.datasets.window_reader import WindowReader
+from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.formats.intervals import Interval
+from enformer_keras.training.batches import WindowBatches
 
 __all__ = [
     "BasenjiFolder",

@@ -1,10 +1,12 @@
-"""Augmentation of windows, in training and in prediction: a shift by a few bp, and the other strand."""
+"""Augmentation of windows in training: a shift by a few bp, and the other strand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from enformer_keras.model.strands import check_strand_pairs, flank_of, turn_strand
 
 
 def augment(
@@ -42,8 +44,8 @@ def augment(
     Source: Enformer, Methods, "Model training and evaluation" (shift by up to 3 bp, reverse complement).
     """
     flanked = sequence.shape[1]
-    flank = _flank(sequence, window_length)
-    _check_strand_pairs(strand_pairs, target.shape[2])
+    flank = flank_of(sequence, window_length)
+    check_strand_pairs(strand_pairs, target.shape[2])
     reverse = ops.cast(reverse_complement, "bool")
     # One gather of rows, over the whole batch, cuts, shifts and reverses.
     batch = ops.shape(sequence)[0]
@@ -56,7 +58,7 @@ def augment(
     sequence = ops.where(reverse[:, None, None], ops.flip(sequence, axis=2), sequence)
 
     def turn() -> keras.KerasTensor:
-        return _turn(target, strand_pairs)
+        return turn_strand(target, strand_pairs)
 
     def turn_some() -> keras.KerasTensor:
         return ops.where(reverse[:, None, None], turn(), target)
@@ -65,94 +67,6 @@ def augment(
     return sequence, ops.cond(
         ops.any(reverse), lambda: ops.cond(ops.all(reverse), turn, turn_some), lambda: target
     )
-
-
-def average_predictions(
-    predict: Callable[[keras.KerasTensor], Mapping[str, keras.KerasTensor]],
-    sequence: keras.KerasTensor,
-    *,
-    strand_pairs: Mapping[str, Sequence[int]],
-    window_length: int,
-    shifts: Sequence[int] = (0,),
-    strands: bool = True,
-) -> dict[str, keras.KerasTensor]:
-    """Predict each window shifted and on both strands, and average (test-time augmentation).
-
-    One variant is predicted after the other, in their number of times as long. Called outside of a compiled
-    function, they take the memory of one.
-
-    Args:
-        predict: Gives head -> ``[batch, target_length, tracks]`` for one-hot ``[batch, window_length, 4]``, as
-            an `Enformer` does.
-        sequence: One-hot ``[batch, window_length + 2 * flank, 4]``, as `augment` takes it.
-        strand_pairs: Head -> for each track the index of its partner on the other strand, itself if it has
-            none.
-        window_length: bp of the window.
-        shifts: bp by which the window moves to the right along the forward strand, from ``-flank`` to
-            ``flank``. The predictions stay where they are: shifts are far below a bin.
-        strands: Whether to ask about the other strand too; its answers are turned back, and the tracks of
-            strand pairs change places.
-
-    Returns:
-        Head -> ``[batch, target_length, tracks]``.
-
-    Raises:
-        ValueError: There is no shift, or one longer than the flanks; the flanks differ in length; or
-            ``strand_pairs`` does not pair a head's tracks.
-    """
-    flank = _flank(sequence, window_length)
-    if not shifts or max(map(abs, shifts)) > flank:
-        raise ValueError(
-            f"shifts={list(shifts)} must be at least one, and none longer than the flanks of {flank} bp"
-        )
-    total: dict[str, keras.KerasTensor] = {}
-    for shift in shifts:
-        window = sequence[:, flank + shift : flank + shift + window_length]
-        for other_strand in (False, True) if strands else (False,):
-            # A, C, G, T backwards is T, G, C, A: their complements.
-            predicted = predict(ops.flip(window, axis=(1, 2)) if other_strand else window)
-            for head, values in predicted.items():
-                if other_strand:
-                    _check_strand_pairs(strand_pairs[head], values.shape[2])
-                    values = _turn(values, strand_pairs[head])
-                total[head] = total[head] + values if head in total else values
-    count = len(shifts) * (1 + strands)
-    return {head: values / count for head, values in total.items()}
-
-
-def _flank(sequence: keras.KerasTensor, window_length: int) -> int:
-    """Returns the bp on either side of the window."""
-    flank, rest = divmod(sequence.shape[1] - window_length, 2)
-    if flank < 0 or rest:
-        raise ValueError(
-            f"a sequence of {sequence.shape[1]} bp does not hold window_length={window_length} bp with two "
-            "flanks of the same length"
-        )
-    return flank
-
-
-def _check_strand_pairs(strand_pairs: Sequence[int], tracks: int) -> None:
-    if sorted(strand_pairs) != list(range(tracks)) or any(
-        strand_pairs[pair] != track for track, pair in enumerate(strand_pairs)
-    ):
-        raise ValueError(
-            f"strand_pairs={list(strand_pairs)} must give each of {tracks} tracks a partner whose partner it is"
-        )
-
-
-def _turn(target: keras.KerasTensor, strand_pairs: Sequence[int]) -> keras.KerasTensor:
-    """What `target` is on the other strand."""
-    return _swap_strands(ops.flip(target, axis=1), strand_pairs)
-
-
-def _swap_strands(target: keras.KerasTensor, strand_pairs: Sequence[int]) -> keras.KerasTensor:
-    """Gathers the tracks by `strand_pairs`, between the first that has a partner and the last alone."""
-    paired = [track for track, pair in enumerate(strand_pairs) if pair != track]
-    if not paired:
-        return target
-    first, end = paired[0], paired[-1] + 1
-    swapped = ops.take(target, list(strand_pairs[first:end]), axis=2)
-    return ops.concatenate([target[..., :first], swapped, target[..., end:]], axis=2)
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")

@@ -7,7 +7,8 @@ from tfx import v1 as tfx
 
 from components.anomaly_gate.component import AnomalyGate
 from components.examples.example import make_example
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 from pipeline.configs import Settings
 from pipeline.pipeline import SCALARS
 

@@ -17,7 +17,7 @@ from components.examples.account import Account, SplitAccount, TrackAccount, rea
 from components.transform.decoding import decode_targets
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras.formats.errors import DatasetError
-from tests.genome.tiny_basenji import (
+from tests.datasets.tiny_basenji import (
     BINS,
     POOL_WIDTH,
     RECORDS,

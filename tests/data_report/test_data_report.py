@@ -18,7 +18,7 @@ from components.examples.account import Account, SplitAccount, TrackAccount, rea
 from components.genome_example_gen.component import GenomeExampleGen
 from enformer_keras.datasets.dataset import load_dataset
 from enformer_keras.formats.intervals import Interval
-from tests.genome.tiny_genome import CONTIGS, build_tiny_genome, write_bigwig
+from tests.datasets.tiny_genome import CONTIGS, build_tiny_genome, write_bigwig
 
 TRACKS = ["dense", "holes", "cds_plus", "cds_minus"]
 CLIPS = {"dense": 1.4, "holes": 200.0}

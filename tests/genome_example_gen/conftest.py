@@ -1,3 +1,3 @@
-from tests.genome.conftest import tiny
+from tests.datasets.conftest import tiny
 
 __all__ = ["tiny"]

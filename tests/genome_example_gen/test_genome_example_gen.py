@@ -13,10 +13,10 @@ from components.examples.account import read_accounts
 from components.examples.records import shard_pattern
 from components.genome_example_gen.component import GenomeExampleGen
 from components.genome_example_gen.executor import Executor
-from enformer_keras.datasets.batches import runs_of
 from enformer_keras.datasets.dataset import load_dataset, load_datasets
-from enformer_keras.formats.intervals import Window
-from tests.genome.tiny_genome import describe_two_organisms
+from enformer_keras.datasets.window_reader import runs_of
+from enformer_keras.datasets.windows import Window
+from tests.datasets.tiny_genome import describe_two_organisms
 
 
 def decode(record):

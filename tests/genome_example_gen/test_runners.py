@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.examples import records
 from components.examples.account import ACCOUNT_FILE
 from tests.beam_services import job_service
-from tests.genome.tiny_genome import build_tiny_genome
+from tests.datasets.tiny_genome import build_tiny_genome
 from tests.genome_example_gen.test_genome_example_gen import build_examples
 
 # A server that has imported TFX, and run nothing with it, forks a process for each build.

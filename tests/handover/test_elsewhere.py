@@ -29,8 +29,8 @@ from pipeline.configs import PROJECT, SPLITS, Settings
 from pipeline.pipeline import create_pipeline
 from tests.basenji_example_gen.test_basenji_example_gen import describe
 from tests.beam_services import job_service, workers_in
+from tests.datasets.tiny_basenji import build_tiny_basenji
 from tests.evaluator import tiny_model
-from tests.genome.tiny_basenji import build_tiny_basenji
 from tests.pipeline.conftest import Chain
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")

@@ -19,8 +19,8 @@ from tfx.types import channel_utils
 from components.evaluator.eval_config import BEAM_ARGUMENTS, make_eval_config
 from components.genome_example_gen.component import GenomeExampleGen
 from pipeline.configs import PROJECT, Settings
+from tests.datasets.tiny_genome import build_tiny_genome
 from tests.evaluator import tiny_model
-from tests.genome.tiny_genome import build_tiny_genome
 
 VALUES = {"PROJECT": "my-project", "REGION": "us-central1", "BUCKET": "bucket", "WORKER": "my/image:1"}
 

@@ -9,7 +9,8 @@ from tfx import v1 as tfx
 
 from components.genome_example_gen.executor import make_example
 from components.leak_audit.component import LeakAudit
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 
 
 def write_split(folder, split, places):

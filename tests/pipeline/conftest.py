@@ -13,7 +13,7 @@ from pipeline.configs import Settings
 from pipeline.data import fingerprint_data
 from pipeline.outcome import read_outcome
 from pipeline.pipeline import create_pipeline
-from tests.genome.tiny_genome import write_bigwig
+from tests.datasets.tiny_genome import write_bigwig
 from tests.golden import FIXTURES
 
 LENGTH = 40_000

@@ -19,7 +19,8 @@ from components.trainer.run_fn import compile_model
 from components.trainer.training import Training
 from components.transform.decoding import decode_sequences
 from enformer_keras import Enformer
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 from pipeline.environment import show_progress
 
 WINDOW, FLANK = 256, 3

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 
 
 def differences(what):
-    command = [sys.executable, "-m", "tests.enformer_keras.replicas", what]
+    command = [sys.executable, "-m", "tests.model.replicas", what]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -7,8 +7,8 @@ from enformer_keras.datasets.dataset import load_dataset, load_description
 from enformer_keras.datasets.planning import plan_windows
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
-from tests.genome.test_tracks import make_track, summarize
-from tests.genome.tiny_genome import CONTIGS
+from tests.datasets.test_tracks import make_track, summarize
+from tests.datasets.tiny_genome import CONTIGS
 
 
 def write_bed(tiny, name, lines):
@@ -72,7 +72,7 @@ def test_every_dropped_window_has_its_reason(tiny, caplog):
 
 @pytest.mark.parametrize(("min_gap_length", "are_gaps"), [(100, True), (101, False)])
 def test_runs_of_n_are_gaps_from_a_length_on(tiny, monkeypatch, min_gap_length, are_gaps):
-    monkeypatch.setattr("enformer_keras.datasets.tracks._CHUNK_BP", 64)  # the run crosses chunks
+    monkeypatch.setattr("enformer_keras.formats.fasta._CHUNK_BP", 64)  # the run crosses chunks
     genome = load_dataset(tiny.path).open_genome()
     assert genome.runs_of_n("c2", min_gap_length).T.tolist() == [[700, 800]] * are_gaps
     assert genome.runs_of_n("c1", 1).shape == (2, 0)

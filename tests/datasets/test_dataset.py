@@ -9,7 +9,7 @@ import pytest
 from enformer_keras.datasets import digests
 from enformer_keras.datasets.dataset import DatasetError, load_dataset, load_description
 from enformer_keras.datasets.digests import FileDigests
-from enformer_keras.datasets.tracks import Genome
+from enformer_keras.formats.fasta import Genome
 
 
 def problems_of(tiny):

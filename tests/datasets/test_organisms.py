@@ -2,7 +2,7 @@ import pytest
 
 from enformer_keras.datasets.dataset import fingerprint_of, load_dataset, load_datasets, load_description
 from enformer_keras.formats.errors import DatasetError
-from tests.genome.tiny_genome import describe_two_organisms
+from tests.datasets.tiny_genome import describe_two_organisms
 
 
 def test_shared_fields_hold_for_each_organism_that_does_not_say_otherwise(tiny):

@@ -9,10 +9,11 @@ import pytest
 
 from enformer_keras.datasets.dataset import load_dataset
 from enformer_keras.datasets.segments import Segments
-from enformer_keras.datasets.tracks import Track, TrackReader
+from enformer_keras.datasets.track_reader import TrackReader
+from enformer_keras.datasets.tracks import Track
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
-from tests.genome.tiny_genome import CONTIGS, build_tiny_genome
+from tests.datasets.tiny_genome import CONTIGS, build_tiny_genome
 
 BIN = 16
 ALIASES = {"c1": ["one"]}

@@ -195,7 +195,7 @@ def test_in_a_compiled_model_and_after_loading_it(tmp_path, jit_compile):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="replicas are TensorFlow's")
 def test_two_replicas_report_what_one_does():
     """Examples shared 2 and 2, 1 and 3, 4 and 0; and `fit` and `evaluate` with a last batch for one alone."""
-    command = [sys.executable, "-m", "tests.enformer_keras.metric_replicas"]
+    command = [sys.executable, "-m", "tests.training.metric_replicas"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     differences = json.loads(done.stdout)

@@ -6,10 +6,12 @@ import numpy as np
 import pyBigWig
 import pytest
 
+from enformer_keras.datasets.binning import limit, pool, rescale
 from enformer_keras.datasets.dataset import DatasetError, load_dataset
-from enformer_keras.datasets.tracks import Track, _BigWig, limit, pool, rescale
+from enformer_keras.datasets.tracks import Track
+from enformer_keras.formats.bigwig import BigWig
 from enformer_keras.formats.intervals import Interval
-from tests.genome.tiny_genome import write_bigwig
+from tests.datasets.tiny_genome import write_bigwig
 
 BIN = 16
 
@@ -33,7 +35,7 @@ def make_track(**fields):
 
 def summarize(values, track, scale, bin_size, *blacklist):
     """The bins of one track."""
-    pooled = pool(values, track, bin_size)
+    pooled = pool(values, track.sum_stat, bin_size)
     return limit(rescale(pooled[np.newaxis], [track], [scale], *blacklist), [track])[0]
 
 
@@ -185,8 +187,8 @@ def test_a_run_of_intervals_is_read_once_and_gives_what_each_gives_alone(tiny, m
     intervals = [Interval("c1", start, end) for start, end in stretches]
     alone = [reader.read_bins(interval, {0: 0.5}) for interval in intervals]
     asked = []
-    values = _BigWig.values
-    monkeypatch.setattr(_BigWig, "values", lambda self, span: asked.append(span) or values(self, span))
+    values = BigWig.values
+    monkeypatch.setattr(BigWig, "values", lambda self, span: asked.append(span) or values(self, span))
     together = reader.read_run(intervals, {0: 0.5})
     assert asked == [Interval("c1", 32, 1000)] * 2  # one read of each bigWig
     for (start, end), bins, one in zip(stretches, together, alone, strict=True):

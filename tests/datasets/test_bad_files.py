@@ -8,11 +8,11 @@ import pyBigWig
 import pysam
 import pytest
 
-from enformer_keras.datasets import tracks
+from enformer_keras.datasets import track_reader
 from enformer_keras.datasets.dataset import load_dataset
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
-from tests.genome.tiny_genome import CONTIGS, write_bigwig
+from tests.datasets.tiny_genome import CONTIGS, write_bigwig
 
 
 def problem_of(tiny):
@@ -199,8 +199,8 @@ def test_contigs_that_are_not_looked_at_for_values_are_counted(tiny, caplog, mon
     assert "not looked at" not in caplog.text
     assert "holes (c2)" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(tracks, "_QUESTIONS", 7)
-    monkeypatch.setattr(tracks, "_LEAST_CONTIGS", 1)
+    monkeypatch.setattr(track_reader, "_QUESTIONS", 7)
+    monkeypatch.setattr(track_reader, "_LEAST_CONTIGS", 1)
     load_dataset(tiny.path)
     assert "4 tracks: of 2 contigs the 1 shortest, 33% of all bp, were not looked at for values" in caplog.text
     assert "holes (c2)" not in caplog.text

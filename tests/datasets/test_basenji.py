@@ -18,7 +18,7 @@ from enformer_keras.genome import (  # noqa: E402
     basenji_dataset,
     write_basenji,
 )
-from tests.genome.tiny_basenji import (  # noqa: E402
+from tests.datasets.tiny_basenji import (  # noqa: E402
     BINS,
     POOL_WIDTH,
     SEQ_LENGTH,

@@ -11,7 +11,7 @@ import enformer_keras
 from enformer_keras.checkpoints.sonnet import sonnet_entries
 from enformer_keras.model.layers.positional_features import relative_positional_features
 from tests import golden
-from tests.enformer_keras.gradients import value_and_gradients
+from tests.model.gradients import value_and_gradients
 
 pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
 

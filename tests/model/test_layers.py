@@ -19,7 +19,7 @@ from enformer_keras.model.layers import (
 from enformer_keras.model.layers.positional_features import relative_positional_features
 from enformer_keras.model.layers.relative_attention import relative_shift
 from enformer_keras.model.layers.winograd_convolution import minimal_filtering
-from tests.enformer_keras.gradients import value_and_gradients
+from tests.model.gradients import value_and_gradients
 
 rng = np.random.default_rng(0)
 

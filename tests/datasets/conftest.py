@@ -1,6 +1,6 @@
 import pytest
 
-from tests.genome.tiny_genome import build_tiny_genome
+from tests.datasets.tiny_genome import build_tiny_genome
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 
 from enformer_keras.datasets.leaks import audit_leaks
-from enformer_keras.formats.intervals import Interval, Window
+from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 
 
 def random_windows(number, splits):

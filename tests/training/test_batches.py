@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from enformer_keras import one_hot_encode
-from enformer_keras.datasets import batches
-from enformer_keras.datasets.batches import runs_of
+from enformer_keras.datasets import window_reader
+from enformer_keras.datasets.window_reader import runs_of
 from enformer_keras.genome import (
     DatasetError,
     Interval,
@@ -15,6 +15,12 @@ from enformer_keras.genome import (
     WindowReader,
     load_dataset,
 )
+from tests.datasets.tiny_genome import build_tiny_genome
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return build_tiny_genome(tmp_path)
 
 
 def expected_sequence(tiny, window, shift=0):
@@ -40,9 +46,9 @@ def test_runs_end_at_gaps_contigs_and_splits_and_after_eight(tiny, monkeypatch):
     dataset = load_dataset(tiny.path)
     assert list(runs_of(list(itertools.chain(*runs)), dataset)) == runs
     # As much as three windows hold, of 4 bins and 4 tracks.
-    monkeypatch.setattr(batches, "_RUN_BINS", 3 * 4 * 4)
+    monkeypatch.setattr(window_reader, "_RUN_BINS", 3 * 4 * 4)
     assert list(map(len, runs_of(runs[0], dataset))) == [3, 1]
-    monkeypatch.setattr(batches, "_RUN_BINS", 1)
+    monkeypatch.setattr(window_reader, "_RUN_BINS", 1)
     assert list(map(len, runs_of(runs[0], dataset))) == [1, 1, 1, 1]
     assert list(runs_of([], dataset)) == []
 
