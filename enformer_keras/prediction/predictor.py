@@ -1,0 +1,393 @@
+"""A trained model that is asked: predictions of windows, effects of variants."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import keras
+import numpy as np
+
+from enformer_keras.formats.contig_names import ContigNames
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.sequence import one_hot_encode
+from enformer_keras.formats.variants import Variant, read_variants
+from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.statistics import check_statistics, score
+from enformer_keras.prediction.windows import Frame, StrandView, windows_of
+
+_logger = logging.getLogger(__name__)
+
+Strands = Literal["both", "forward"]
+_Item = TypeVar("_Item")
+# Of so many first variants not more than a share may have another REF than the genome, or it is another genome.
+_LOOKED_AT = 1000
+_LEAST_LOOKED_AT = 20
+_MOST_MISMATCHES = 0.2
+# Alleles predicted together, for each window of a batch: those of one place share a reference.
+_ALLELES_PER_WINDOW = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedTrack:
+    """What is known of one of a model's outputs.
+
+    Attributes:
+        index: its place among the head's outputs.
+        identifier: short name.
+        description: free text.
+        strand_pair: index of the track that this one becomes on the other strand; its own if it is unstranded.
+    """
+
+    index: int
+    identifier: str
+    description: str
+    strand_pair: int
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantScores:
+    """What was asked about alleles, in the order in which they came.
+
+    Attributes:
+        variants: every allele.
+        statuses: what became of each.
+        statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
+        tracks: the columns.
+    """
+
+    variants: tuple[Variant, ...]
+    statuses: tuple[Status, ...]
+    statistics: Mapping[str, np.ndarray]
+    tracks: tuple[PredictedTrack, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Returns status -> number of alleles, for those that occur."""
+        return {str(status): count for status, count in Counter(self.statuses).items()}
+
+
+class Predictor:
+    """Asks one head of a model.
+
+    Args:
+        model: from one-hot `[batch, window_length, 4]` to head -> `[batch, target_length, tracks]`, or to one
+            such array. It is called with batches of one size, so that it is compiled once.
+        frame: the model's window and bins.
+        tracks: all outputs of the head, in their order.
+        head: which of the model's outputs; `None` where it has one that has no name.
+        batch_size: windows predicted at a time.
+
+    Raises:
+        ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        frame: Frame,
+        tracks: Sequence[PredictedTrack],
+        head: str | None = None,
+        batch_size: int = 4,
+    ) -> None:
+        pairs = [track.strand_pair for track in tracks]
+        if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
+            raise ValueError(f"strand pairs {pairs} must give each track a partner whose partner it is")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.model = model
+        self.frame = frame
+        self.tracks = tuple(tracks)
+        self.head = head
+        self.batch_size = batch_size
+
+    def predict(
+        self,
+        windows: Sequence[str] | Sequence[Interval],
+        genome: Genome | None = None,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+    ) -> np.ndarray:
+        """Predicts windows.
+
+        Args:
+            windows: DNA of the window's length each; or intervals, about whose centres windows are laid.
+            genome: where intervals lie, and where shifts find what stands beside a window.
+            tracks: indices of the head's tracks; `None`: all.
+            strands: `both` averages what is predicted for the two strands, turned back.
+            shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
+
+        Returns:
+            float32 [windows, bins, tracks], bins along the forward strand.
+
+        Raises:
+            ValueError: a sequence has another length, or an argument cannot be.
+            DatasetError: an interval lies on no contig of the genome.
+        """
+        columns = self._columns(tracks)
+        length = self.frame.window_length
+        check_averaging(strands, shifts)
+        sequences: list[list[str]] = []
+        for window in windows:
+            if isinstance(window, Interval):
+                if genome is None:
+                    raise ValueError("intervals need a genome to be read from: give genome=")
+                whole = window.resize(length)
+                sequences.append([genome.sequence(whole.shift(shift)).decode() for shift in shifts])
+            elif len(window) != length:
+                raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
+            elif tuple(shifts) != (0,):
+                raise ValueError("a window of its own cannot be shifted: give intervals and a genome")
+            else:
+                sequences.append([window])
+        asked = [
+            (bases if not reverse else reverse_complement(bases.upper()), reverse)
+            for shifted in sequences
+            for bases in shifted
+            for reverse in _strands(strands)
+        ]
+        each = len(shifts) * len(_strands(strands))
+        found = np.zeros((len(sequences), self.frame.target_length, len(columns)), dtype=np.float32)
+        for number, bins in enumerate(self._predict_along(asked, columns)):
+            found[number // each] += bins / each
+        return found
+
+    def score_variants(
+        self,
+        variants: Iterable[Variant] | str | Path,
+        genome: Genome,
+        *,
+        statistics: Sequence[str] = ("SAD",),
+        tracks: Sequence[int] | None = None,
+        width: int | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> VariantScores:
+        """Scores alleles by two predictions each, of the reference's window and of the alternative's.
+
+        The middle of the variant stands at the window's base `window_length / 2 - 1` (from 0), along whichever
+        strand is predicted; predictions of REF and ALT are averaged over strands and shifts, ALT's bins lie on
+        REF's (`AlleleWindows.align`), and the statistics are taken of these.
+
+        Args:
+            variants: alleles, or a file of them (`variants.read_variants`).
+            genome: what they are variants of.
+            statistics: of `statistics.FORMULAS`.
+            tracks: indices of the head's tracks; `None`: all.
+            width: bp about the variant whose bins count (`Frame.central_bins`); `None`: the whole target.
+            strands: `both` averages over the two strands; with `forward` alone a genome's reverse complement
+                scores differently.
+            shifts: bp by which windows move to the right along the strand that is predicted.
+            reference_policy: what to do where REF is not the genome's.
+            contig_aliases: contig of the genome -> other names that it has among the variants.
+
+        Returns:
+            A row for each allele, in the order in which they came.
+
+        Raises:
+            DatasetError: a file that cannot be read; more than a fifth of the first 1,000 alleles have another
+                REF than the genome; with the policy `fail` the first that has.
+            ValueError: an argument cannot be.
+        """
+        parts = list(
+            self.score_in_parts(
+                variants,
+                genome,
+                statistics=statistics,
+                tracks=tracks,
+                width=width,
+                strands=strands,
+                shifts=shifts,
+                reference_policy=reference_policy,
+                contig_aliases=contig_aliases,
+            )
+        )
+        columns = self._columns(tracks)
+        nothing = np.zeros((0, len(columns)), dtype=np.float32)
+        return VariantScores(
+            tuple(itertools.chain.from_iterable(part.variants for part in parts)),
+            tuple(itertools.chain.from_iterable(part.statuses for part in parts)),
+            {
+                name: np.concatenate([nothing, *(part.statistics[name] for part in parts)])
+                for name in statistics
+            },
+            tuple(self.tracks[column] for column in columns),
+        )
+
+    def score_in_parts(
+        self,
+        variants: Iterable[Variant] | str | Path,
+        genome: Genome,
+        *,
+        statistics: Sequence[str] = ("SAD",),
+        tracks: Sequence[int] | None = None,
+        width: int | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> Iterator[VariantScores]:
+        """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
+
+        Yields:
+            The next alleles.
+        """
+        columns = self._columns(tracks)
+        check_statistics(statistics)
+        check_averaging(strands, shifts)
+        bins = self.frame.central_bins(width)
+        policy = ReferencePolicy(reference_policy)
+        views = [StrandView(genome, reverse=reverse) for reverse in _strands(strands)]
+        if isinstance(variants, str | Path):
+            variants = read_variants(variants)
+        resolved = self._resolve(variants, genome, policy, contig_aliases or {})
+        for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
+            found = {name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics}
+            pairs = self._predict_alleles([allele for _, _, allele in part], views, shifts, columns)
+            for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
+                if pair is not None:
+                    reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
+                    for name, values in score(reference[bins], alternate[bins], statistics).items():
+                        found[name][row] = values
+            yield VariantScores(
+                tuple(variant for variant, _, _ in part),
+                tuple(status for _, status, _ in part),
+                found,
+                tuple(self.tracks[column] for column in columns),
+            )
+
+    def _resolve(
+        self,
+        variants: Iterable[Variant],
+        genome: Genome,
+        policy: ReferencePolicy,
+        aliases: Mapping[str, Sequence[str]],
+    ) -> Iterator[tuple[Variant, Status, Allele | None]]:
+        """Holds variants against the genome; the first ones together, before anything is predicted."""
+        names = ContigNames(genome.contig_lengths, aliases)
+
+        def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
+            for variant in some:
+                contig = names.find(variant.chrom)
+                status, allele = resolve(variant, genome, contig, policy, self.frame.longest_allele)
+                if status is Status.REFERENCE_MISMATCH and policy is ReferencePolicy.FAIL:
+                    raise DatasetError(
+                        f"{variant} ({variant.name or 'without a name'}): {genome.path} has other bases there; "
+                        "use the FASTA file that the variants were called against, or skip such variants"
+                    )
+                yield variant, status, allele
+
+        variants = iter(variants)
+        first = list(each(itertools.islice(variants, _LOOKED_AT)))
+        looked_at = [
+            status for _, status, _ in first if status.is_scored or status is Status.REFERENCE_MISMATCH
+        ]
+        wrong = [variant for variant, status, _ in first if status is Status.REFERENCE_MISMATCH]
+        if len(looked_at) >= _LEAST_LOOKED_AT and len(wrong) > _MOST_MISMATCHES * len(looked_at):
+            raise DatasetError(
+                f"{len(wrong)} of the first {len(looked_at)} variants have another REF than {genome.path}, "
+                f"such as {wrong[0]}; use the FASTA file of the assembly that they were called against"
+            )
+        yield from first
+        yield from each(variants)
+
+    def _predict_alleles(
+        self,
+        alleles: Sequence[Allele | None],
+        views: Sequence[StrandView],
+        shifts: Sequence[int],
+        columns: Sequence[int],
+    ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
+        """Predicts reference and alternative of each allele, averaged: float32 [bins, tracks].
+
+        No window is predicted twice, whichever alleles share it.
+        """
+        laid_out = [
+            []
+            if allele is None
+            else [
+                (windows_of(view.allele(allele), view, self.frame, shift), view.reverse)
+                for view in views
+                for shift in shifts
+            ]
+            for allele in alleles
+        ]
+        asked = dict.fromkeys(
+            (bases, reverse)
+            for layouts in laid_out
+            for windows, reverse in layouts
+            for bases in (windows.reference, windows.left, windows.right)
+        )
+        predicted = dict(zip(asked, self._predict_along(list(asked), columns), strict=True))
+        for layouts in laid_out:
+            if not layouts:
+                yield None
+                continue
+            reference = np.zeros((self.frame.target_length, len(columns)), dtype=np.float32)
+            alternate = np.zeros_like(reference)
+            for windows, reverse in layouts:
+                # Predictions have been turned back to the forward strand; so must be what their bins are.
+                turned = dataclasses.replace(windows, side=windows.side[::-1]) if reverse else windows
+                left, right = predicted[windows.left, reverse], predicted[windows.right, reverse]
+                reference += predicted[windows.reference, reverse] / len(layouts)
+                alternate += turned.align(left, right) / len(layouts)
+            yield reference, alternate
+
+    def _predict_along(self, asked: Sequence[tuple[str, bool]], columns: Sequence[int]) -> Iterator[np.ndarray]:
+        """Predicts sequences, each with whether it is of the other strand, whose predictions are turned back.
+
+        Yields:
+            float32 [bins, tracks] along the forward strand.
+        """
+        partners = [self.tracks[column].strand_pair for column in columns]
+        for batch in _batched(asked, self.batch_size):
+            for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
+                yield bins[::-1, partners] if reverse else bins[:, columns]
+
+    def _full_pass(self, sequences: Sequence[str]) -> np.ndarray:
+        """The one step from windows to predictions, in batches of one size: float32 [batch, bins, all tracks].
+
+        The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
+        """
+        filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
+        predicted = self.model.predict_on_batch(one_hot_encode(filled))
+        return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
+
+    def _columns(self, tracks: Sequence[int] | None) -> list[int]:
+        columns = list(range(len(self.tracks))) if tracks is None else list(tracks)
+        wrong = [column for column in columns if not 0 <= column < len(self.tracks)]
+        if wrong or not columns:
+            raise ValueError(f"tracks={columns} must be indices from 0 to {len(self.tracks) - 1}")
+        return columns
+
+
+def check_averaging(strands: str, shifts: Sequence[int]) -> None:
+    """Checks what predictions are averaged over.
+
+    Raises:
+        ValueError: `strands` is not `both` or `forward`, or there is no shift.
+    """
+    if strands not in ("both", "forward"):
+        raise ValueError(f"strands={strands!r} must be 'both' or 'forward'")
+    if not shifts or len(set(shifts)) < len(shifts):
+        raise ValueError(f"shifts={list(shifts)} must be at least one, each once")
+
+
+def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
+    items = iter(items)
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch
+
+
+def _strands(strands: Strands) -> tuple[bool, ...]:
+    return (False, True) if strands == "both" else (False,)

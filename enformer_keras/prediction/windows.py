@@ -1,0 +1,166 @@
+"""Windows around alleles: what a model is shown of reference and alternative, and which bins lie where.
+
+Everything is laid out along one strand of a contig. The other strand is the same on the contig's reverse
+complement, so what is said of a variant does not depend on which strand a genome is written on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.intervals import Interval
+from enformer_keras.prediction.alleles import Allele, reverse_complement
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """How long a model's window is, and where its bins lie.
+
+    Attributes:
+        window_length: bp that the model reads.
+        target_length: bins that it predicts, from the window's centre.
+        bin_size: bp of a bin.
+    """
+
+    window_length: int
+    target_length: int
+    bin_size: int
+
+    @property
+    def crop(self) -> int:
+        """Bp of the window before the first bin."""
+        return (self.window_length - self.target_length * self.bin_size) // 2
+
+    @property
+    def longest_allele(self) -> int:
+        """Bp that an allele may have: a quarter of the target, so that most bins lie on either side of it."""
+        return self.target_length * self.bin_size // 4
+
+    def central_bins(self, width: int | None) -> slice:
+        """Returns the central bins that reach over `width` bp, as few as lie evenly about the centre.
+
+        Raises:
+            ValueError: the target is not so wide.
+        """
+        if width is None:
+            return slice(0, self.target_length)
+        if not 0 < width <= self.target_length * self.bin_size:
+            raise ValueError(
+                f"width={width} must be from 1 to the target's {self.target_length * self.bin_size} bp"
+            )
+        count = -(-width // self.bin_size)
+        count += (count - self.target_length) % 2
+        start = (self.target_length - count) // 2
+        return slice(start, start + count)
+
+
+class StrandView:
+    """A genome as it reads along one strand.
+
+    Args:
+        genome: the genome.
+        reverse: whether positions count along the other strand, from the contig's end.
+    """
+
+    def __init__(self, genome: Genome, *, reverse: bool) -> None:
+        self._genome = genome
+        self.reverse = reverse
+
+    def sequence(self, contig: str, start: int, end: int) -> str:
+        """Returns bases, upper case, with N beyond the contig."""
+        if not self.reverse:
+            return self._genome.sequence(Interval(contig, start, end)).decode()
+        length = self._genome.contig_lengths[contig]
+        return reverse_complement(
+            self._genome.sequence(Interval(contig, length - end, length - start)).decode()
+        )
+
+    def allele(self, allele: Allele) -> Allele:
+        """Returns the allele as it reads along this strand."""
+        return allele.on_other_strand(self._genome.contig_lengths[allele.chrom]) if self.reverse else allele
+
+
+@dataclasses.dataclass(frozen=True)
+class AlleleWindows:
+    """The sequences that say what an allele does, along one strand.
+
+    Attributes:
+        interval: of the reference's window, along the strand.
+        reference: bases of the window.
+        left: the alternative's window whose left end is the reference's.
+        right: the one whose right end is; equal to `left` where lengths do not change.
+        side: int8 [bins], -1 where a bin lies left of all that differs, 1 where right of it, else 0.
+    """
+
+    interval: Interval
+    reference: str
+    left: str
+    right: str
+    side: np.ndarray
+
+    def align(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Puts the alternative's bins onto the reference's.
+
+        An insertion or deletion moves everything on one side of it against the bins. So each side is taken
+        from the window that is anchored there, and the bins that hold the variant are the mean of both.
+
+        Args:
+            left: prediction of `left`, float32 [bins, tracks].
+            right: that of `right`.
+
+        Returns:
+            float32 [bins, tracks].
+        """
+        side = self.side[:, np.newaxis]
+        return np.where(side < 0, left, np.where(side > 0, right, (left + right) / 2))
+
+
+def window_of(allele: Allele, frame: Frame, shift: int = 0) -> Interval:
+    """Returns the window of an allele, along the strand that it is given on.
+
+    The middle of what differs, rounded down, is the window's base `window_length / 2 - 1` (from 0): for a
+    single-nucleotide variant the place of basenji and of the published Enformer scores.
+
+    Args:
+        allele: the allele.
+        frame: the model's.
+        shift: bp by which the window moves to the right.
+    """
+    start = (allele.low + allele.high - 1) // 2 - (frame.window_length // 2 - 1) + shift
+    return Interval(allele.chrom, start, start + frame.window_length)
+
+
+def windows_of(allele: Allele, view: StrandView, frame: Frame, shift: int = 0) -> AlleleWindows:
+    """Lays an allele out along a strand.
+
+    Args:
+        allele: as it reads along the view's strand (`StrandView.allele`), not longer than `longest_allele`.
+        view: the strand.
+        frame: the model's.
+        shift: bp by which the window moves to the right along the strand.
+    """
+    window = window_of(allele, frame, shift)
+    contig, start, end = window.chrom, window.start, window.end
+    before, after = allele.start - start, end - allele.end
+    if allele.background is None:
+        reference = view.sequence(contig, start, end)
+    else:
+        reference = (
+            view.sequence(contig, start, allele.start)
+            + allele.background
+            + view.sequence(contig, allele.end, end)
+        )
+    # Real bases beyond the window on the side that moves.
+    rest = frame.window_length - len(allele.bases)
+    left = reference[:before] + allele.bases + view.sequence(contig, allele.end, allele.end + rest - before)
+    right = (
+        view.sequence(contig, allele.start - (rest - after), allele.start)
+        + allele.bases
+        + reference[len(reference) - after :]
+    )
+    starts = start + frame.crop + frame.bin_size * np.arange(frame.target_length)
+    side = np.where(starts + frame.bin_size <= allele.low, -1, np.where(starts >= allele.high, 1, 0))
+    return AlleleWindows(window, reference, left, right, side.astype(np.int8))
