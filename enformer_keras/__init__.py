@@ -6,6 +6,8 @@ from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.model.enformer import BIN_SIZE, PARTS, Enformer
 from enformer_keras.model.presets import PRESETS
 from enformer_keras.prediction.averaging import average_predictions
+from enformer_keras.prediction.opening import open_model
+from enformer_keras.prediction.predictor import Predictor
 from enformer_keras.training.alternating import AlternatingHeads
 from enformer_keras.training.augmentation import Augmentation, augment
 from enformer_keras.training.metrics import R2, PearsonR
@@ -22,11 +24,13 @@ __all__ = [
     "Augmentation",
     "Enformer",
     "PearsonR",
+    "Predictor",
     "SynchronizedAdam",
     "WarmUp",
     "augment",
     "average_predictions",
     "load_sonnet_checkpoint",
     "one_hot_encode",
+    "open_model",
     "sonnet_heads",
 ]

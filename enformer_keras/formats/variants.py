@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pysam
-
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import check_last_block, is_packed, open_text
 
@@ -101,6 +99,8 @@ def read_variants(source: str | Path) -> Iterator[Variant]:
 def _read_vcf(source: str | Path) -> Iterator[Variant]:
     if isinstance(source, Path):
         check_last_block(source)
+    import pysam  # where it is used: variants of a table, or spelled out, need none
+
     number = 0
     with _quiet_htslib():
         try:
@@ -125,6 +125,8 @@ def _read_vcf(source: str | Path) -> Iterator[Variant]:
 @contextlib.contextmanager
 def _quiet_htslib() -> Iterator[None]:
     """Keeps htslib from telling, for every contig, that a header does not name it; nothing here needs that."""
+    import pysam
+
     before = pysam.set_verbosity(0)
     try:
         yield

@@ -1,1 +1,18 @@
-"""Using a trained model."""
+"""Asking trained models: predictions of windows, effects of variants."""
+
+from enformer_keras.prediction.alleles import ReferencePolicy, Status
+from enformer_keras.prediction.opening import open_model
+from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantScores
+from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.windows import Frame
+
+__all__ = [
+    "FORMULAS",
+    "Frame",
+    "PredictedTrack",
+    "Predictor",
+    "ReferencePolicy",
+    "Status",
+    "VariantScores",
+    "open_model",
+]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import TYPE_CHECKING
 
-from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.variants import MISSING, Variant
+
+if TYPE_CHECKING:
+    from enformer_keras.formats.fasta import Genome
 
 _BASES = frozenset(ALPHABET)
 _COMPLEMENT = str.maketrans("ACGTNRYSWKMBDHV", "TGCANYRSWMKVHDB")

@@ -8,20 +8,22 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import keras
 import numpy as np
 
 from enformer_keras.formats.contig_names import ContigNames
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
 from enformer_keras.prediction.statistics import check_statistics, score
 from enformer_keras.prediction.windows import Frame, StrandView, windows_of
+
+if TYPE_CHECKING:
+    from enformer_keras.formats.fasta import Genome
 
 _logger = logging.getLogger(__name__)
 

@@ -7,12 +7,15 @@ complement, so what is said of a variant does not depend on which strand a genom
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction.alleles import Allele, reverse_complement
+
+if TYPE_CHECKING:
+    from enformer_keras.formats.fasta import Genome
 
 
 @dataclasses.dataclass(frozen=True)
