@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 import keras
 import numpy as np
@@ -24,8 +25,6 @@ from enformer_keras.prediction.windows import Frame, StrandView, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
-
-_logger = logging.getLogger(__name__)
 
 Strands = Literal["both", "forward"]
 _Item = TypeVar("_Item")
@@ -112,7 +111,7 @@ class Predictor:
     def predict(
         self,
         windows: Sequence[str] | Sequence[Interval],
-        genome: Genome | None = None,
+        genome: Genome | str | Path | None = None,
         *,
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
@@ -122,7 +121,7 @@ class Predictor:
 
         Args:
             windows: DNA of the window's length each; or intervals, about whose centres windows are laid.
-            genome: where intervals lie, and where shifts find what stands beside a window.
+            genome: where intervals lie, and where shifts find what stands beside a window; or its FASTA file.
             tracks: indices of the head's tracks; `None`: all.
             strands: `both` averages what is predicted for the two strands, turned back.
             shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
@@ -138,18 +137,19 @@ class Predictor:
         length = self.frame.window_length
         check_averaging(strands, shifts)
         sequences: list[list[str]] = []
-        for window in windows:
-            if isinstance(window, Interval):
-                if genome is None:
-                    raise ValueError("intervals need a genome to be read from: give genome=")
-                whole = window.resize(length)
-                sequences.append([genome.sequence(whole.shift(shift)).decode() for shift in shifts])
-            elif len(window) != length:
-                raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
-            elif tuple(shifts) != (0,):
-                raise ValueError("a window of its own cannot be shifted: give intervals and a genome")
-            else:
-                sequences.append([window])
+        with _opened(genome) as opened:
+            for window in windows:
+                if isinstance(window, Interval):
+                    if opened is None:
+                        raise ValueError("intervals need a genome to be read from: give genome=")
+                    whole = window.resize(length)
+                    sequences.append([opened.sequence(whole.shift(shift)).decode() for shift in shifts])
+                elif len(window) != length:
+                    raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
+                elif tuple(shifts) != (0,):
+                    raise ValueError("a window of its own cannot be shifted: give intervals and a genome")
+                else:
+                    sequences.append([window])
         asked = [
             (bases if not reverse else reverse_complement(bases.upper()), reverse)
             for shifted in sequences
@@ -165,7 +165,7 @@ class Predictor:
     def score_variants(
         self,
         variants: Iterable[Variant] | str | Path,
-        genome: Genome,
+        genome: Genome | str | Path,
         *,
         statistics: Sequence[str] = ("SAD",),
         tracks: Sequence[int] | None = None,
@@ -183,7 +183,7 @@ class Predictor:
 
         Args:
             variants: alleles, or a file of them (`variants.read_variants`).
-            genome: what they are variants of.
+            genome: what they are variants of, or its FASTA file.
             statistics: of `statistics.FORMULAS`.
             tracks: indices of the head's tracks; `None`: all.
             width: bp about the variant whose bins count (`Frame.central_bins`); `None`: the whole target.
@@ -229,7 +229,7 @@ class Predictor:
     def score_in_parts(
         self,
         variants: Iterable[Variant] | str | Path,
-        genome: Genome,
+        genome: Genome | str | Path,
         *,
         statistics: Sequence[str] = ("SAD",),
         tracks: Sequence[int] | None = None,
@@ -249,24 +249,27 @@ class Predictor:
         check_averaging(strands, shifts)
         bins = self.frame.central_bins(width)
         policy = ReferencePolicy(reference_policy)
-        views = [StrandView(genome, reverse=reverse) for reverse in _strands(strands)]
         if isinstance(variants, str | Path):
             variants = read_variants(variants)
-        resolved = self._resolve(variants, genome, policy, contig_aliases or {})
-        for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
-            found = {name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics}
-            pairs = self._predict_alleles([allele for _, _, allele in part], views, shifts, columns)
-            for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
-                if pair is not None:
-                    reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
-                    for name, values in score(reference[bins], alternate[bins], statistics).items():
-                        found[name][row] = values
-            yield VariantScores(
-                tuple(variant for variant, _, _ in part),
-                tuple(status for _, status, _ in part),
-                found,
-                tuple(self.tracks[column] for column in columns),
-            )
+        with _opened(genome) as opened:
+            views = [StrandView(opened, reverse=reverse) for reverse in _strands(strands)]
+            resolved = self._resolve(variants, opened, policy, contig_aliases or {})
+            for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
+                pairs = self._predict_alleles([allele for _, _, allele in part], views, shifts, columns)
+                found = {
+                    name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
+                }
+                for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
+                    if pair is not None:
+                        reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
+                        for name, values in score(reference[bins], alternate[bins], statistics).items():
+                            found[name][row] = values
+                yield VariantScores(
+                    tuple(variant for variant, _, _ in part),
+                    tuple(status for _, status, _ in part),
+                    found,
+                    tuple(self.tracks[column] for column in columns),
+                )
 
     def _resolve(
         self,
@@ -383,6 +386,26 @@ def check_averaging(strands: str, shifts: Sequence[int]) -> None:
         raise ValueError(f"strands={strands!r} must be 'both' or 'forward'")
     if not shifts or len(set(shifts)) < len(shifts):
         raise ValueError(f"shifts={list(shifts)} must be at least one, each once")
+
+
+@overload
+def _opened(genome: Genome | str | Path) -> AbstractContextManager[Genome]: ...
+
+
+@overload
+def _opened(genome: Genome | str | Path | None) -> AbstractContextManager[Genome | None]: ...
+
+
+@contextlib.contextmanager
+def _opened(genome: Genome | str | Path | None) -> Iterator[Genome | None]:
+    """A genome; one that is given by its file is open meanwhile."""
+    if not isinstance(genome, str | Path):
+        yield genome
+        return
+    from enformer_keras.formats.fasta import Genome  # needs pysam
+
+    with contextlib.closing(Genome(Path(genome))) as opened:
+        yield opened
 
 
 def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

@@ -171,9 +171,11 @@ def test_every_spelling_of_an_indel_scores_the_same(genome):
 
 def test_a_score_depends_on_nothing_but_its_variant(genome, predictor):
     variants = variants_of_all_kinds()
+    from_files = predictor.score_variants(variants, genome.path).statistics["SAD"]
     together = predictor.score_variants(variants, genome).statistics["SAD"]
     twice = predictor.score_variants([*variants[::-1], *variants], genome).statistics["SAD"]
     np.testing.assert_array_equal(twice, np.concatenate([together[::-1], together]))
+    np.testing.assert_array_equal(from_files, together)
     for batch_size in (1, 7):
         other = counting_predictor(KMER, LENGTH, BINS, BIN, batch_size)
         np.testing.assert_array_equal(other.score_variants(variants, genome).statistics["SAD"], together)
@@ -240,7 +242,8 @@ def test_predictions_of_intervals_are_those_of_their_sequences(genome, predictor
     window = interval.resize(LENGTH)
     bases = CONTIGS["c1"][window.start : window.end]
     expected = count(bases, KMER, BINS, BIN)
-    np.testing.assert_array_equal(predictor.predict([interval], genome, strands="forward")[0], expected)
+    for opened in (genome, str(genome.path)):
+        np.testing.assert_array_equal(predictor.predict([interval], opened, strands="forward")[0], expected)
     np.testing.assert_array_equal(predictor.predict([bases], strands="forward")[0], expected)
     both = predictor.predict([bases])[0]
     turned = count(other_strand(bases), KMER, BINS, BIN)[::-1, ::-1]
