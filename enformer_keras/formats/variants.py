@@ -17,7 +17,7 @@ STDIN = "-"
 # VCF's sign for an allele that is missing (specification 4.5, section 1.6.1).
 MISSING = "."
 _SPELLED = re.compile(
-    r"(?P<chrom>[^\s>]+):(?P<position>\d[\d,]*):(?P<reference>[^\s:>]+)[>:](?P<alternate>[^\s:>]+)"
+    r"(?P<chrom>[^\s>]+):(?P<position>\d[\d,]*):(?P<reference>[^\s:>]+)[>:](?P<alternate>\S+)"
 )
 # Field -> the names that its column goes by.
 _COLUMNS = {

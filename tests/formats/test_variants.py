@@ -50,7 +50,8 @@ def test_a_table_names_its_columns_in_any_order(tmp_path):
 def test_variants_are_spelled_on_a_command_line():
     assert Variant.parse("chr1:12,345:A>C") == Variant("chr1", 12345, "A", "C")
     assert Variant.parse("HLA:1:7:AT:A") == Variant("HLA:1", 7, "AT", "A")
-    assert str(Variant.parse(" 1:5:A>C ")) == "1:5:A>C"
+    for text in ("1:5:A>C", "1:5:A><DEL>", "1:5:A>A]2:7]"):
+        assert str(Variant.parse(f" {text} ")) == text
     with pytest.raises(DatasetError, match="chr1:12345:A>C"):
         Variant.parse("chr1:5 A>C")
 

@@ -1,0 +1,1 @@
+"""The command `enformer`: a thin layer over `enformer_keras`, imported when the work begins."""

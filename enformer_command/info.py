@@ -1,0 +1,45 @@
+"""`enformer info`: what a model is and which tracks it has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from enformer_command.options import choose_tracks, model_options, open_predictor
+
+
+@click.command()
+@model_options
+@click.option(
+    "--tracks", multiple=True, metavar="WHICH", help="List these: index, identifier, re:PATTERN, @FILE."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def info(model: Path, head: str | None, preset: str | None, tracks: tuple[str, ...], as_json: bool) -> None:
+    """Say what MODEL reads and predicts, and list its tracks."""
+    predictor = open_predictor(model, head, preset)
+    frame = predictor.frame
+    chosen = [predictor.tracks[index] for index in choose_tracks(predictor.tracks, tracks)]
+    if as_json:
+        fields = ("index", "identifier", "description", "strand_pair")
+        click.echo(
+            json.dumps(
+                {
+                    "window_length": frame.window_length,
+                    "target_length": frame.target_length,
+                    "bin_size": frame.bin_size,
+                    "num_tracks": len(predictor.tracks),
+                    "tracks": [{field: getattr(track, field) for field in fields} for track in chosen],
+                },
+                indent=2,
+            )
+        )
+        return
+    click.echo(
+        f"window {frame.window_length} bp, target {frame.target_length} bins of {frame.bin_size} bp, "
+        f"{len(predictor.tracks)} tracks"
+    )
+    click.echo("index\tidentifier\tstrand_pair\tdescription")
+    for track in chosen:
+        click.echo(f"{track.index}\t{track.identifier}\t{track.strand_pair}\t{track.description}")

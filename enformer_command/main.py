@@ -1,0 +1,42 @@
+"""`enformer`: asks trained models, a subcommand for each kind of question."""
+
+import sys
+from typing import Any
+
+import click
+
+from enformer_command.info import info
+from enformer_command.score import score
+
+
+class _Command(click.Group):
+    """A group whose errors of input are a line on the error output, and exit status 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (ValueError, OSError) as error:  # DatasetError is a ValueError
+            if context.obj and context.obj.get("traceback"):
+                raise
+            click.echo(f"enformer: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 112})
+@click.option("--traceback", is_flag=True, help="Show where in the code an error arose.")
+@click.version_option(package_name="enformer-keras")
+@click.pass_context
+def main(context: click.Context, traceback: bool) -> None:
+    """Ask a trained Enformer.
+
+    MODEL is a run's folder, a pushed version, a .keras file, or a checkpoint of the authors' layout. The exit
+    status is 0 when all is done, 1 after an error, 2 where the command line cannot be.
+    """
+    context.obj = {"traceback": traceback}
+
+
+main.add_command(info)
+main.add_command(score)
+
+if __name__ == "__main__":
+    main()
