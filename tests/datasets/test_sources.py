@@ -192,7 +192,7 @@ def test_every_rule_on_every_kind_of_file(tmp_path):
         ("x.bed", ["one 5 9", "c2 1 2", "one 4 9"], {}, ["line 3", "start 4", "5 of line 1", "sort -k1,1"]),
         ("x.bed", ["chr1 5 9"], {}, ["no line lies on a used contig", "chr1", "contig_aliases"]),
         ("x.bed", [], {}, ["no line lies", "it is empty"]),
-        ("x.bed", ["one 5 9 n 1 -"], {"strand": "+"}, ["no interval on strand +", "correct the strand"]),
+        ("x.bed", ["one 5 9 n 1 -"], {"strand": "+"}, ["no interval on strand +", "but on - (1); correct"]),
         ("x.bed", ["one 5 9 n high"], {"value": "score"}, ["line 1", "column 5 is 'high'", "no number"]),
         ("x.bedgraph", ["one 5 9 nan"], {}, ["line 1", "column 4 is 'nan'"]),
         ("x.gtf", ["one x exon 5 9 . + . ID=a"], {"feature": "exon"}, ["line 1", "'ID=a'", "GTF's", ".gff3"]),
