@@ -13,7 +13,7 @@ from enformer_keras.datasets.track_reader import TrackReader
 from enformer_keras.datasets.tracks import Track
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
-from tests.datasets.tiny_genome import CONTIGS, build_tiny_genome
+from tests.datasets.tiny_genome import CONTIGS, build_tiny_genome, write_bigwig
 
 BIN = 16
 ALIASES = {"c1": ["one"]}
@@ -116,6 +116,16 @@ def test_lines_on_contigs_not_in_use_are_counted(tmp_path, caplog, fields):
     write_intervals(tmp_path)
     read([make_track(tmp_path, **fields)], Interval("c1", 0, 128))
     assert f"{fields['file']}: 1 lines on contigs not in use: plasmid" in caplog.text
+
+
+def test_contigs_that_a_bigwig_leaves_out_are_counted(tmp_path, caplog):
+    write_bigwig(tmp_path / "x.bw", {"c1": np.ones(3000, np.float32)})
+    contigs = {"c1": 3000} | {f"scaffold_{number}": 25 for number in range(40)}
+    reader = TrackReader([make_track(tmp_path, file="x.bw")], contigs, {}, BIN)
+    reader.check_signal()
+    assert "scaffold_0, scaffold_1, scaffold_2, scaffold_3, ...: 40 contigs, 25% of all bp" in caplog.text
+    target, missing = reader.read(Interval("scaffold_9", 0, 16), {})
+    assert (target.tolist(), missing.tolist()) == ([[0]], [16])
 
 
 def test_the_last_suffix_says_what_a_file_is(tmp_path):
