@@ -21,7 +21,7 @@ from enformer_keras.datasets.dataset import fingerprint_of, load_dataset, load_d
 from enformer_keras.datasets.description import load_descriptions
 from enformer_keras.datasets.tracks import Track, read_track_table
 from enformer_keras.formats.bed import read_bed
-from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.errors import DatasetError, first_names
 from enformer_keras.formats.intervals import Interval
 
 _logger = logging.getLogger(__name__)
@@ -187,9 +187,11 @@ def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> No
             len(regions) - measured,
         )
         if not measured:
+            contigs = list(dict.fromkeys(target.chrom for target in targets))
             problems.append(
                 f"{file.path}: none of its {len(regions)} regions has its middle in a target of split {split} "
-                f"of {organism}; give regions of the contigs and the assembly of the data, or none"
+                f"of {organism}; they lie on {first_names(regions.contigs)}, the targets on "
+                f"{first_names(contigs)}: give regions of the contigs and the assembly of the data, or none"
             )
     if problems:
         raise DatasetError(problems)
@@ -197,7 +199,8 @@ def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> No
 
 def _genome_targets(path: Path, organism: str, split: str, file: RegionFile) -> list[Interval]:
     dataset = load_dataset(path, organism)
-    read_bed(Path(file.path), dataset.fasta_contigs, file.contig_aliases)  # raises where contigs are shorter
+    # Raises where contigs are shorter, or others.
+    read_bed(Path(file.path), dataset.fasta_contigs, file.contig_aliases, used=dataset.contig_lengths)
     return [window.target for window in dataset.plan().windows if window.split == split]
 
 

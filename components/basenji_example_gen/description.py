@@ -113,7 +113,7 @@ def load_basenji_description(path: str | Path) -> BasenjiDescription:
     try:
         return BasenjiDescription.model_validate(fields)
     except pydantic.ValidationError as error:
-        raise DatasetError(describe_validation_error(str(path), error)) from error
+        raise DatasetError(describe_validation_error(str(path), error, fields)) from error
 
 
 def open_folders(path: Path, description: BasenjiDescription) -> dict[str, BasenjiFolder]:

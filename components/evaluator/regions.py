@@ -80,6 +80,11 @@ class Regions:
     def __len__(self) -> int:
         return sum(len(middles) for middles, _, _ in self._of_contig.values())
 
+    @property
+    def contigs(self) -> tuple[str, ...]:
+        """Contigs that have a region."""
+        return tuple(self._of_contig)
+
     def count_in(self, intervals: Iterable[Interval]) -> int:
         """Returns the number of regions whose middle base is in one interval or more."""
         found = {

@@ -117,11 +117,13 @@ def read_statistics(path: Path) -> Statistics:
         DatasetError: every field that is wrong.
     """
     try:
-        return Statistics.model_validate(json.loads(read_text(path)))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}: is not JSON ({error}); fetch it again") from error
+    try:
+        return Statistics.model_validate(content)
     except pydantic.ValidationError as error:
-        raise DatasetError(describe_validation_error(str(path), error)) from error
+        raise DatasetError(describe_validation_error(str(path), error, content)) from error
 
 
 def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:

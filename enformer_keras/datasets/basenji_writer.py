@@ -82,10 +82,11 @@ def write_basenji(
 def _as_target(target: Target | Mapping[str, Any], number: int) -> Target:
     if isinstance(target, Target):
         return target
+    fields = {"index": number, **target}
     try:
-        return Target.model_validate({"index": number, **target})
+        return Target.model_validate(fields)
     except pydantic.ValidationError as error:
-        raise DatasetError(describe_validation_error(f"targets[{number}]", error)) from error
+        raise DatasetError(describe_validation_error(f"targets[{number}]", error, fields)) from error
 
 
 def _target_table(targets: Sequence[Target]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from enformer_keras.datasets.tracks import Track, read_track_table
 from enformer_keras.formats.bed import BedLines, read_bed
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.intervals import Interval
 
 __all__ = [
     "Dataset",
@@ -70,7 +71,7 @@ class Dataset:
         if description.blacklist is not None and description.blacklist_rule == "clip":
             quantile = description.blacklist_quantile
             blacklist = Blacklist(
-                Ranges.of_bed(self._read_bed(description.blacklist)),
+                Ranges.of_bed(self._read_bed(description.blacklist, self.contig_lengths)),
                 0.5 if quantile is None else quantile,
             )
         return TrackReader(
@@ -80,15 +81,27 @@ class Dataset:
     def read_masks(self) -> Masks:
         """Reads the BED files of the description; finds no runs of N.
 
+        A file without a line on a used contig masks nothing (or, `regions`, all): it is refused or warned of
+        (`bed.read_bed`).
+
         Raises:
             DatasetError: every file that cannot be used.
         """
         description = self.description
         problems: list[str] = []
+        splits = None
+        used = self.contig_lengths
+        if description.splits.bed is not None:
+            try:
+                bed = description.splits.bed
+                splits = bed.read(self._resolve(bed.file), self.fasta_contigs, description.contig_aliases)
+                used = _contigs_of(splits, self.contig_lengths)
+            except DatasetError as error:
+                problems += error.problems
 
         def read(field: str, **options: Any) -> Any:
             try:
-                return self._read_bed(description.mask_files[field], **options)
+                return self._read_bed(description.mask_files[field], used, **options)
             except DatasetError as error:
                 problems.extend(error.problems)
 
@@ -97,13 +110,6 @@ class Dataset:
             for field in MASK_FIELDS
             if field in description.mask_files
         }
-        splits = None
-        if description.splits.bed is not None:
-            try:
-                bed = description.splits.bed
-                splits = bed.read(self._resolve(bed.file), self.fasta_contigs, description.contig_aliases)
-            except DatasetError as error:
-                problems += error.problems
         if problems:
             raise DatasetError(problems)
         ranges = {name: Ranges.of_bed(rows) for name, rows in lines.items() if name != "homology_groups"}
@@ -127,9 +133,10 @@ class Dataset:
     def _resolve(self, path: Path) -> Path:
         return self.path.parent / path
 
-    def _read_bed(self, path: Path, **options: Any) -> dict[str, BedLines]:
+    def _read_bed(self, path: Path, used: Iterable[str], **options: Any) -> dict[str, BedLines]:
         """Reads a BED file's lines on all contigs of the FASTA file, used or not."""
-        return read_bed(self._resolve(path), self.fasta_contigs, self.description.contig_aliases, **options)
+        aliases = self.description.contig_aliases
+        return read_bed(self._resolve(path), self.fasta_contigs, aliases, used=used, **options)
 
     def scale_by_mean(self, track: Track) -> float:
         """Returns the factor that makes a track's mean over all used contigs 1.
@@ -229,13 +236,11 @@ def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
     genome, tracks = _open_genome_and_table(path, description)
     with contextlib.closing(genome):
         contigs = genome.contig_lengths
-        masks = Dataset(path, description, tracks, contigs, contigs).read_masks()
-        stretches = masks.splits
-        if stretches is None:
-            named = set(description.splits.named_contigs or contigs)
-        else:
-            named = {stretch.chrom for owned in stretches.values() for stretch in owned}
+        named = set(description.splits.named_contigs or contigs)
         used = {name: length for name, length in contigs.items() if name in named}
+        stretches = Dataset(path, description, tracks, contigs, used).read_masks().splits
+        if stretches is not None:
+            used = _contigs_of(stretches, contigs)
         try:
             description.splits.stretches(used, stretches)
         except DatasetError as error:
@@ -245,6 +250,12 @@ def load_dataset(path: str | Path, organism: str | None = None) -> Dataset:
     with contextlib.closing(dataset.open_tracks()) as reader:
         reader.check_signal()
     return dataset
+
+
+def _contigs_of(splits: Mapping[str, Iterable[Interval]], contigs: Mapping[str, int]) -> dict[str, int]:
+    """Returns the contigs on which a split has a stretch, with their bp, in the order of the FASTA file."""
+    named = {stretch.chrom for owned in splits.values() for stretch in owned}
+    return {name: length for name, length in contigs.items() if name in named}
 
 
 def _open_genome_and_table(path: Path, description: DatasetDescription) -> tuple[Genome, tuple[Track, ...]]:

@@ -180,7 +180,7 @@ def load_descriptions(path: str | Path) -> tuple[DatasetDescription, ...]:
             if name in fields
         ]
         try:
-            descriptions.append(_validate(where, shared | fields | {"organism": str(organism)}))
+            descriptions.append(_validate(where, shared | fields | {"organism": organism}))
         except DatasetError as error:
             problems += error.problems
     problems += [
@@ -220,4 +220,4 @@ def _validate(where: str, fields: dict[str, Any]) -> DatasetDescription:
     try:
         return DatasetDescription.model_validate(fields)
     except pydantic.ValidationError as error:
-        raise DatasetError(describe_validation_error(where, error)) from error
+        raise DatasetError(describe_validation_error(where, error, fields)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from enformer_keras.datasets.segments import Segments, Stretches, largest, presence
 from enformer_keras.datasets.tracks import Track
 from enformer_keras.formats.bed import FIELDS, STRAND_COLUMN, read_bed
-from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.errors import DatasetError, counted
 from enformer_keras.formats.gff import read_features
 
 
@@ -94,9 +95,11 @@ def read_intervals(
                 continue
             stretches[contig] = largest(starts, ends, values[chosen])
         if not stretches and not problems:
+            at = wanted.index(STRAND_COLUMN)
+            strands = Counter(strand for rows in lines.values() for strand in rows.cells[at])
             problems.append(
-                f"{path}: track {track.identifier}: no interval on strand {track.strand} of any used contig; "
-                "correct the strand"
+                f"{path}: track {track.identifier}: no interval on strand {track.strand} of any used contig, "
+                f"but on {counted(strands)}; correct the strand"
             )
         sources[track.index] = Segments(stretches)
     if problems:

@@ -26,6 +26,8 @@ _CHUNK_BP = 1 << 20
 # all, which takes eight seconds of bigWigs in the page cache, but at least so many contigs of each track.
 _QUESTIONS = 50_000
 _LEAST_CONTIGS = 100
+# Of each track without a value on a contig.
+_NAMED_CONTIGS = 4
 
 
 class TrackBins(NamedTuple):
@@ -217,13 +219,22 @@ class TrackReader:
                     track.identifier,
                 )
             elif empty:
-                partly.append(f"{track.identifier} ({', '.join(empty[:4])})")
+                partly.append(f"{track.identifier} ({self._describe(empty)})")
         if problems:
             raise DatasetError(dict.fromkeys(problems))
         if partly:
             _logger.warning(
                 "tracks without a value on a whole contig: %d: %s", len(partly), "; ".join(partly[:8])
             )
+
+    def _describe(self, contigs: Sequence[str]) -> str:
+        """Names a few contigs, and says how many there are and how much of the bp in use they hold."""
+        if len(contigs) <= _NAMED_CONTIGS:
+            return ", ".join(contigs)
+        share = sum(map(self._contig_lengths.get, contigs)) / sum(self._contig_lengths.values())
+        return (
+            f"{', '.join(contigs[:_NAMED_CONTIGS])}, ...: {len(contigs)} contigs, {100 * share:.2g}% of all bp"
+        )
 
     def genome_mean(self, track: Track) -> float:
         """Means a track over all bp of all used contigs, chunk by chunk; bp without a value count as 0.

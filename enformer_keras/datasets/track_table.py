@@ -78,7 +78,7 @@ def read_rows(path: Path, kind: type[Row], required: Iterable[str]) -> tuple[dic
         try:
             rows[number] = kind.model_validate(given)
         except pydantic.ValidationError as error:
-            problems += describe_validation_error(where, error)
+            problems += describe_validation_error(where, error, given)
     return rows, problems
 
 

@@ -11,6 +11,7 @@ import pydantic
 from enformer_keras.datasets.track_table import TrackRow, read_rows, unpaired_strands
 from enformer_keras.formats.bed import FIELDS, VALUE_COLUMNS
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.text_file import suffix_of
 
 _logger = logging.getLogger(__name__)
 
@@ -69,10 +70,9 @@ class Track(TrackRow):
     @property
     def kind(self) -> str | None:
         """Format of the file by its suffix; `None` if unknown."""
-        name = self.file.name.lower()
-        packed = name.endswith((".gz", ".bgz"))
-        kind = _KINDS.get(Path(name.rsplit(".", 1)[0] if packed else name).suffix)
-        return None if packed and kind == "bigWig" else kind
+        suffix = suffix_of(self.file)
+        kind = _KINDS.get(suffix)
+        return None if kind == "bigWig" and not self.file.name.lower().endswith(suffix) else kind
 
     @property
     def value_column(self) -> int | None:

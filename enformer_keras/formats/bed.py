@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
-from collections.abc import Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from enformer_keras.formats.contig_names import ContigNames
-from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
-from enformer_keras.formats.text_file import open_text
+from enformer_keras.formats.contig_names import ContigNames, advise, likely_aliases
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, first_names
+from enformer_keras.formats.text_file import UNREADABLE, open_text
+
+_logger = logging.getLogger(__name__)
 
 # Kind -> name of a column with numbers -> where it stands, from 1 (UCSC's descriptions of the formats).
 _PEAK_COLUMNS = {"score": 5, "signalValue": 7, "pValue": 8, "qValue": 9}
@@ -24,6 +27,7 @@ VALUE_COLUMNS = {
 # Kind -> fields of a line; BED has three to twelve.
 FIELDS = {"BED": None, "narrowPeak": 10, "broadPeak": 9, "bedGraph": 4}
 STRAND_COLUMN = 6
+_NO_INTERVAL = re.compile(r"#|\s*$|(track|browser)(\s|$)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,33 +54,39 @@ def read_bed(
     *,
     columns: Sequence[int] = (),
     fields: int | None = None,
+    used: Iterable[str] | None = None,
 ) -> dict[str, BedLines]:
     """Reads a BED file: tab separated, 0-based half-open, sorted by start within each contig.
 
-    Empty lines and lines that begin with `#`, `track` or `browser` are passed over, and so are contigs that
-    are not asked for, whose lines are counted in the log. The order of the contigs does not matter.
+    Empty lines and those whose first word is `track` or `browser`, or begins with `#`, are passed over. So are
+    contigs that are not asked for and intervals whose start is their end, which have no bp: BED has them for
+    insertions (BEDv1, section 1.5). The lines of both are counted in the log. The order of the contigs does not
+    matter.
 
     Args:
-        path: the file; one that ends in `.gz` or `.bgz` is decompressed.
+        path: the file, plain or gzip.
         contig_lengths: contig that is wanted -> bp; `None`: all are, and no line is held against a length.
         aliases: contig -> other names it has in the file.
         columns: which further columns to keep, from 1 (4 is BED's name).
         fields: how many a line must have; `None`: three and as many as `columns` need.
+        used: those of `contig_lengths` that matter; `None`: all. If no line lies on one of them, the file is
+            refused where it has names that stand for no contig, as these may be theirs, else warned of.
 
     Returns:
         Contig -> its lines; a contig without lines is left out.
 
     Raises:
-        DatasetError: the first lines that are wrong, by number; or no line lies on a wanted contig.
+        DatasetError: the first lines that are wrong, by number; or no line lies on a contig that matters.
     """
     names = ContigNames(contig_lengths, aliases)
+    empty = 0
     least = max([3, *columns]) if fields is None else fields
     found: dict[str, tuple[list[int], list[int], list[list[str]], list[int]]] = {}
     problems: list[str] = []
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, start=1):
-                if line.startswith(("#", "track ", "browser ")) or not line.strip():
+                if _NO_INTERVAL.match(line):
                     continue
                 if len(problems) == MOST_PROBLEMS:
                     break
@@ -91,7 +101,7 @@ def read_bed(
                 contig = names.find(cells[0])
                 if contig is None:
                     continue
-                if not (cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) < int(cells[2])):
+                if not (cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) <= int(cells[2])):
                     problems.append(
                         f"{where}: start {cells[1]!r} and end {cells[2]!r} are no 0-based half-open interval; "
                         "correct them"
@@ -103,6 +113,9 @@ def read_bed(
                         f"{where}: {cells[0]}:{start}-{end} ends past the contig's end at "
                         f"{contig_lengths[contig]} bp; use files of the same assembly"
                     )
+                    continue
+                if start == end:
+                    empty += 1
                     continue
                 starts, ends, kept, lines = found.setdefault(contig, ([], [], [[] for _ in columns], []))
                 if starts and start < starts[-1]:
@@ -116,22 +129,39 @@ def read_bed(
                 lines.append(number)
                 for column, texts in zip(columns, kept, strict=True):
                     texts.append(cells[column - 1])
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
-    if not found and not problems and contig_lengths is None:
-        problems.append(f"{path}: holds no interval; give another file")
-    elif not found and not problems:
-        named = f"it names {', '.join(list(names.others)[:8])}" if names.others else "it is empty"
-        problems.append(
-            f"{path}: no line lies on a used contig ({', '.join(list(contig_lengths)[:8])}); {named}: name "
-            "them in contig_aliases or give another file"
-        )
     if problems:
         raise DatasetError(problems)
-    names.log_others(path)
+    if contig_lengths is None:
+        if not found:
+            raise DatasetError(f"{path}: holds no interval; give another file")
+    else:
+        _check_contigs(path, list(contig_lengths if used is None else used), found, names, empty)
+    if empty:
+        _logger.info("%s: %d lines passed over whose start is their end: they have no bp", path, empty)
     return {
         contig: BedLines(
             np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), tuple(kept), np.array(lines)
         )
         for contig, (starts, ends, kept, lines) in found.items()
     }
+
+
+def _check_contigs(
+    path: Path, used: Sequence[str], found: Iterable[str], names: ContigNames, empty: int
+) -> None:
+    """Refuses a file without a line on a used contig, or warns of it; logs how many lines lie on no contig."""
+    bare = [contig for contig in used if contig not in found]
+    if len(bare) < len(used):
+        names.log_others(path, bare)
+        return
+    there = [*names.others, *found]
+    named = f"it names {first_names(there)}" if there else "it is empty"
+    if empty and not there:
+        named = f"the start of each of its {empty} intervals is its end"
+    problem = f"{path}: no line lies on a used contig ({first_names(used)}); {named}"
+    if names.others or not found:
+        cure = advise(likely_aliases(bare, names.others))
+        raise DatasetError(f"{problem}: name them in {cure} or give another file")
+    _logger.warning("%s: leave the file out, or give another one", problem)

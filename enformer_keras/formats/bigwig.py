@@ -10,14 +10,20 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 
-from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.contig_names import advise, likely_aliases
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, first_names
 from enformer_keras.formats.intervals import Interval
 
 _BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
+# Share of the bp in use from which on a file is taken for one of other names, not for one with little data.
+_MOST_ABSENT = 0.5
 
 
 class BigWig:
     """Signal of a bigWig file (Kent et al. 2010), under the FASTA file's contig names.
+
+    Most tools leave out contigs without data, such as the many short ones of a draft genome: these have no
+    value. A file that lacks most bp, or has a contig's likely name with its length, is of other names.
 
     Args:
         path: the file.
@@ -25,7 +31,7 @@ class BigWig:
         aliases: contig -> other names it has in the file.
 
     Raises:
-        DatasetError: the file cannot be opened, or its contigs are others.
+        DatasetError: the file cannot be opened, or its contigs are others; of a long list the first ones.
     """
 
     def __init__(
@@ -41,19 +47,18 @@ class BigWig:
             raise DatasetError(f"{path}: is no bigWig file but a bigBed file; give a bigWig file")
         chroms = self._file.chroms()
         self._names: dict[str, str] = {}
+        absent = []
         problems = []
         for contig, length in contig_lengths.items():
             known = [name for name in dict.fromkeys((contig, *aliases.get(contig, ()))) if name in chroms]
-            name = known[0] if known else None
+            if not known:
+                absent.append(contig)
+                continue
+            name = known[0]
             if len(known) > 1:
                 problems.append(
                     f"{path}: contig {contig} is there as {' and as '.join(known)}; keep one in "
                     "contig_aliases, or in the file"
-                )
-            elif name is None:
-                problems.append(
-                    f"{path}: contig {contig} is missing; the file has {', '.join(list(chroms)[:8])}: name "
-                    "it in contig_aliases, or leave the contig out with splits.contigs"
                 )
             elif chroms[name] != length:
                 problems.append(
@@ -62,6 +67,21 @@ class BigWig:
                 )
             else:
                 self._names[contig] = name
+        problems = problems[:MOST_PROBLEMS]
+        named = set(self._names.values())
+        likely = {
+            contig: name
+            for contig, name in likely_aliases(absent, (name for name in chroms if name not in named)).items()
+            if chroms[name] == contig_lengths[contig]
+        }
+        share = sum(contig_lengths[contig] for contig in absent) / max(1, sum(contig_lengths.values()))
+        if likely or share > _MOST_ABSENT:
+            problems.append(
+                f"{path}: contig {next(iter(likely or absent))} is missing, one of {len(absent)} of the "
+                f"{len(contig_lengths)} in use, {share:.0%} of their bp; the file has {first_names(chroms)}: "
+                f"name what stands for them in {advise(likely)}, or use fewer contigs (splits.contigs, "
+                "splits.folds.contigs or splits.bed, in place of blocks)"
+            )
         if problems:
             self.close()
             raise DatasetError(problems)
@@ -72,6 +92,8 @@ class BigWig:
         Raises:
             DatasetError: the stretch cannot be read, or holds an infinite value.
         """
+        if interval.chrom not in self._names:
+            return np.zeros(interval.width, dtype=np.float32), np.ones(interval.width, dtype=bool)
         try:
             values = self._file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
         except RuntimeError as error:
@@ -98,6 +120,8 @@ class BigWig:
         Raises:
             DatasetError: the file is cut or damaged.
         """
+        if contig not in self._names:
+            return False
         try:
             return bool(self._file.stats(self._names[contig], type="coverage")[0])
         except RuntimeError as error:

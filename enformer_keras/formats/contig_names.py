@@ -1,11 +1,14 @@
-"""Names of contigs in text files, which may be others than the FASTA file's."""
+"""Names of contigs in files, which may be others than the FASTA file's."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from enformer_keras.formats.errors import first_names
 
 _logger = logging.getLogger(__name__)
 
@@ -34,8 +37,63 @@ class ContigNames:
             self.others[name] += 1
         return contig
 
-    def log_others(self, path: Path) -> None:
-        """Logs how many lines of a file were passed over."""
-        if self.others:
-            names = ", ".join(list(self.others)[:8]) + (", ..." if len(self.others) > 8 else "")
-            _logger.info("%s: %d lines on contigs not in use: %s", path, self.others.total(), names)
+    def log_others(self, path: Path, bare: Iterable[str] = ()) -> None:
+        """Logs how many lines of a file were passed over.
+
+        Args:
+            path: the file.
+            bare: wanted contigs without a line. Where a name that was passed over seems to be that of one of
+                them, this is a warning.
+        """
+        if not self.others:
+            return
+        likely = likely_aliases(bare, self.others)
+        _logger.log(
+            logging.WARNING if likely else logging.INFO,
+            "%s: %d lines on contigs not in use: %s%s",
+            path,
+            self.others.total(),
+            first_names(self.others),
+            f"; if they are the FASTA file's, name them in {advise(likely)}" if likely else "",
+        )
+
+
+def likely_aliases(contigs: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Finds the names that seem to be those of contigs, written in the way of another archive.
+
+    UCSC's chr1 and chrM are Ensembl's 1 and MT; NCBI's NC_000913.3 stands without its version in some files.
+
+    Args:
+        contigs: by the FASTA file's names.
+        names: by a file's.
+
+    Returns:
+        Contig -> name, the first one of each.
+    """
+    spelled: dict[str, str] = {}
+    unversioned: dict[str, str] = {}
+    for contig in contigs:
+        exact, stem = _spellings(contig)
+        spelled.setdefault(exact, contig)
+        unversioned.setdefault(stem, contig)
+    likely: dict[str, str] = {}
+    for name in names:
+        exact, stem = _spellings(name)
+        # Not by stem alone: two versions are two contigs.
+        contig = spelled.get(exact) or unversioned.get(exact) or spelled.get(stem)
+        if contig is not None:
+            likely.setdefault(contig, name)
+    return likely
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """Returns a name without case, `chr` and stray blanks, and that without a version, too."""
+    plain = name.strip(" \ufeff").casefold().removeprefix("chr")
+    plain = "mt" if plain == "m" else plain
+    return plain, re.sub(r"\.\d+$", "", plain)
+
+
+def advise(likely: Mapping[str, str]) -> str:
+    """Writes the field of a description that `likely_aliases` suggests, or its name alone."""
+    pairs = first_names(f'"{contig}": ["{name}"]' for contig, name in likely.items())
+    return f"contig_aliases: {{{pairs}}}" if likely else "contig_aliases"

@@ -9,7 +9,7 @@ import numpy as np
 import pysam
 
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.fasta_index import check_index, find_fault
+from enformer_keras.formats.fasta_index import find_fault, find_index
 from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET, AMBIGUOUS
 from enformer_keras.formats.text_file import check_last_block, is_packed
@@ -23,9 +23,9 @@ _END_BP = 128
 
 
 class Genome:
-    """A FASTA file, read by interval through its `.fai` index (written beside it at first use).
+    """A FASTA file, read by interval through its `.fai` index (see `fasta_index.find_index`).
 
-    A file compressed by bgzip has a `.gzi` index too.
+    A file compressed by bgzip, whatever its name, has a `.gzi` index too.
 
     htslib reads it: unlike pyfaidx it takes the files that archives hand out (line ends of DOS, blank lines
     at the end).
@@ -43,16 +43,16 @@ class Genome:
             raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
         if not path.stat().st_size:
             raise DatasetError(f"{path}: is empty; fetch it again")
-        packed = is_packed(path)
-        if packed:
-            check_last_block(path)
-        indices = [path.with_name(path.name + suffix) for suffix in ([".fai", ".gzi"] if packed else [".fai"])]
+        packed = False
         try:
-            # htslib would silently use the index of a file that has since been replaced.
-            if any(not i.is_file() or i.stat().st_mtime < path.stat().st_mtime for i in indices):
-                pysam.faidx(str(path))
-            check_index(path, packed)
-            self._fasta = pysam.FastaFile(str(path))
+            packed = is_packed(path)
+            check_last_block(path)
+            index = find_index(path, packed)
+            self._fasta = pysam.FastaFile(
+                str(path),
+                filepath_index=str(index.fai),
+                filepath_index_compressed=None if index.gzi is None else str(index.gzi),
+            )
         except DatasetError:
             raise
         except (OSError, ValueError, pysam.SamtoolsError) as error:

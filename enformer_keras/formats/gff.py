@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from enformer_keras.formats.contig_names import ContigNames
-from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
-from enformer_keras.formats.text_file import open_text
+from enformer_keras.formats.contig_names import ContigNames, advise, likely_aliases
+from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, counted, first_names
+from enformer_keras.formats.text_file import UNREADABLE, open_text
 
 # Feature type and strand, `.` for all strands.
 Feature = tuple[str, str]
 
-# GTF 2.2: `gene_id "G1"; transcript_id "";`, values of numbers without quotes.
-_GTF_ATTRIBUTE = re.compile(r'\s*\w+ ("[^"]*"|[^\s"=;]+)\s*(;|$)')
+# `ID=g1;Parent=...`: GTF has `gene_id "G1";`, and what annotators write in its place, such as a bare name.
+_GFF3_ATTRIBUTE = re.compile(r"\s*[\w-]+=")
 
 
 def read_features(
@@ -31,10 +31,11 @@ def read_features(
 
     Both have nine columns and coordinates 1-based and closed; lines may stand in any order. In GFF3, a
     feature of a circular contig that lies across the origin ends past the contig's end (specification,
-    version 1.26, "Circular Genomes") and is wrapped.
+    version 1.26, "Circular Genomes") and is wrapped. The file ends where its sequences begin: at `##FASTA` or a
+    line that begins with `>`. Attributes are not read.
 
     Args:
-        path: the file; one that ends in `.gz` or `.bgz` is decompressed.
+        path: the file, plain or gzip.
         kind: `GFF3` or `GTF`.
         features: which types, on which strand.
         contig_lengths: contig of the FASTA file -> bp.
@@ -49,6 +50,7 @@ def read_features(
     """
     names = ContigNames(contig_lengths, aliases)
     types = {feature for feature, _ in features}
+    occurring: Counter[str] = Counter()
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
     circular: set[str] = set()
     problems: list[str] = []
@@ -58,7 +60,7 @@ def read_features(
                 if len(problems) == MOST_PROBLEMS:
                     break
                 where = f"{path}: line {number}"
-                if line.startswith("##FASTA"):
+                if line.startswith(("##FASTA", ">")):
                     break
                 if line.startswith("##sequence-region"):
                     words = line.split()
@@ -79,6 +81,7 @@ def read_features(
                     continue
                 if "Is_circular=true" in fields[8]:
                     circular.add(contig)
+                occurring[fields[2]] += 1
                 if fields[2] not in types:
                     continue
                 if not (
@@ -89,7 +92,7 @@ def read_features(
                         "correct them"
                     )
                     continue
-                if kind == "GTF" and not _GTF_ATTRIBUTE.match(fields[8]):
+                if kind == "GTF" and _GFF3_ATTRIBUTE.match(fields[8]):
                     problems.append(
                         f"{where}: attributes {fields[8][:40]!r} are not GTF's `key \"value\";`; a GFF3 file's "
                         "name must end in .gff3"
@@ -100,7 +103,7 @@ def read_features(
                     continue
                 place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
                 place.append((int(fields[3]) - 1, int(fields[4]), number))
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(
             f"{path}: cannot be read ({error}); give a {kind} text file, plain or gzip"
         ) from error
@@ -133,12 +136,33 @@ def read_features(
             ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
             covered[contig] = (starts, ends)
         if not covered and not problems:
+            strands = Counter({s: sum(map(len, by.values())) for (f, s), by in found.items() if f == feature})
             problems.append(
-                f"{path}: no {feature} on strand {strand} of any used contig; correct the feature type "
-                "(upper and lower case differ), the strand, or contig_aliases"
+                f"{path}: no {feature} on strand {strand} of any used contig; "
+                + _what_is_there(feature, strands, occurring, names, contig_lengths)
             )
         everywhere[feature, strand] = covered
     if problems:
         raise DatasetError(dict.fromkeys(problems))
-    names.log_others(path)
+    covered_contigs = {contig for by_contig in everywhere.values() for contig in by_contig}
+    names.log_others(path, [contig for contig in contig_lengths if contig not in covered_contigs])
     return everywhere
+
+
+def _what_is_there(
+    feature: str, strands: Counter[str], types: Counter[str], names: ContigNames, contigs: Mapping[str, int]
+) -> str:
+    """Says what a file has in place of a feature that it has not, and the cure."""
+    if strands:
+        return f"{feature} is there on strand {counted(strands)}: correct the strand"
+    cure = advise(likely_aliases(contigs, names.others))
+    if types and not names.others:
+        return f"the types there are {counted(types)}: correct the feature type (upper and lower case differ)"
+    if types:
+        return (
+            f"the types there are {counted(types)}: correct the feature type (upper and lower case differ), or "
+            f"name the contigs not in use, {first_names(names.others)}, in {cure}"
+        )
+    if names.others:
+        return f"it names {first_names(names.others)}: name them in {cure} or give another file"
+    return "it is empty: give another file"

@@ -5,12 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from enformer_keras.formats.errors import DatasetError
-from enformer_keras.formats.text_file import check_last_block, is_packed, open_text
+from enformer_keras.formats.text_file import (
+    UNREADABLE,
+    check_last_block,
+    find_foreign_layout,
+    is_in_blocks,
+    is_packed,
+    open_text,
+    suffix_of,
+)
 
 # What stands for the standard input, as in samtools and bcftools.
 STDIN = "-"
@@ -92,8 +99,7 @@ def read_variants(source: str | Path) -> Iterator[Variant]:
     path = Path(source)
     if not path.is_file():
         raise DatasetError(f"{path}: no such file of variants; correct the path")
-    suffix = Path(path.stem if is_packed(path) else path.name).suffix.lower()
-    yield from _read_table(path) if suffix in (".tsv", ".txt", ".tab") else _read_vcf(path)
+    yield from _read_table(path) if suffix_of(path) in (".tsv", ".txt", ".tab") else _read_vcf(path)
 
 
 def _read_vcf(source: str | Path) -> Iterator[Variant]:
@@ -111,7 +117,8 @@ def _read_vcf(source: str | Path) -> Iterator[Variant]:
                         yield Variant(
                             record.chrom, record.pos, record.ref or MISSING, alternate, record.id or ""
                         )
-        except (OSError, ValueError) as error:
+        # NotImplementedError: of files compressed by gzip.
+        except (OSError, ValueError, NotImplementedError) as error:
             name = "the standard input" if source == STDIN else str(source)
             fault = _find_fault(source, number) if isinstance(source, Path) else None
             raise DatasetError(
@@ -137,6 +144,11 @@ def _quiet_htslib() -> Iterator[None]:
 def _find_fault(path: Path, read: int) -> str | None:
     """Looks into a text VCF for the first record that htslib did not read; None where nothing is found."""
     try:
+        if is_packed(path) and not is_in_blocks(path):
+            return "is compressed by gzip; compress it by bgzip instead (`zcat | bgzip`)"
+        layout = find_foreign_layout(path)
+        if layout is not None:
+            return layout
         with open_text(path) as file:
             number, seen, has_header = 0, 0, False
             for number, line in enumerate(file, start=1):
@@ -161,7 +173,7 @@ def _find_fault(path: Path, read: int) -> str | None:
             if not number:
                 return "is empty; fetch it again"
             return None if has_header else "has no header line `#CHROM...`; give a VCF file with its header"
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+    except UNREADABLE:
         return None
 
 
@@ -201,5 +213,5 @@ def _read_table(path: Path) -> Iterator[Variant]:
                         alternate,
                         fields["name"],
                     )
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a text table, plain or gzip") from error

@@ -82,6 +82,24 @@ def test_reads_basenji_targets(tiny):
             ["dense.bw", "contig c1 is missing", "one", "contig_aliases"],
         ),
         ({"fasta": "none.fa"}, ["none.fa", "no such FASTA"]),
+        ({"fasta": None}, ["fasta", "is missing; add it"]),
+        ({"fasta": 38}, ['fasta: 38 is not read as text; put it in quotes: "38"']),
+        ({"assembly": 38.5}, ["assembly: 38.5 is not read as text; put it in quotes"]),
+        (
+            {"splits": {"contigs": {"train": [1, 2], "test": ["c2"]}}},
+            ['splits.contigs.train: 1, 2 is not read as text; put it in quotes: "1"'],
+        ),
+        (
+            {"splits": {"folds": {"count": 2, "contigs": [False]}}},
+            ["splits.folds.contigs: False is not read as text; put it in quotes (YAML reads the words yes, no"],
+        ),
+        ({"contig_aliases": {1: ["c1"]}}, ['contig_aliases: 1 is not read as text; put it in quotes: "1"']),
+        ({"contig_aliases": {"c1": ["x", 1]}}, ["contig_aliases.c1: 1 is not read as text"]),
+        ({"stride": {"train": -1}}, ["stride.train: Input should be greater than 0 (got -1)"]),
+        (
+            {"splits": {"blocks": {"train": [0, 2]}}},
+            ["splits.blocks.train[1]: Input should be less", "(got 2)"],
+        ),
         (
             {"fasta": "genes.gff3"},
             ["genes.gff3", "cannot be indexed as FASTA", "line 1: '##gff-version 3'", "give a FASTA file"],

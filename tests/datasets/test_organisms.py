@@ -36,6 +36,8 @@ def test_shared_fields_hold_for_each_organism_that_does_not_say_otherwise(tiny):
             ["organisms.other: splits are ['dev', 'train']", "name the same ones"],
         ),
         ({}, {"fasta": "none.fa"}, ["none.fa", "no such FASTA"]),
+        ({}, {"fasta": None}, ["organisms.other: fasta: is empty; give it a value"]),
+        ({"organisms": {38: {}}}, {}, ["organisms.38: organism: 38 is not read as text; put it in quotes"]),
     ],
 )
 def test_what_organisms_cannot_be(tiny, fields, own, words):

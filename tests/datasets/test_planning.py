@@ -173,6 +173,24 @@ def test_rules_that_cannot_work(tiny, fields, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize("field", [*MASKS, "homology_groups"])
+@pytest.mark.parametrize(
+    "splits", [{"contigs": {"train": ["c1"]}}, {"bed": {"file": "s.bed", "names": ["train"]}}]
+)
+def test_a_mask_of_other_names_is_refused(tiny, field, splits):
+    """It names a contig that is not in use, so that not all of its names are unknown."""
+    write_bed(tiny, "s.bed", [("one", 0, 3000, "train")])
+    write_bed(tiny, "mask.bed", [("C1", 0, 3000, "a"), ("c2", 0, 9, "a")])
+    fraction = {"max_unmappable_fraction": 0.5} if field == "unmappable" else {}
+    tiny.edit(splits=splits, stride=32, **{field: "mask.bed"}, **fraction)
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(tiny.path)
+    assert caught.value.problems == (
+        f"{tiny.path.parent / 'mask.bed'}: no line lies on a used contig (c1); it names C1, c2: name them in "
+        'contig_aliases: {"c1": ["C1"]} or give another file',
+    )
+
+
 def test_mask_files_are_in_the_fingerprint(tiny):
     write_bed(tiny, "gaps.bed", [("one", 1, 2)])
     tiny.edit(gaps="gaps.bed")

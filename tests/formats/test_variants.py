@@ -43,7 +43,9 @@ def test_a_table_names_its_columns_in_any_order(tmp_path):
     (tmp_path / "x.tsv").write_text(rows)
     with gzip.open(tmp_path / "x.tsv.gz", "wt") as file:
         file.write(rows)
-    for name in ("x.tsv", "x.tsv.gz"):
+    (tmp_path / "packed.tsv").write_bytes((tmp_path / "x.tsv.gz").read_bytes())
+    (tmp_path / "plain.tsv.gz").write_text(f"\ufeff{rows}")
+    for name in ("x.tsv", "x.tsv.gz", "packed.tsv", "plain.tsv.gz"):
         assert list(read_variants(tmp_path / name)) == ALLELES
 
 
@@ -85,6 +87,24 @@ def test_what_is_wrong_in_a_table_is_said_with_its_line(tmp_path, text, problem)
     (tmp_path / "x.tsv").write_text(text)
     with pytest.raises(DatasetError, match=problem):
         list(read_variants(tmp_path / "x.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda vcf: b"\xef\xbb\xbf" + vcf, "line 1: begins with a byte-order mark; remove it"),
+        (
+            lambda vcf: vcf.replace(b"\n", b"\r"),
+            "line 1: ends in CR alone, as on old Macs; write the file with LF",
+        ),
+        (gzip.compress, "is compressed by gzip; compress it by bgzip instead"),
+    ],
+)
+def test_a_vcf_that_htslib_does_not_read_says_why(tmp_path, change, problem):
+    path = tmp_path / "x.vcf"
+    path.write_bytes(change((HEADER + ROWS).encode()))
+    with pytest.raises(DatasetError, match=rf"x\.vcf: {problem}"):
+        list(read_variants(path))
 
 
 def test_a_file_that_is_cut_or_missing_is_named(tmp_path):

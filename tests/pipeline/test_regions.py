@@ -36,7 +36,8 @@ def test_regions_without_a_target_are_counted(check, caplog):
         # The first target of the test block begins at 32,259 bp.
         (
             "chrom\t32000\t32517\n",
-            r"regions\.bed: none of its 1 regions has its middle in a target of split test",
+            r"regions\.bed: none of its 1 regions has its middle in a target of split test of tiny; they lie "
+            "on chrom, the targets on chrom: give",
         ),
         ("chrom\t35000\t40001\n", r"regions\.bed: line 1: .* ends past the contig's end at 40000 bp"),
         ("chr1\t0\t100\n", r"regions\.bed: no line lies on a used contig \(chrom\); it names chr1"),
