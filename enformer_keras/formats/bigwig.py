@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyBigWig
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.handle import Handle
 from enformer_keras.formats.intervals import Interval
 
 _BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
@@ -18,6 +21,8 @@ _BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
 
 class BigWig:
     """Signal of a bigWig file (Kent et al. 2010), under the FASTA file's contig names.
+
+    Threads, forked processes and copies, pickled ones too, may read at the same time (`Handle`).
 
     Args:
         path: the file.
@@ -32,14 +37,9 @@ class BigWig:
         self, path: Path, contig_lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]]
     ) -> None:
         self._path = path
-        try:
-            self._file = pyBigWig.open(str(path))
-        except RuntimeError as error:
-            raise DatasetError(f"{path}: cannot be opened as bigWig; give a whole bigWig file") from error
-        if not self._file.isBigWig():
-            self.close()
-            raise DatasetError(f"{path}: is no bigWig file but a bigBed file; give a bigWig file")
-        chroms = self._file.chroms()
+        self._file: Handle[Any] = Handle(functools.partial(_open, path))
+        with self._file.turn() as file:
+            chroms = file.chroms()
         self._names: dict[str, str] = {}
         problems = []
         for contig, length in contig_lengths.items():
@@ -73,7 +73,8 @@ class BigWig:
             DatasetError: the stretch cannot be read, or holds an infinite value.
         """
         try:
-            values = self._file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
+            with self._file.turn() as file:
+                values = file.values(self._names[interval.chrom], interval.start, interval.end, numpy=True)
         except RuntimeError as error:
             raise self._unreadable(str(interval)) from error
         if not len(values):  # pyBigWig's answer where the whole file has none
@@ -99,7 +100,8 @@ class BigWig:
             DatasetError: the file is cut or damaged.
         """
         try:
-            return bool(self._file.stats(self._names[contig], type="coverage")[0])
+            with self._file.turn() as file:
+                return bool(file.stats(self._names[contig], type="coverage")[0])
         except RuntimeError as error:
             raise self._unreadable(contig) from error
 
@@ -125,18 +127,46 @@ class BigWig:
         self._file.close()
 
 
+def _open(path: Path) -> Any:
+    """Opens a bigWig file with pyBigWig.
+
+    Raises:
+        DatasetError: it cannot be opened, or is a bigBed file.
+    """
+    try:
+        file = pyBigWig.open(str(path))
+    except RuntimeError as error:
+        try:
+            path.open("rb").close()
+        except OSError as reason:  # pyBigWig does not tell it: too many open files, no permission
+            raise DatasetError(f"{path}: cannot be opened: {reason.strerror}") from error
+        raise DatasetError(f"{path}: cannot be opened as bigWig; give a whole bigWig file") from error
+    if not file.isBigWig():
+        file.close()
+        raise DatasetError(f"{path}: is no bigWig file but a bigBed file; give a bigWig file")
+    return file
+
+
 def allow_open_files(count: int) -> None:
-    """Raises this process's limit of open files where `count` bigWigs would exceed it.
+    """Raises this process's limit of open files where `count` bigWigs more would exceed it.
+
+    A forked child opens its own beside those of its parent, so there is room for twice as many if the system
+    allows that.
 
     Raises:
         DatasetError: the system allows fewer.
     """
-    needed = count + 256  # what Beam, Python and the FASTA file hold
+    # What is open now, other readers' files among them, and what Beam and Python will open yet.
+    needed = sum(1 for _ in Path("/dev/fd").iterdir()) + count + 256
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    wanted = needed + count
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise DatasetError(
-            f"{count} bigWig files need {needed} open files, this system allows {hard}; raise it (`ulimit -Hn`)"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if hard != resource.RLIM_INFINITY:
+        if hard < needed:
+            raise DatasetError(
+                f"{count} bigWig files need {needed} open files, this system allows {hard}; raise it "
+                "(`ulimit -Hn`)"
+            )
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pysam
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta_index import check_index, find_fault
+from enformer_keras.formats.handle import Handle
 from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET, AMBIGUOUS
 from enformer_keras.formats.text_file import check_last_block, is_packed
@@ -29,6 +31,8 @@ class Genome:
 
     htslib reads it: unlike pyfaidx it takes the files that archives hand out (line ends of DOS, blank lines
     at the end).
+
+    Threads, forked processes and copies, pickled ones too, may read at the same time (`Handle`).
 
     Args:
         path: FASTA file, plain or compressed by bgzip.
@@ -52,7 +56,9 @@ class Genome:
             if any(not i.is_file() or i.stat().st_mtime < path.stat().st_mtime for i in indices):
                 pysam.faidx(str(path))
             check_index(path, packed)
-            self._fasta = pysam.FastaFile(str(path))
+            self._fasta = Handle(functools.partial(pysam.FastaFile, str(path)))
+            with self._fasta.turn() as fasta:
+                self.contig_lengths = dict(zip(fasta.references, fasta.lengths, strict=True))
         except DatasetError:
             raise
         except (OSError, ValueError, pysam.SamtoolsError) as error:
@@ -64,7 +70,6 @@ class Genome:
                 "faidx` on it, in a folder that you may write"
                 + (" (compressed by bgzip, not by gzip)" if packed else "")
             ) from error
-        self.contig_lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
         if not self.contig_lengths:
             self.close()
             raise DatasetError(f"{path}: holds no sequence; give a FASTA file with `>` records")
@@ -115,7 +120,8 @@ class Genome:
 
     def _fetch(self, interval: Interval) -> str:
         try:
-            bases = self._fasta.fetch(interval.chrom, interval.start, interval.end)
+            with self._fasta.turn() as fasta:
+                bases = fasta.fetch(interval.chrom, interval.start, interval.end)
         except (OSError, ValueError) as error:
             raise DatasetError(
                 f"{self.path}: {interval} cannot be read ({error}); fetch the file again"
