@@ -105,8 +105,42 @@ class BigWig:
         except RuntimeError as error:
             raise self._unreadable(contig) from error
 
+    def extremes(self, interval: Interval) -> tuple[float, float]:
+        """Returns the smallest and the largest value of a stretch, by zoom levels where they are fine enough.
+
+        Values close beside the stretch may count too. Both are 0 where there is no value, infinite where NaN in
+        the file hides them.
+
+        Raises:
+            DatasetError: the file is cut or damaged.
+        """
+        place = self._names[interval.chrom], interval.start, interval.end
+        try:
+            with self._file.turn() as file:
+                found = [file.stats(*place, type=kind)[0] for kind in ("min", "max")]
+        except RuntimeError as error:
+            raise self._unreadable(str(interval)) from error
+        if None in found:
+            return (0.0, 0.0) if np.isfinite(self.bounds()).all() else (-np.inf, np.inf)
+        return found[0], found[1]
+
+    def bounds(self) -> tuple[float, float]:
+        """Returns what no value is below or above, by the file's own summary; infinite without one or by NaN.
+
+        Contigs count that are not in use.
+        """
+        summary = self._summary()
+        if summary is None or not np.isfinite(summary).all():
+            return -np.inf, np.inf
+        return summary[0], summary[1]
+
     def totals(self) -> tuple[float, float] | None:
-        """Returns the sum of all values and that of their squares, by the file's own summary; None without one.
+        """Returns the sum of all values and that of their squares, by the file's summary; None without it."""
+        summary = self._summary()
+        return None if summary is None else (summary[2], summary[3])
+
+    def _summary(self) -> tuple[float, ...] | None:
+        """Returns the smallest and the largest value, the sum and the sum of squares that the header leads to.
 
         pyBigWig's `header` rounds them, and ends the process where one is infinite.
         """
@@ -117,7 +151,7 @@ class BigWig:
             inside = 0 < offset < self._path.stat().st_size
             file.seek(offset if inside else 0)
             summary = file.read(40) if inside else b""
-        return struct.unpack_from(f"{order}dd", summary, 24) if len(summary) == 40 else None
+        return struct.unpack_from(f"{order}4d", summary, 8) if len(summary) == 40 else None
 
     def _unreadable(self, where: str) -> DatasetError:
         return DatasetError(f"{self._path}: {where} cannot be read; the file is cut or damaged: fetch it again")

@@ -54,7 +54,8 @@ class WindowBatches(keras.utils.PyDataset):
     Items: one-hot ``[batch, window_length, 4]`` and targets ``[batch, target_length, tracks]``, float32.
 
     Raises:
-        DatasetError: the dataset cannot be used, its splits leak, or no window of the split is left.
+        DatasetError: the dataset cannot be used, its splits leak, no window of the split is left, all hold
+            nothing but N, or float16 cannot hold a bin.
         ValueError: there is no such split, or an argument is out of its range.
     """
 
@@ -92,6 +93,7 @@ class WindowBatches(keras.utils.PyDataset):
         self._reader = WindowReader(self.dataset)
         self._scales = self.dataset.mean_scales()
         own = [window for window in planned if window.split == split]
+        self._reader.check(own, self._scales)
         self.windows = [window for window in own if self._reader.keeps(window)]
         _logger.info(
             "split %s: %d windows, %d dropped for N", split, len(self.windows), len(own) - len(self.windows)
