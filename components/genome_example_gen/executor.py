@@ -1,5 +1,6 @@
 """Executor of GenomeExampleGen: windows of a genome to serialized `tf.train.Example`s, on Beam."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -201,13 +202,16 @@ class GenomeToExamples(beam.PTransform):
             Split -> serialized `tf.train.Example`s; `_report` -> organism, split, `SplitAccount`.
 
         Raises:
-            DatasetError: a split without windows, or a leak.
+            DatasetError: a split without windows or of nothing but N, a leak, or a bin that float16 cannot
+                hold.
         """
         dataset = self._dataset
         splits = dataset.description.splits.names
         plan = dataset.plan()
         windows = plan.windows
         check_no_leak(windows, dataset.description.flank_length)
+        with contextlib.closing(WindowReader(dataset)) as reader:
+            reader.check(windows, scales={})
         # A runner may keep this order in the files, and a shuffle buffer of megabyte examples, at reading, is
         # longer than a run and far shorter than a chromosome. The seed is fixed so that the same data gives the
         # same files.

@@ -44,6 +44,7 @@ _FRAME_BYTES = 8 + 4
 _CHUNK_BYTES = 1 << 16
 # float16 of these bits and more, the sign left out, are infinite or NaN (IEEE 754).
 _INFINITE_BITS = 0x7C00
+_MINUS_ZERO_BITS = 0x8000  # more, taken as an unsigned number, is less than 0
 
 
 def _canonical_letters() -> np.ndarray:
@@ -320,7 +321,7 @@ class BasenjiReader:
 
         Raises:
             DatasetError: a record that cannot be read, does not fit `statistics.json`, has no row in
-                `sequences.bed`, or holds a target that is not finite.
+                `sequences.bed`, or holds a target that is not finite or below 0.
         """
         ignored = 0
         for number, (sequence, target, umap_bytes) in enumerate(_read_raw(file)):
@@ -401,6 +402,14 @@ class BasenjiReader:
                 f"{where}: target: bin {row} of track {self._folder.targets[column].identifier} is "
                 f"{stored.view('<f2')[wrong[0]]} ({wrong.size} such values); make the data with clip, or "
                 "without NaN"
+            )
+        if bits.max() > _MINUS_ZERO_BITS:
+            wrong = np.flatnonzero(bits > _MINUS_ZERO_BITS)
+            row, column = divmod(int(wrong[0]), statistics.num_targets)
+            raise DatasetError(
+                f"{where}: target: bin {row} of track {self._folder.targets[column].identifier} is "
+                f"{stored.view('<f2')[wrong[0]]} ({wrong.size} such values); the Poisson loss needs values of "
+                "at least 0: make the data of absolute values, or of coverage in place of a log ratio"
             )
         return stored.view("<f2").reshape(shape)
 

@@ -27,12 +27,9 @@ class Segments:
         """Returns float32 [bp], and that no bp is without a value."""
         if interval.chrom not in self._stretches:
             return np.zeros(interval.width, dtype=np.float32), None
-        starts, ends, values = self._stretches[interval.chrom]
-        inside = slice(
-            np.searchsorted(ends, interval.start, "right"), np.searchsorted(starts, interval.end, "left")
-        )
-        starts = np.maximum(starts[inside] - interval.start, 0)
-        ends = np.minimum(ends[inside] - interval.start, interval.width)
+        starts, ends, values = self._inside(interval)
+        starts = np.maximum(starts - interval.start, 0)
+        ends = np.minimum(ends - interval.start, interval.width)
         # Before each stretch lies one of zeros, and one more after the last.
         before = np.concatenate([[0], ends])
         after = np.concatenate([starts, [interval.width]])
@@ -40,12 +37,32 @@ class Segments:
         lengths[0::2] = after - before
         lengths[1::2] = ends - starts
         heights = np.zeros(len(lengths), dtype=np.float32)
-        heights[1::2] = values[inside]
+        heights[1::2] = values
         return np.repeat(heights, lengths), None
+
+    def _inside(self, interval: Interval) -> Stretches:
+        """Returns the stretches that overlap an interval of a contig that has some."""
+        starts, ends, values = self._stretches[interval.chrom]
+        inside = slice(
+            np.searchsorted(ends, interval.start, "right"), np.searchsorted(starts, interval.end, "left")
+        )
+        return starts[inside], ends[inside], values[inside]
 
     def has_values(self, contig: str) -> bool:
         """Says whether a contig has a stretch."""
         return contig in self._stretches
+
+    def extremes(self, interval: Interval) -> tuple[float, float]:
+        """Returns the smallest and the largest value of the stretches in an interval; 0 without any."""
+        values = self._inside(interval)[2] if interval.chrom in self._stretches else np.zeros(0)
+        return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+    def bounds(self) -> tuple[float, float]:
+        """Returns what no value is below or above."""
+        every = [values for _, _, values in self._stretches.values() if values.size]
+        return min((float(v.min()) for v in every), default=0.0), max(
+            (float(v.max()) for v in every), default=0.0
+        )
 
     def totals(self) -> tuple[float, float]:
         """Returns the sum of the values of all bp and that of their squares."""

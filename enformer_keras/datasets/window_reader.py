@@ -10,11 +10,15 @@ import numpy as np
 
 from enformer_keras.datasets.dataset import Dataset
 from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.sequence import AMBIGUOUS
 
 # Most windows of a run; with twice as many pyBigWig is no faster.
 _RUN_WINDOWS = 8
 # Most bins of a run, those of all tracks counted: 128 MB of float64, three windows of the paper's 5,313 tracks.
 _RUN_BINS = 1 << 24
+# Letters that name no single base.
+_UNKNOWN = AMBIGUOUS.encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +69,8 @@ def _are_neighbours(left: Window, right: Window) -> bool:
 class WindowReader:
     """Sequence and targets of windows; holds the dataset's files open.
 
+    Threads, forked processes and copies, pickled ones too, may read at the same time.
+
     Args:
         dataset: a checked dataset.
 
@@ -76,6 +82,33 @@ class WindowReader:
         self._dataset = dataset
         self._genome = dataset.open_genome()
         self._tracks = dataset.open_tracks()
+
+    def check(self, windows: Sequence[Window], scales: Mapping[int, float]) -> None:
+        """Looks, before the work begins, for what would stop it in the middle or make it worthless.
+
+        Of a sound dataset one window of each split is read or a few; `TrackReader.check_bins` says what of the
+        tracks.
+
+        Args:
+            windows: that are about to be read.
+            scales: see `TrackReader.check_bins`.
+
+        Raises:
+            DatasetError: a split of nothing but N, or a bin that float16 cannot hold.
+        """
+        description = self._dataset.description
+        problems = []
+        for split in dict.fromkeys(window.split for window in windows):
+            own = [window.interval for window in windows if window.split == split]
+            if not any(self._genome.sequence(interval).strip(_UNKNOWN) for interval in own):
+                problems.append(
+                    f"{self._dataset.path}: split {split}: its {len(own)} windows hold nothing but N in "
+                    f"{description.fasta}; give a genome whose repeats are in lower case, not N (dna_sm of "
+                    "Ensembl, not dna_rm), or fetch the file again"
+                )
+        if problems:
+            raise DatasetError(problems)
+        self._tracks.check_bins(windows, scales, self.keeps)
 
     def keeps(self, window: Window) -> bool:
         """Says whether few enough of a window's bases are N (`max_n_fraction`)."""

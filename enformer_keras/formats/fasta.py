@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pysam
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta_index import find_fault, find_index
+from enformer_keras.formats.handle import Handle
 from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET, AMBIGUOUS
 from enformer_keras.formats.text_file import check_last_block, is_packed
@@ -30,6 +33,8 @@ class Genome:
     htslib reads it: unlike pyfaidx it takes the files that archives hand out (line ends of DOS, blank lines
     at the end).
 
+    Threads, forked processes and copies, pickled ones too, may read at the same time (`Handle`).
+
     Args:
         path: FASTA file, plain or compressed by bgzip.
 
@@ -48,11 +53,16 @@ class Genome:
             packed = is_packed(path)
             check_last_block(path)
             index = find_index(path, packed)
-            self._fasta = pysam.FastaFile(
-                str(path),
-                filepath_index=str(index.fai),
-                filepath_index_compressed=None if index.gzi is None else str(index.gzi),
+            self._fasta: Handle[Any] = Handle(
+                functools.partial(
+                    pysam.FastaFile,
+                    str(path),
+                    filepath_index=str(index.fai),
+                    filepath_index_compressed=None if index.gzi is None else str(index.gzi),
+                )
             )
+            with self._fasta.turn() as fasta:
+                self.contig_lengths = dict(zip(fasta.references, fasta.lengths, strict=True))
         except DatasetError:
             raise
         except (OSError, ValueError, pysam.SamtoolsError) as error:
@@ -64,7 +74,6 @@ class Genome:
                 "faidx` on it, in a folder that you may write"
                 + (" (compressed by bgzip, not by gzip)" if packed else "")
             ) from error
-        self.contig_lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
         if not self.contig_lengths:
             self.close()
             raise DatasetError(f"{path}: holds no sequence; give a FASTA file with `>` records")
@@ -115,7 +124,8 @@ class Genome:
 
     def _fetch(self, interval: Interval) -> str:
         try:
-            bases = self._fasta.fetch(interval.chrom, interval.start, interval.end)
+            with self._fasta.turn() as fasta:
+                bases = fasta.fetch(interval.chrom, interval.start, interval.end)
         except (OSError, ValueError) as error:
             raise DatasetError(
                 f"{self.path}: {interval} cannot be read ({error}); fetch the file again"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from enformer_keras.model.strands import check_strand_pairs, flank_of, turn_strand
@@ -67,6 +68,42 @@ def augment(
     return sequence, ops.cond(
         ops.any(reverse), lambda: ops.cond(ops.all(reverse), turn, turn_some), lambda: target
     )
+
+
+def augment_arrays(
+    sequence: np.ndarray,
+    target: np.ndarray,
+    *,
+    shift: np.ndarray,
+    reverse_complement: np.ndarray,
+    strand_pairs: Sequence[int],
+    window_length: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do in numpy what `augment` does, to the bit, where no backend may be called: in workers that were forked.
+
+    Args:
+        sequence: One-hot ``[batch, window_length + 2 * flank, 4]``; see `augment`.
+        target: ``[batch, target_length, tracks]``.
+        shift: int ``[batch]``, bp.
+        reverse_complement: bool ``[batch]``.
+        strand_pairs: For each track the index of its partner on the other strand, itself if it has none.
+        window_length: bp of the window.
+
+    Returns:
+        One-hot ``[batch, window_length, 4]`` and target ``[batch, target_length, tracks]``.
+
+    Raises:
+        ValueError: See `augment`.
+    """
+    flank = flank_of(sequence, window_length)
+    check_strand_pairs(strand_pairs, target.shape[2])
+    windows = np.stack(
+        [one[start : start + window_length] for one, start in zip(sequence, flank + shift, strict=True)]
+    )
+    windows[reverse_complement] = windows[reverse_complement, ::-1, ::-1]
+    target = target.copy()
+    target[reverse_complement] = target[reverse_complement, ::-1][..., list(strand_pairs)]
+    return windows, target
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")

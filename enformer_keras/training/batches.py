@@ -17,7 +17,8 @@ from enformer_keras.datasets.leaks import check_no_leak
 from enformer_keras.datasets.window_reader import WindowReader
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.sequence import one_hot_encode
-from enformer_keras.training.augmentation import augment
+from enformer_keras.training.augmentation import augment_arrays
+from enformer_keras.training.passes import Passes
 
 _logger = logging.getLogger(__name__)
 
@@ -26,16 +27,22 @@ class WindowBatches(keras.utils.PyDataset):
     """Batches of one split for `model.fit`, `evaluate` and `predict`, on every backend.
 
     Nothing is kept in memory or on disk: each batch is read from the FASTA and track files when its turn comes.
-    The order and the augmentation of an epoch are functions of its number and the seed.
+    The order and the augmentation of a pass over the windows are functions of its number and the seed. An epoch
+    of Keras is a pass, or with `model.fit(..., steps_per_epoch=...)` a part of one; the next epoch goes on.
+    `fit` shuffles the batches of a pass among themselves, by a seed of its own, unless given `shuffle=False`.
+
+    Copies, pickled ones too, give the same batches. Keras's `workers` may be more than one: threads, which take
+    turns at the files, or with `use_multiprocessing` processes, which do not. With either, Keras begins at the
+    first batch in every epoch, so that `steps_per_epoch` needs `repeat`.
 
     Args:
         dataset: a checked dataset, or the path of its description.
         split: name of a split.
         batch_size: windows of a batch; the last one may be smaller.
-        shuffle: whether each epoch has an order of its own.
+        shuffle: whether each pass has an order of its own.
         max_shift: augmentation: largest shift to either side in bp, up to the dataset's `flank_length`.
         reverse_complement: augmentation: whether half of the windows show the other strand.
-        repeat: whether epochs follow each other without end, for `model.fit(..., steps_per_epoch=...)`, which
+        repeat: whether passes follow each other without end, for `model.fit(..., steps_per_epoch=...)`, which
             stops at the end of a dataset that does not repeat.
         seed: of order and augmentation.
         **kwargs: arguments of ``keras.utils.PyDataset``.
@@ -47,7 +54,8 @@ class WindowBatches(keras.utils.PyDataset):
     Items: one-hot ``[batch, window_length, 4]`` and targets ``[batch, target_length, tracks]``, float32.
 
     Raises:
-        DatasetError: the dataset cannot be used, its splits leak, or no window of the split is left.
+        DatasetError: the dataset cannot be used, its splits leak, no window of the split is left, all hold
+            nothing but N, or float16 cannot hold a bin.
         ValueError: there is no such split, or an argument is out of its range.
     """
 
@@ -85,6 +93,7 @@ class WindowBatches(keras.utils.PyDataset):
         self._reader = WindowReader(self.dataset)
         self._scales = self.dataset.mean_scales()
         own = [window for window in planned if window.split == split]
+        self._reader.check(own, self._scales)
         self.windows = [window for window in own if self._reader.keeps(window)]
         _logger.info(
             "split %s: %d windows, %d dropped for N", split, len(self.windows), len(own) - len(self.windows)
@@ -101,42 +110,62 @@ class WindowBatches(keras.utils.PyDataset):
         self.reverse_complement = reverse_complement
         self.repeat = repeat
         self.seed = seed
-        self._epoch = 0
+        self._passes = Passes(self._batches_per_pass, repeat)
+        self._was_cut = False
 
     @property
     def num_batches(self) -> int | None:
-        """Batches of an epoch; None if they repeat without end (Keras's convention)."""
-        return None if self.repeat else self._batches_per_epoch
+        """Batches of a pass; None if they repeat without end (Keras's convention)."""
+        return None if self.repeat else self._batches_per_pass
 
     @property
-    def _batches_per_epoch(self) -> int:
+    def _batches_per_pass(self) -> int:
         return -(-len(self.windows) // self.batch_size)
 
+    @property
+    def _has_workers(self) -> bool:
+        """Whether Keras reads by worker threads or processes."""
+        return self.workers > 1 or (self.workers > 0 and self.use_multiprocessing)
+
+    def on_epoch_begin(self) -> None:
+        """Say so where Keras begins anew in the middle of a pass."""
+        if self._was_cut:
+            _logger.warning(
+                "split %s: with workers=%d Keras left a pass over its %d windows half-way and begins anew: "
+                "some come twice, others not at all; give repeat=True, and steps_per_epoch (%d make a pass)",
+                self.split,
+                self.workers,
+                len(self.windows),
+                self._batches_per_pass,
+            )
+        self._passes.begin_epoch()
+
     def on_epoch_end(self) -> None:
-        """Take the next epoch's order and draws."""
-        self._epoch += 1
+        """Take the next pass's order and draws, unless Keras goes on with this one in its next epoch."""
+        self._was_cut = self._passes.end_epoch(self._has_workers) and self._has_workers
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the batches of an epoch, or of all epochs to come."""
-        indices = itertools.count() if self.repeat else range(self._batches_per_epoch)
+        """Yields the batches of a pass, or of all passes to come."""
+        indices = itertools.count() if self.repeat else range(self._batches_per_pass)
         return (self[index] for index in indices)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads batch `index` of the epoch, or of all epochs if they repeat; an IndexError past the end."""
-        epoch = self._epoch
-        if self.repeat:
-            epoch, index = divmod(index, self._batches_per_epoch)
-        elif not 0 <= index < self._batches_per_epoch:
-            raise IndexError(f"batch {index} is not among the {self._batches_per_epoch} of split {self.split}")
+        """Reads batch `index` of the pass, or of all passes if they repeat; an IndexError past the end.
+
+        It calls nothing of Keras's backend, which does not survive a fork.
+        """
+        if index < 0 or not (self.repeat or index < self._batches_per_pass):
+            raise IndexError(f"batch {index} is not among the {self._batches_per_pass} of split {self.split}")
+        number, index = self._passes.find(index)
         order = np.arange(len(self.windows))
         if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch]).permutation(order)
+            order = np.random.default_rng([self.seed, number]).permutation(order)
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         read = list(self._reader.read_windows([self.windows[window] for window in chosen], self._scales))
-        draws = np.random.default_rng([self.seed, epoch, index])
+        draws = np.random.default_rng([self.seed, number, index])
         shift = draws.integers(-self.max_shift, self.max_shift, size=len(read), endpoint=True)
         other_strand = (draws.random(len(read)) < 0.5) & self.reverse_complement
-        sequence, target = augment(
+        return augment_arrays(
             one_hot_encode([window.sequence for window in read]),
             np.stack([window.target for window in read]).astype("float32"),
             shift=shift,
@@ -144,4 +173,3 @@ class WindowBatches(keras.utils.PyDataset):
             strand_pairs=[track.strand_pair for track in self.dataset.tracks],
             window_length=self.dataset.description.window_length,
         )
-        return keras.ops.convert_to_numpy(sequence), keras.ops.convert_to_numpy(target)

@@ -217,11 +217,51 @@ def test_windows_off_the_end(tiny, interval):
 
 
 def test_root_of_a_negative_value(tiny):
-    write_holes(tiny, [("c1", 0, 3000, -100.0), ("c2", 0, 1500, 1.0)])
     tiny.edit_row(1, sum_stat="mean_sqrt")
-    reader = load_dataset(tiny.path).open_tracks()
+    dataset = load_dataset(tiny.path)
+    write_holes(tiny, [("c1", 0, 3000, -100.0), ("c2", 0, 1500, 1.0)])  # load_dataset would refuse it
+    reader = dataset.open_tracks()
     with pytest.raises(DatasetError, match="mean_sqrt of c1:0-16 is nan, the root of a number below 0"):
         reader.read(Interval("c1", 0, 32), {0: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (
+            [("c1", 0, 50, 2.0), ("c1", 60, 90, -0.5), ("c2", 3, 4, -7.0)],
+            "on c1 down to -0.5; the Poisson loss",
+        ),
+        ([("c1", 0, 50, np.nan), ("c2", 3, 4, -7.0), ("c2", 8, 9, np.nan)], "on c2 down to -7"),
+    ],
+)
+def test_negative_values_are_refused_with_the_smallest(tiny, entries, words):
+    write_holes(tiny, entries)
+    problem = problem_of(tiny)
+    assert f"holes.bw: track holes has negative values, {words}" in problem
+    assert "absolute values" in problem
+
+
+def test_negative_values_of_a_bedgraph_and_of_a_file_without_summary(tiny):
+    (tiny.path.parent / "x.bedGraph").write_text("one\t5\t9\t2\none\t9\t12\t-3\n")
+    tiny.edit_row(0, file="x.bedGraph", scale="1")
+    write_holes(tiny, [("c1", 0, 3000, -1.0), ("c2", 0, 1500, 1.0)])
+    path = tiny.path.parent / "holes.bw"
+    path.write_bytes(
+        path.read_bytes()[:44] + bytes(8) + path.read_bytes()[52:]
+    )  # as the oldest writers left it
+    problem = problem_of(tiny)
+    assert "x.bedGraph: track dense has negative values, on c1 down to -3" in problem
+    assert "holes.bw: track holes has negative values, on c1 down to -1" in problem
+
+
+def test_negative_values_on_contigs_not_in_use(tiny):
+    write_bigwig(
+        tiny.path.parent / "holes.bw",
+        {name: np.full(length, sign, np.float32) for name, length, sign in [
+            ("c1", 3000, 1), ("c2", 1500, 0), ("plasmid", 80, -1)]},
+    )  # fmt: skip
+    load_dataset(tiny.path)
 
 
 def test_contig_under_two_of_its_names(tiny):

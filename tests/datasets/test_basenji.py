@@ -305,8 +305,8 @@ def test_an_index_of_no_base(tmp_path):
     assert "(1 such positions)" in problem
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_targets_that_are_not_finite(tiny, value):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.5])
+def test_targets_that_are_not_finite_or_below_0(tiny, value):
     chrom, start, target = tiny.rows["valid"][1]
     wrong = target.copy()
     wrong[2, 1] = value

@@ -12,10 +12,11 @@ from components.examples import description as description_module
 from components.examples.account import read_accounts
 from components.examples.records import shard_pattern
 from components.genome_example_gen.component import GenomeExampleGen
-from components.genome_example_gen.executor import Executor
+from components.genome_example_gen.executor import Executor, GenomeToExamples
 from enformer_keras.datasets.dataset import load_dataset, load_datasets
 from enformer_keras.datasets.window_reader import runs_of
 from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.errors import DatasetError
 from tests.datasets.tiny_genome import describe_two_organisms
 
 
@@ -144,11 +145,17 @@ def test_split_that_loses_all_windows_fails_the_pipeline(tiny, tmp_path):
         content = fasta.read_bytes()
         text = content.decode()
         for line in (seq[i : i + 60] for i in range(0, len(seq), 60)):
-            text = text.replace(line, "N" * len(line))
+            text = text.replace(line, "N" * 40 + line[40:])
         fasta.write_bytes(text.encode())
     tiny.edit(max_n_fraction=0.5)
     with pytest.raises(Exception, match=r"split test: all \d+ windows have a larger share of N than 0.5"):
         run_executor(tiny.path, tmp_path)
+
+
+def test_bins_that_float16_cannot_hold_are_found_before_the_build(tiny):
+    tiny.edit_row(1, scale="60000")
+    with pytest.raises(DatasetError, match=r"holes.bw: track holes: the sum of .* float16 ends at 65504"):
+        GenomeToExamples(load_dataset(tiny.path)).expand(None)
 
 
 def test_component_carries_both_fingerprints_in_what_tfx_hashes(tiny, monkeypatch):

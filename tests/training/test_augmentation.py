@@ -5,21 +5,26 @@ import pytest
 from keras import ops
 
 from enformer_keras import Augmentation, augment, average_predictions, one_hot_encode
+from enformer_keras.training.augmentation import augment_arrays
 
 FLANKED = "NNACGTACCATTGGCCRA"  # 12 bp of window, 3 bp of flank on each side
 WINDOW = 12
 COMPLEMENT = str.maketrans("ACGTNR", "TGCANR")
 
 
-def run(shift, reverse, target, pairs):
-    sequence, target = augment(
-        one_hot_encode([FLANKED] * len(shift)),
-        np.stack([target] * len(shift)),
+def run(shift, reverse, target, pairs, rule=augment):
+    sequences, targets = one_hot_encode([FLANKED] * len(shift)), np.stack([target] * len(shift))
+    before = sequences.copy(), targets.copy()
+    sequence, target = rule(
+        sequences,
+        targets,
         shift=np.array(shift, "int32"),
-        reverse_complement=np.array(reverse),
+        reverse_complement=np.array(reverse, dtype=bool),
         strand_pairs=pairs,
         window_length=WINDOW,
     )
+    np.testing.assert_array_equal(sequences, before[0])
+    np.testing.assert_array_equal(targets, before[1])
     return ops.convert_to_numpy(sequence), ops.convert_to_numpy(target)
 
 
@@ -30,6 +35,11 @@ def test_shift_and_reverse_complement_are_those_of_strings(pairs):
     for reverses in ([False, False, False, True, True, True], [True] * 6, [False] * 6):
         sequences, targets = run(shifts, reverses, target, pairs)
         assert_turned(sequences, targets, shifts, reverses, target, pairs)
+        for found, expected in zip(
+            run(shifts, reverses, target, pairs, augment_arrays), (sequences, targets), strict=True
+        ):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
 
 
 def assert_turned(sequences, targets, shifts, reverses, target, pairs):
@@ -95,13 +105,15 @@ def test_averages_that_cannot_be_are_refused(shifts, pairs, message):
 
 @pytest.mark.parametrize("pairs", [[0, 1], [1, 2, 0], [0, 1, 3]])
 def test_strand_pairs_that_pair_nothing(pairs):
-    with pytest.raises(ValueError, match="strand_pairs="):
-        run([0], [True], np.zeros((2, 3), "float32"), pairs)
+    for rule in (augment, augment_arrays):
+        with pytest.raises(ValueError, match="strand_pairs="):
+            run([0], [True], np.zeros((2, 3), "float32"), pairs, rule)
 
 
-def test_flanks_must_be_even():
+@pytest.mark.parametrize("rule", [augment, augment_arrays])
+def test_flanks_must_be_even(rule):
     with pytest.raises(ValueError, match="window_length=11"):
-        augment(
+        rule(
             one_hot_encode([FLANKED]),
             np.zeros((1, 2, 1), "float32"),
             shift=np.zeros(1, "int32"),

@@ -1,4 +1,8 @@
+import copy
 import itertools
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -151,6 +155,80 @@ def test_repeated_epochs_follow_each_other(tiny):
     steps = once.num_batches + 1
     history = model.fit(repeated, epochs=2, steps_per_epoch=steps, verbose=0)
     assert int(model.optimizer.iterations) == 2 * steps, history.history
+
+
+AUGMENTED = {"shuffle": True, "max_shift": 3, "reverse_complement": True, "seed": 5}
+_in_child = {}
+
+
+def _read_in_child(index):
+    return _in_child["batches"][index]
+
+
+def read_in_threads(batches):
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(batches.__getitem__, range(batches.num_batches)))
+
+
+def read_in_processes(batches):
+    """As Keras does: the children are forked with the batches."""
+    with multiprocessing.get_context("fork").Pool(2, _in_child.update, [{"batches": batches}]) as pool:
+        return pool.map_async(_read_in_child, range(batches.num_batches)).get(timeout=60)
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_in_threads,
+        read_in_processes,
+        lambda batches: list(pickle.loads(pickle.dumps(batches))),
+        lambda batches: list(copy.deepcopy(batches)),
+    ],
+)
+def test_workers_and_copies_read_the_same(tiny, read):
+    batches = WindowBatches(tiny.path, "train", 4, **AUGMENTED)
+    batches.on_epoch_end()
+    expected = list(batches)
+    for found, batch in zip(read(batches), expected, strict=True):
+        for ours, theirs in zip(found, batch, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+class Watched(WindowBatches):
+    """Notes what Keras asks for: the sequences of each batch."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.asked = []
+
+    def __getitem__(self, index):
+        batch = super().__getitem__(index)
+        self.asked.append([sequence.tobytes() for sequence in batch[0]])
+        return batch
+
+
+def fit(batches, **options):
+    model = keras.Sequential([keras.Input((128, 4)), keras.layers.Conv1D(4, 16, strides=32)])
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(batches, verbose=0, **options)
+
+
+def test_parts_of_a_pass_show_every_window_once(tiny, caplog):
+    batches = Watched(tiny.path, "train", 8, shuffle=True)
+    parts = next(parts for parts in (2, 3, 5, 7) if batches.num_batches % parts == 0)
+    fit(batches, epochs=parts, steps_per_epoch=batches.num_batches // parts)
+    shown = list(itertools.chain(*batches.asked[-batches.num_batches :]))  # before, some were asked for shapes
+    assert len(shown) == len(set(shown)) == len(batches.windows)
+    assert "twice" not in caplog.text
+
+
+def test_workers_that_begin_anew_are_warned_of(tiny, caplog):
+    options = {"shuffle": True, "workers": 2, "max_queue_size": 1}
+    fit(WindowBatches(tiny.path, "train", 2, repeat=True, **options), epochs=3, steps_per_epoch=2)
+    assert "twice" not in caplog.text
+    fit(WindowBatches(tiny.path, "train", 2, **options), epochs=3, steps_per_epoch=2)
+    assert "some come twice, others not at all; give repeat=True, and steps_per_epoch" in caplog.text
 
 
 def test_windows_of_too_many_n_are_counted_and_left_out(tiny, caplog):
