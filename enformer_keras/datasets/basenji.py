@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +186,7 @@ class BasenjiFolder:
 
     def records(
         self, split: str, fasta: str | Path | None = None, sequence_length: int | None = None
-    ) -> Iterator[BasenjiRecord]:
+    ) -> Generator[BasenjiRecord, None, None]:
         """Reads a split from its first record to its last.
 
         Args:
@@ -204,7 +204,9 @@ class BasenjiFolder:
         """
         return self._read(self.reader(split, fasta, sequence_length), split, fasta)
 
-    def _read(self, reader: BasenjiReader, split: str, fasta: str | Path | None) -> Iterator[BasenjiRecord]:
+    def _read(
+        self, reader: BasenjiReader, split: str, fasta: str | Path | None
+    ) -> Generator[BasenjiRecord, None, None]:
         try:
             padded: list[int] = []
             first = 0
@@ -361,7 +363,7 @@ class BasenjiReader:
                 "statistics.json or fetch the file again"
             )
         if statistics.seq_1hot:
-            letters = _LETTER_OF_INDEX[stored]
+            letters: np.ndarray = _LETTER_OF_INDEX[stored]
             wrong = np.flatnonzero(letters == 0)
             if wrong.size:
                 raise DatasetError(

@@ -118,11 +118,11 @@ def read_bed(
                     texts.append(cells[column - 1])
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); give a BED text file, plain or gzip") from error
-    if not found and not problems and contig_lengths is None:
-        problems.append(f"{path}: holds no interval; give another file")
-    elif not found and not problems:
+    if not found and not problems:
+        if contig_lengths is None:
+            raise DatasetError(f"{path}: holds no interval; give another file")
         named = f"it names {', '.join(list(names.others)[:8])}" if names.others else "it is empty"
-        problems.append(
+        raise DatasetError(
             f"{path}: no line lies on a used contig ({', '.join(list(contig_lengths)[:8])}); {named}: name "
             "them in contig_aliases or give another file"
         )

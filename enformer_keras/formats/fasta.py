@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
+from pysam.utils import SamtoolsError
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta_index import check_index, find_fault
@@ -55,7 +56,7 @@ class Genome:
             self._fasta = pysam.FastaFile(str(path))
         except DatasetError:
             raise
-        except (OSError, ValueError, pysam.SamtoolsError) as error:
+        except (OSError, ValueError, SamtoolsError) as error:
             fault = find_fault(path)
             if fault is not None:
                 raise DatasetError(f"{path}: cannot be indexed as FASTA: {fault}") from error

@@ -7,7 +7,7 @@ import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from enformer_keras.formats.errors import DatasetError
 
@@ -41,7 +41,7 @@ def check_last_block(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_binary(path: Path) -> Iterator[BinaryIO]:
+def open_binary(path: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
     """Opens a file, decompressed where its name ends in `.gz` or `.bgz`."""
     with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
         yield file
