@@ -45,9 +45,10 @@ setup: ## builds .venv from requirements.lock
 data: setup ## fetches the demo's genome and tracks into data/ecoli, and data/yeast if DATASET asks for it
 	@$(PYTHON_IN_VENV) setup/demo_data.py ecoli $(if $(findstring yeast,$(DATASET)),yeast)
 
-lint: setup ## format, lint and docstring rules
+lint: setup ## format, lint and docstring rules, and types; half a minute the first time, seconds afterwards
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy --no-error-summary
 
 # A pin moves only when it must or when it is asked for: UPGRADE=1 takes the newest of everything.
 lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and setup/uv.lock; UPGRADE=1 moves all pins
@@ -63,5 +64,5 @@ lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and s
 	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included
-	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info
+	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache .mypy_cache *.egg-info compat/*/build compat/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
