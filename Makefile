@@ -10,6 +10,7 @@ BEAM ?=
 BEAM_FILES ?=
 CONFIGURATION ?=
 WARM_START ?=
+UPGRADE ?=
 
 PYTHON_IN_VENV := .venv/bin/python
 EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
@@ -44,22 +45,24 @@ setup: ## builds .venv from requirements.lock
 data: setup ## fetches the demo's genome and tracks into data/ecoli, and data/yeast if DATASET asks for it
 	@$(PYTHON_IN_VENV) setup/demo_data.py ecoli $(if $(findstring yeast,$(DATASET)),yeast)
 
-lint: setup ## format, lint and docstring rules
+lint: setup ## format, lint and docstring rules, and types; half a minute the first time, seconds afterwards
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy --no-error-summary
 
-lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and setup/uv.lock anew
+# A pin moves only when it must or when it is asked for: UPGRADE=1 takes the newest of everything.
+lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and setup/uv.lock; UPGRADE=1 moves all pins
 	@task="make lock" && . setup/uv.sh && prepare_uv .venv/bin/python && unset UV_NO_CONFIG && \
-	compile="$$uv pip compile --quiet --upgrade --no-emit-index-url --generate-hashes" && \
+	compile="$$uv pip compile --quiet $(if $(filter 1,$(UPGRADE)),--upgrade) --no-emit-index-url --generate-hashes" && \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
 	$$compile pyproject.toml $(EXTRAS) --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --output-file requirements.lock && \
 	$$compile pyproject.toml --extra jax --extra dev --python-version 3.12 --universal \
 	    --output-file setup/core.lock && \
-	$$compile setup/gpu.in --constraint requirements.lock --python-version 3.11 \
+	UV_NO_CONFIG=1 $$compile setup/gpu.in --constraint requirements.lock --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --output-file setup/gpu.lock && \
 	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included
-	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache *.egg-info compat/*/build compat/*/*.egg-info
+	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache .mypy_cache *.egg-info compat/*/build compat/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

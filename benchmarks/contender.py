@@ -13,8 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 CHANNELS = 384
 LAYERS = 11
@@ -73,7 +77,7 @@ def crested() -> dict[str, Step]:
     return _keras_steps(model, sequence, list(targets.values()))
 
 
-def _keras_steps(model: object, sequence: np.ndarray, targets: object) -> dict[str, Step]:
+def _keras_steps(model: "keras.Model", sequence: np.ndarray, targets: object) -> dict[str, Step]:
     """Keras's own steps, as `fit` and `predict` run them: what a user gets without asking for more."""
     import keras
 
@@ -167,12 +171,14 @@ def main() -> None:
         "enformer-pytorch": enformer_pytorch,
     }[sys.argv[1]]()
     print(json.dumps("built"), file=answers, flush=True)
+    answer: dict[str, float] | float | None
     for line in sys.stdin:
         word = line.strip()
         if word == "memory":
             answer = _memory()
         elif word == "trim":
-            answer = _trim()
+            _trim()
+            answer = None
         else:
             start = time.perf_counter()
             steps[word]()

@@ -27,7 +27,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,7 +182,8 @@ def reading_windows(description: Path) -> Work:
     def work() -> tuple[int, int]:
         total = 0
         for read in reader.read_windows(windows, scales):
-            total += len(read.sequence) + read.target.nbytes
+            if read is not None:
+                total += len(read.sequence) + read.target.nbytes
         return len(windows), total
 
     return work
@@ -232,7 +233,7 @@ def in_its_own_process(prepare: Callable[[Path], Work], description: Path) -> Co
         return pool.submit(_measure, prepare, description).result()
 
 
-def compare(tasks: dict[str, tuple[Callable[[Path], Work], Path, str]], turns: int) -> dict[str, list[Cost]]:
+def compare(tasks: Mapping[str, tuple[Callable[[Path], Work], Path, str]], turns: int) -> dict[str, list[Cost]]:
     """Measures tasks in turns; prints a row for each, with its rate beside that of the first.
 
     Args:
@@ -293,7 +294,7 @@ def synthetic_examples(cache: Path) -> Path:
         partial = Path(beside) / "examples"
         with beam.Pipeline("FnApiRunner") as pipeline:
             numbers = pipeline | beam.Create(list(range(EXAMPLES)))
-            _ = numbers | beam.Map(synthetic_example) | WriteRecords(str(partial))
+            _ = numbers | beam.Map(synthetic_example) | WriteRecords(str(partial), "synthetic")
         partial.rename(folder)
     return folder
 

@@ -50,7 +50,7 @@ def operations(winograd: bool = False) -> dict[str, float]:
     block_filters = [round(CHANNELS / 2 * math.exp(math.log(2) / 5 * block) / 128) * 128 for block in range(6)]
     positions, channels = LENGTH, CHANNELS // 2
     of_data = positions * 15 * 4 * channels
-    products = of_data + positions * channels**2 + positions // 2 * channels**2
+    products: float = of_data + positions * channels**2 + positions // 2 * channels**2
     for filters in block_filters:
         positions //= 2
         products += (
@@ -91,20 +91,18 @@ class Contender:
 
     def ask(self, word: str) -> Any:
         """Send a word and wait for the answer."""
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
+        print(word, file=self._process.stdin, flush=True)
         return self._answer()
 
     def _answer(self) -> Any:
-        line = self._process.stdout.readline()
+        line = next(iter(self._process.stdout or ()), "")
         if not line:
             raise RuntimeError(f"{self.name} stopped: see {self._log.name}")
         return json.loads(line)
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
         self._log.close()
 
 
@@ -130,7 +128,9 @@ def peak_memory(name: str) -> dict[str, float]:
 def times(names: list[str], turns: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each step of each contender, two for each turn."""
     contenders = {name: Contender(name) for name in names}
-    seconds = {name: {step: [] for step in (*STEPS, "matmul")} for name in names}
+    seconds: dict[str, dict[str, list[float]]] = {
+        name: {step: [] for step in (*STEPS, "matmul")} for name in names
+    }
     for name, contender in contenders.items():
         print(f"compiling {name}", file=sys.stderr, flush=True)
         for step in STEPS:

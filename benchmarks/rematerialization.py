@@ -12,6 +12,7 @@ import argparse
 import os
 import statistics
 import time
+from typing import Any
 
 PARTS = ("", "transformer", "tower", "stem tower transformer")
 BATCH_SIZE = 4
@@ -68,16 +69,20 @@ def for_a_tpu(sequence_length: int, channels: int, layers: int) -> None:
         )
         x = jax.ShapeDtypeStruct((1, sequence_length, 4), "float32", sharding=sharding)
 
-        def loss(trainable: list, rest: list, x: object, model: Enformer = model) -> tuple:
+        def loss(
+            trainable: list[Any], rest: list[Any], x: Any, model: Enformer = model
+        ) -> tuple[Any, list[Any]]:
             outputs, rest = model.stateless_call(trainable, rest, x, training=True)
             return sum(ops.mean(output) for output in outputs.values()), rest
 
         start = time.perf_counter()
         step = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(trainable, rest, x).compile()
         seconds = time.perf_counter() - start
-        cost = step.cost_analysis()
+        cost, memory = step.cost_analysis(), step.memory_analysis()
+        if cost is None or memory is None:
+            raise RuntimeError("this version of JAX says nothing of what a compiled step takes")
         print(
-            f"| {parts or 'nothing'} | {step.memory_analysis().temp_size_in_bytes / 2**20:.0f} "
+            f"| {parts or 'nothing'} | {memory.temp_size_in_bytes / 2**20:.0f} "
             f"| {cost['flops'] / 1e12:.3f} | {cost['bytes accessed'] / 1e9:.2f} | {seconds:.0f} |",
             flush=True,
         )

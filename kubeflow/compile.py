@@ -238,7 +238,9 @@ def _runtime_parameters(settings: Settings, data_fingerprint: str) -> Iterator[R
         yield RuntimeParameter(name, least, least + 1, changed, data_fingerprint)
 
 
-def _differences(one: Any, other: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any, Any]]:
+def _differences(
+    one: Any, other: Any, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
     """Where two JSON values differ: path, and both leaves."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for key in one:
@@ -271,7 +273,7 @@ def _make_runtime_parameter(
 
 
 def _leave_open(
-    spec: dict[str, Any], component: str, place: tuple, name: str, kind: str, source: dict[str, Any]
+    spec: dict[str, Any], component: str, place: tuple[Any, ...], name: str, kind: str, source: dict[str, Any]
 ) -> None:
     """Leaves a value to the run: a whole parameter of a component, or what lies at a place inside of it."""
     parameters = spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"]
@@ -378,7 +380,7 @@ def _check_lengths(spec: dict[str, Any]) -> None:
         }
         length = sum(parameters.values()) + len(json.dumps(spec["components"][name]))
         if length > LONGEST_INVOCATION:
-            longest = max(parameters, key=parameters.get)
+            longest = max(parameters, key=parameters.__getitem__)
             raise CompileError(
                 f"{name}: its parameters make an argument of {length} bytes, more than {LONGEST_INVOCATION}; "
                 f"Linux takes 131,071 with what a run adds. The longest is {longest}, {parameters[longest]} "

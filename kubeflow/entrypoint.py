@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument(WORKERS_VOLUME, type=Path)
     parser.add_argument(WORKERS_STORAGE, action="store_true")
     arguments, rest = parser.parse_known_args()
+    places: contextlib.AbstractContextManager[dict[str, str]]
     if arguments.workers_storage:
         places = contextlib.nullcontext({})
     elif arguments.workers_volume:

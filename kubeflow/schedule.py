@@ -36,7 +36,7 @@ from kubeflow.cron import Cron, parse_cron  # noqa: E402
 FOLDER = Path(__file__).parent
 # No time of the schedule may be nearer than this to its replacement: the server looks every ten seconds.
 MARGIN = datetime.timedelta(seconds=15)
-PARAMETER_TYPES = {
+PARAMETER_TYPES: dict[str, type | tuple[type, ...]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": (int, float),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -256,4 +256,4 @@ def fine_tuning(warm_start: str = "", **arguments: Any) -> Settings:
     )
 
 
-CONFIGURATIONS = {"small": small, "fine_tuning": fine_tuning}
+CONFIGURATIONS: dict[str, Callable[..., Settings]] = {"small": small, "fine_tuning": fine_tuning}

@@ -27,7 +27,10 @@ from components.pinned_schema.component import PinnedSchema
 from components.pusher.component import Pusher
 from pipeline.configs import SPLITS, Settings
 
-EXAMPLE_GENS = {"genome": GenomeExampleGen, "basenji": BasenjiExampleGen}
+EXAMPLE_GENS: dict[str, type[GenomeExampleGen] | type[BasenjiExampleGen]] = {
+    "genome": GenomeExampleGen,
+    "basenji": BasenjiExampleGen,
+}
 # The features that StatisticsGen may look at: nobody wants the most frequent of megabyte strings.
 SCALARS = ("organism", "chrom", "start", "end", "gc_fraction", "n_fraction", "mean_signal")
 

@@ -333,17 +333,17 @@ def write_report(settings: Settings) -> int:
     partial.replace(trainable)
 
     print("\nPearson r on the test split, log1p of the signal per bin:")
-    for organism, bins in test_bins.items():
-        print(f"{organism} ({bins:,} bins)")
-        of_organism = [one for one in scores if one.organism == organism]
+    for name, bins in test_bins.items():
+        print(f"{name} ({bins:,} bins)")
+        of_organism = [one for one in scores if one.organism == name]
         shown = shown_tracks(of_organism)
         width = max(len(one.track) for one in shown)
         for one in shown:
             print(f"  {one.track:<{width}}  model {one.model:.4f}   ridge on 6-mers {one.baseline:.4f}")
         if len(of_organism) > len(shown):
             print(f"  {len(of_organism) - len(shown)} more tracks in {_short(report / 'scores.json')}")
-    for organism, file in settings.regions.items():
-        print(_describe_regions(outcome.evaluation, organism, file))
+    for name, file in settings.regions.items():
+        print(_describe_regions(outcome.evaluation, name, file))
     print(f"pushed model     {_short(outcome.pushed)}")
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")

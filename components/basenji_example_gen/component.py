@@ -37,6 +37,9 @@ class BasenjiExampleGen(FileBasedExampleGen):
                 path,
                 load_basenji_description(path).splits,
                 data_fingerprint=data_fingerprint,
-                code=[Path(__file__).parent, *(Path(room.__file__).parent for room in (datasets, formats))],
+                code=[
+                    Path(__file__).parent,
+                    *(Path(folder) for room in (datasets, formats) for folder in room.__path__),
+                ],
             )
         )

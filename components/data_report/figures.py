@@ -120,7 +120,7 @@ class AddTargets(beam.CombineFn):
 
     def create_accumulator(self) -> Sums:
         """Returns the sums of no example; its scalars take any number of tracks."""
-        return Sums(0, np.float64(0), np.float64(-np.inf), np.int64(0), None)
+        return Sums(0, np.zeros(()), np.full((), -np.inf), np.zeros((), np.int64), None)
 
     def add_input(self, mutable_accumulator: Sums, element: Target) -> Sums:
         """Adds a target."""
@@ -200,7 +200,7 @@ def make_report(
                 "dropped": built.dropped,
                 "tracks": tracks,
                 "shown": None
-                if found is None
+                if found is None or found.shown is None
                 else {
                     "interval": str(found.shown.interval),
                     "values": dict(zip(drawn, found.shown.values.T.tolist(), strict=True)),
@@ -213,18 +213,20 @@ def make_report(
 def _track_figures(found: Sums, built: SplitAccount, account: Account) -> dict[str, dict[str, Any]]:
     bins = found.windows * account.target_length
     built_bins = built.written * account.target_length
+    missing = _shares(built.missing, built_bins * account.bin_size)
+    clipped = _shares(built.clipped, built_bins)
     columns = {
         "mean": found.total / bins,
         "max": found.largest,
         "zero_fraction": found.zeros / bins,
-        "nan_fraction": _shares(built.missing, built_bins * account.bin_size),
-        "clip_rate": _shares(built.clipped, built_bins),
+        "nan_fraction": missing,
+        "clip_rate": clipped,
     }
     marks = {"all_zero": found.zeros == bins}
-    if built.missing is not None:
-        marks["missing"] = columns["nan_fraction"] > MOST_MISSING
-    if built.clipped is not None:
-        marks["clipped"] = columns["clip_rate"] > MOST_CLIPPED
+    if missing is not None:
+        marks["missing"] = missing > MOST_MISSING
+    if clipped is not None:
+        marks["clipped"] = clipped > MOST_CLIPPED
     return {
         track.identifier: {
             name: None if column is None else float(column[index]) for name, column in columns.items()

@@ -48,10 +48,7 @@ def EvaluationReporter(  # noqa: N802 (a component is named like a class)
     del code_fingerprint
     heads, verdict = load_figures(evaluation.uri), load_verdict(evaluation.uri)
     metric = compared_metric(verdict)
-    drawn = {
-        name: extreme_tracks(head.by_slice[()][f"{metric}_per_track"], most_drawn)
-        for name, head in heads.items()
-    }
+    drawn = {name: extreme_tracks(head.per_track(metric), most_drawn) for name, head in heads.items()}
     signals = read_signals(
         path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
         verdict.endpoint,

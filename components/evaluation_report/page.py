@@ -66,7 +66,7 @@ def _describe_change(head: HeadFigures, verdict: Verdict, metric: str) -> str:
 
 def _describe_head(name: str, head: HeadFigures, metric: str, signals: list[Signal]) -> dict[str, Any]:
     overall = head.by_slice[()]
-    values = overall[f"{metric}_per_track"]
+    values = head.per_track(metric)
     titles = {signal.track: f"{head.tracks[signal.track]}, {values[signal.track]:.4f}" for signal in signals}
     return {
         "name": name,

@@ -29,6 +29,10 @@ class HeadFigures:
     assays: list[str]
     by_slice: dict[tuple[str, ...], Figures]
 
+    def per_track(self, metric: str) -> np.ndarray:
+        """Returns a metric of every track over all examples, float64 [tracks]."""
+        return np.asarray(self.by_slice[()][f"{metric}_per_track"])
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -123,7 +127,7 @@ def load_verdict(evaluation: str | Path) -> Verdict:
                 Check(
                     head,
                     key,
-                    figures[head].by_slice[()][key],
+                    float(figures[head].by_slice[()][key]),
                     limit.lower_bound.value if limit.HasField("lower_bound") else -math.inf,
                     limit.upper_bound.value if limit.HasField("upper_bound") else math.inf,
                 )

@@ -126,14 +126,14 @@ class PearsonR(_TrackMetric):
     """Pearson's correlation of target and prediction, over all bins of all examples of a slice, or regions."""
 
     default = "pearson_r"
-    figure = TrackMoments.pearson_r
+    figure = staticmethod(TrackMoments.pearson_r)
 
 
 class R2(_TrackMetric):
     """Coefficient of determination, `1 - SSE / SST`, over all bins of all examples of a slice, or regions."""
 
     default = "r2"
-    figure = TrackMoments.r2
+    figure = staticmethod(TrackMoments.r2)
 
 
 class PairedChange(tfma.metrics.Metric):
@@ -227,7 +227,7 @@ class MomentsPreprocessor(metric_types.Preprocessor):
             raise ValueError(f"{where}: prediction has shape {prediction.shape}, not [target_length, tracks]")
         target = _decode_label(label, prediction.shape, where)
         chrom, start = _text(extracts, "chrom"), _number(extracts, "start")
-        if self._file:
+        if self._file and self._regions is not None:
             bin_size = self._file.bin_size
             window = Interval(chrom, start, _number(extracts, "end"))
             span = window.resize(len(target) * bin_size)

@@ -17,7 +17,7 @@ class TrackMoments:
     "Updating formulae and a pairwise algorithm for computing sample variances").
 
     Attributes:
-        count: Number of pairs (examples × bins), the same for every track.
+        count: Number of pairs (examples × bins), the same for every track; of several draws, [draws, 1].
         mean_y: Mean target, float64 [tracks], in the units of the track.
         mean_p: Mean prediction, float64 [tracks], same units.
         m2_y: Sum of squared deviations of the target from its mean, float64 [tracks].
@@ -25,7 +25,7 @@ class TrackMoments:
         c_yp: Sum of products of the two deviations, float64 [tracks].
     """
 
-    count: int
+    count: int | np.ndarray
     mean_y: np.ndarray
     mean_p: np.ndarray
     m2_y: np.ndarray
@@ -98,7 +98,7 @@ class TrackMoments:
 
     def finite(self) -> np.ndarray:
         """Whether no target and no prediction of a track was NaN or infinite, bool [tracks]."""
-        return np.isfinite([self.mean_y, self.mean_p, self.m2_y, self.m2_p, self.c_yp]).all(axis=0)
+        return np.asarray(np.isfinite([self.mean_y, self.mean_p, self.m2_y, self.m2_p, self.c_yp]).all(axis=0))
 
     def pearson_r(self) -> np.ndarray:
         """Pearson's correlation per track.

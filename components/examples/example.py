@@ -27,7 +27,7 @@ def make_example(
     """
     # (numpy: `bytes.count` of a letter that is everywhere takes thirty times as long.)
     bases = np.frombuffer(sequence, dtype=np.uint8)[flank_length : len(sequence) - flank_length]
-    a, c, g, t, n = (np.count_nonzero(bases == letter) for letter in b"ACGTN")
+    a, c, g, t, n = (int(np.count_nonzero(bases == letter)) for letter in b"ACGTN")
 
     example = tf.train.Example()
     # Filled in place: to pass messages to messages is to copy the target at every level.

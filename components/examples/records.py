@@ -98,7 +98,7 @@ def find_records(files: Iterable[str]) -> list[Place]:
     Raises:
         ValueError: a file is cut, or of another writer.
     """
-    places = []
+    places: list[Place] = []
     for file in files:
         start = 0
         with _open(file) as content:

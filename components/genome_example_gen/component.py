@@ -38,6 +38,9 @@ class GenomeExampleGen(FileBasedExampleGen):
                 path,
                 load_descriptions(path)[0].splits.names,
                 data_fingerprint=data_fingerprint,
-                code=[Path(__file__).parent, *(Path(room.__file__).parent for room in (datasets, formats))],
+                code=[
+                    Path(__file__).parent,
+                    *(Path(folder) for room in (datasets, formats) for folder in room.__path__),
+                ],
             )
         )

@@ -65,8 +65,8 @@ class HandingOver(BaseBeamExecutor):
             exec_properties: the executor's.
         """
         inputs, outputs = list(_all(input_dict)), list(_all(output_dict))
-        uris = [[artifact.uri for artifact in artifacts] for artifacts in (inputs, outputs)]
-        with handed_over(*uris, self._place) as folders:
+        read, written = ([artifact.uri for artifact in artifacts] for artifacts in (inputs, outputs))
+        with handed_over(read, written, self._place) as folders:
             for artifact in (*inputs, *outputs):
                 artifact.uri = folders[artifact.uri]
             try:

@@ -10,7 +10,6 @@ writes `{"problem": "" or the reason, "peak_memory_mb": of this process}` to REP
 
 import json
 import pathlib
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -77,11 +76,11 @@ def probe(saved_model: str, example_files: list[str], tolerance: float) -> None:
         "a sequence that is one base long": sequence + b"A",
         "the letter X": sequence[:-1] + b"X",
     }.items():
-        _must_refuse(f"predict_sequences accepts {wrong}", lambda given=given: predict_sequence(given))
+        _must_refuse(f"predict_sequences accepts {wrong}", predict_sequence, given)
 
 
 def _check_one_hot(
-    model: Any, published: Callable, sequence: bytes, expected: Predictions, tolerance: float
+    model: Any, published: Callable[..., Any], sequence: bytes, expected: Predictions, tolerance: float
 ) -> None:
     """`predict_on_batch` as an endpoint, and as users of the published model call it."""
     window = _one_hot(sequence)
@@ -114,7 +113,7 @@ def _check_tracks(model: Any, sequence: bytes, expected: Predictions, tolerance:
 
         _compare(what, predict(count - 1, 0), {head: values[..., [count - 1, 0]]}, tolerance)
         for wrong in (count, -1):
-            _must_refuse(f"{what} accepts track {wrong} of {count}", lambda wrong=wrong: predict(wrong))
+            _must_refuse(f"{what} accepts track {wrong} of {count}", predict, wrong)
 
 
 def _check_example(
@@ -131,9 +130,9 @@ def _check_example(
         shapes = {head: values.shape for head, values in served.items()}
         raise ProbeError(f"no head fits the example's target of {target_values} values: {shapes}")
     averaged = _answer("serving_averaged", model.signatures["serving_averaged"], examples=[example])
-    shapes = [{head: values.shape for head, values in answer.items()} for answer in (served, averaged)]
-    if shapes[0] != shapes[1]:
-        raise ProbeError(f"serving_default gives {shapes[0]}, serving_averaged {shapes[1]}")
+    both = [{head: values.shape for head, values in answer.items()} for answer in (served, averaged)]
+    if both[0] != both[1]:
+        raise ProbeError(f"serving_default gives {both[0]}, serving_averaged {both[1]}")
     transformed = model.signatures["transform_features"](examples=tf.constant([example]))
     if not np.array_equal(transformed["sequence"], _one_hot(sequence)):
         raise ProbeError("transform_features gives another sequence than the example's")
@@ -167,7 +166,7 @@ def _one_hot(sequence: bytes) -> np.ndarray:
     return (letters[:, None] == np.frombuffer(b"ACGT", np.uint8)).astype(np.float32)[None]
 
 
-def _answer(what: str, endpoint: Callable, **arguments: Any) -> Predictions:
+def _answer(what: str, endpoint: Callable[..., Any], **arguments: Any) -> Predictions:
     """Calls an endpoint on one window; returns finite arrays [1, target_length, tracks] by head."""
     answer = endpoint(**{name: tf.constant(value) for name, value in arguments.items()})
     answer = {head: values.numpy() for head, values in answer.items()}
@@ -198,9 +197,9 @@ def _compare(what: str, answer: Predictions, expected: Predictions, tolerance: f
             )
 
 
-def _must_refuse(problem: str, call: Callable) -> None:
+def _must_refuse(problem: str, call: Callable[..., Any], *arguments: Any) -> None:
     try:
-        call()
+        call(*arguments)
     except tf.errors.InvalidArgumentError:
         return
     raise ProbeError(problem)
@@ -210,7 +209,7 @@ def _peak_memory_mb() -> float:
     """The most memory that this process held, in MB (2**20 bytes)."""
     # Not resource.getrusage, whose maximum begins with that of the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 def main(report: str, tolerance: str, saved_model: str, *example_files: str) -> None:

@@ -112,13 +112,13 @@ class ModelAcrossHosts:
         Returns:
             With the figures in `history`, each a list of one.
         """
-        callbacks = keras.callbacks.CallbackList(callbacks, model=self._model)
+        told = keras.callbacks.CallbackList(callbacks, model=self._model)
         figures = self._run(
             self._train,
             batches,
             steps_per_epoch,
-            callbacks.on_train_batch_begin,
-            callbacks.on_train_batch_end,
+            told.on_train_batch_begin,
+            told.on_train_batch_end,
         )
         history = keras.callbacks.History()
         history.history = {name: [value] for name, value in figures.items()}
@@ -134,14 +134,14 @@ class ModelAcrossHosts:
         Returns:
             The figures over what all hosts have.
         """
-        callbacks = keras.callbacks.CallbackList(callbacks, model=self._model)
+        told = keras.callbacks.CallbackList(callbacks, model=self._model)
         replicas = len(self._strategy.extended.worker_devices)
         return self._run(
             self._test,
             batches,
             int(batches.cardinality()) // replicas,
-            callbacks.on_test_batch_begin,
-            callbacks.on_test_batch_end,
+            told.on_test_batch_begin,
+            told.on_test_batch_end,
         )
 
     def _run(

@@ -85,7 +85,7 @@ class Checkpoints:
         arrays[_PROGRESS] = np.array(json.dumps(dataclasses.asdict(progress)))
         before = self._steps()
         try:
-            _write_whole(self._file(progress.step), lambda file: np.savez(file, **arrays))
+            _write_whole(self._file(progress.step), lambda file: np.savez(file, allow_pickle=False, **arrays))
         except OSError as error:
             size = sum(value.nbytes for value in arrays.values())
             raise CheckpointError(

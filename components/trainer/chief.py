@@ -41,8 +41,7 @@ def train_as_chief(fn_args: Any) -> None:
     )
     with process, _passing_on(process):
         with contextlib.suppress(BrokenPipeError):  # it has died: its status tells
-            process.stdin.write(json.dumps(arguments) + "\n")
-            process.stdin.flush()
+            print(json.dumps(arguments), file=process.stdin, flush=True)
         status = process.wait()
     if status in _PREEMPTED:
         raise Preempted
@@ -54,7 +53,7 @@ def train_as_chief(fn_args: Any) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on(process: subprocess.Popen) -> Iterator[None]:
+def _passing_on(process: subprocess.Popen[str]) -> Iterator[None]:
     """Passes SIGTERM on to a process."""
     try:
         before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())

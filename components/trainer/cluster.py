@@ -146,10 +146,10 @@ def call_together(
                 raise ClusterError(problem)
             connections[rank] = stream  # a host that was started anew takes its own place
             missing.pop(rank, None)
-        for stream in connections.values():
-            _send(stream, {"arguments": arguments})
+        for connected in connections.values():
+            _send(connected, {"arguments": arguments})
             with contextlib.suppress(OSError):  # what could not be sent, closing sends again
-                stream.close()
+                connected.close()
     _logger.info("all %d hosts are there", len(cluster.hosts))
 
 

@@ -68,7 +68,9 @@ def fit(
     """
     state = [*trainer.model.variables, *trainer.optimizer.variables]
     progress = _restore(state, checkpoints) if checkpoints else Progress()
-    fitter, heads, alike = trainer, trainer.head_models, None
+    fitter: AlternatingHeads | ModelAcrossHosts = trainer
+    heads: Mapping[str, keras.Model | ModelAcrossHosts] = trainer.head_models
+    alike: Alike | None = None
     if spans_hosts(trainer.distribute_strategy):
         fitter, alike = ModelAcrossHosts(trainer), Alike(trainer.distribute_strategy)
         heads = {head: ModelAcrossHosts(model) for head, model in heads.items()}
@@ -76,8 +78,8 @@ def fit(
         for variable in state:
             variable.assign(alike.from_chief(keras.ops.convert_to_numpy(variable)))
     writer = tf.summary.create_file_writer(log_folder) if checkpoints else tf.summary.create_noop_writer()
-    for part in progress.history:  # each attempt has a folder of its own
-        _write_figures(part, writer)
+    for before in progress.history:  # each attempt has a folder of its own
+        _write_figures(before, writer)
     parts = training.steps // training.steps_per_part
 
     def save() -> None:
@@ -91,7 +93,7 @@ def fit(
         while len(progress.history) < parts and not _stalled(progress, training):
             part = len(progress.history)
             missing = (part + 1) * training.steps_per_part - progress.step
-            figures = {"train": {}, "validation": {}}
+            figures: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
             try:
                 if missing:
                     fitted = fitter.fit(
@@ -144,7 +146,7 @@ class _Watch(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._first = batch
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
         self._progress.step += batch - self._first + 1
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
@@ -207,7 +209,7 @@ def _validate(
     watch: keras.callbacks.Callback,
 ) -> dict[str, float]:
     """Evaluates head by head, which may have more or fewer windows; names as in training."""
-    figures = {}
+    figures: dict[str, float] = {}
     for head, batches in validation.items():
         of_head = heads[head].evaluate(batches, callbacks=[watch], return_dict=True, verbose=0)
         figures |= {f"{head}_{name}": value for name, value in of_head.items()}

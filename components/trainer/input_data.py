@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -18,7 +17,8 @@ _AUTOTUNE = tf.data.AUTOTUNE
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
-class Share(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Share:
     """What one of several hosts reads: the parts of some replicas in every batch. By default all, as one part.
 
     Attributes:
@@ -156,7 +156,10 @@ def training_batches(
 
     def prepare_all(element: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         prepared = {name: prepare(element) for name, prepare in preparations.items()}
-        return tuple({name: pair[side] for name, pair in prepared.items()} for side in (0, 1))
+        return (
+            {name: sequence for name, (sequence, _) in prepared.items()},
+            {name: target for name, (_, target) in prepared.items()},
+        )
 
     return (
         tf.data.Dataset.counter(first_step * share.count)

@@ -86,7 +86,7 @@ class ModelCard:
         )
 
 
-def make_decoder(transform_layer: tf.Module, transform_output: tft.TFTransformOutput) -> Callable:
+def make_decoder(transform_layer: tf.Module, transform_output: tft.TFTransformOutput) -> Callable[..., Any]:
     """Makes the step from serialized examples to what Transform gives.
 
     Args:
@@ -104,7 +104,7 @@ def make_decoder(transform_layer: tf.Module, transform_output: tft.TFTransformOu
     return decode_examples
 
 
-def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> dict[str, Callable]:
+def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> dict[str, Callable[..., Any]]:
     """Makes the functions that the SavedModel has as attributes and as signatures.
 
     `serving_default(examples: string[B])` -> {head: float32 [B, target_length, tracks]}, from serialized
@@ -165,7 +165,7 @@ def make_endpoints(model: Enformer, transform_output: tft.TFTransformOutput) -> 
     }
 
 
-def average_endpoint(endpoints: Mapping[str, Callable], card: ModelCard) -> Callable:
+def average_endpoint(endpoints: Mapping[str, Callable[..., Any]], card: ModelCard) -> Callable[..., Any]:
     """Makes `serving_averaged(examples: string[B])`: as serving_default, averaged over shifts and strands.
 
     It calls other endpoints, so the SavedModel holds the model no second time.
@@ -201,7 +201,7 @@ def average_endpoint(endpoints: Mapping[str, Callable], card: ModelCard) -> Call
     return _endpoint(serving_averaged, tf.TensorSpec([None], tf.string, name="examples"))
 
 
-def accept_twice_the_window(predict_on_batch: Callable, length: int) -> Callable:
+def accept_twice_the_window(predict_on_batch: Callable[..., Any], length: int) -> Callable[..., Any]:
     """Makes `predict_on_batch` take what the published model takes, whose input is twice what it reads.
 
     Args:
@@ -278,7 +278,7 @@ def export_model(
     )
 
 
-def _endpoint(function: Callable, *specifications: tf.TensorSpec) -> Callable:
+def _endpoint(function: Callable[..., Any], *specifications: tf.TensorSpec) -> Callable[..., Any]:
     return tf.function(function, input_signature=specifications, autograph=False)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Literal, overload
 
 import tensorflow as tf
 
@@ -55,6 +56,10 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()  # TensorFlow's default: the first GPU, else the CPU
 
 
+@overload
+def find_hosts(name: Literal["multi_worker"]) -> Cluster: ...
+@overload
+def find_hosts(name: str) -> Cluster | None: ...
 def find_hosts(name: str) -> Cluster | None:
     """Finds the hosts that train together under the strategy that a configuration asks for.
 

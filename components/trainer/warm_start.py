@@ -59,13 +59,13 @@ def start_from(model: Enformer, source: str, tracks: Mapping[str, Sequence[str]]
     """
     if not source:
         return SCRATCH
+    known: dict[str, list[str]] = {}
     if _is_sonnet(source):
         heads = sonnet_heads(source)
         other = Enformer.from_config({**model.get_config(), "heads": heads, "frozen": [], "lora_rank": None})
         load_sonnet_checkpoint(other, source)
-        known = {}
     else:
-        file, known = _keras_file(source), {}
+        file = _keras_file(source)
         other = keras.saving.load_model(file, compile=False)
         if not isinstance(other, Enformer):
             raise ValueError(f"{file}: is a {type(other).__name__}; give the file of an Enformer")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,7 @@ class BasenjiFolder:
 
     def records(
         self, split: str, fasta: str | Path | None = None, sequence_length: int | None = None
-    ) -> Iterator[BasenjiRecord]:
+    ) -> Generator[BasenjiRecord, None, None]:
         """Reads a split from its first record to its last.
 
         Args:
@@ -205,7 +205,9 @@ class BasenjiFolder:
         """
         return self._read(self.reader(split, fasta, sequence_length), split, fasta)
 
-    def _read(self, reader: BasenjiReader, split: str, fasta: str | Path | None) -> Iterator[BasenjiRecord]:
+    def _read(
+        self, reader: BasenjiReader, split: str, fasta: str | Path | None
+    ) -> Generator[BasenjiRecord, None, None]:
         try:
             padded: list[int] = []
             first = 0
@@ -362,7 +364,7 @@ class BasenjiReader:
                 "statistics.json or fetch the file again"
             )
         if statistics.seq_1hot:
-            letters = _LETTER_OF_INDEX[stored]
+            letters: np.ndarray = _LETTER_OF_INDEX[stored]
             wrong = np.flatnonzero(letters == 0)
             if wrong.size:
                 raise DatasetError(

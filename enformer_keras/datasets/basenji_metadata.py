@@ -55,8 +55,9 @@ class Statistics(pydantic.BaseModel):
     def records_of(self, split: str) -> int | None:
         """Returns the records that a split is said to have, None where nothing is said."""
         count = (self.model_extra or {}).get(f"{split}_seqs")
-        whole = isinstance(count, float) and count.is_integer()
-        return int(count) if (isinstance(count, int) and not isinstance(count, bool)) or whole else None
+        if isinstance(count, float) and count.is_integer():
+            return int(count)
+        return count if isinstance(count, int) and not isinstance(count, bool) else None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Statistics:

@@ -23,16 +23,18 @@ def pool(values: np.ndarray, sum_stat: SumStat, bin_size: int) -> np.ndarray:
         float64 [bins].
     """
     per_bin = values.reshape(-1, bin_size)
+    pooled: np.ndarray
     match sum_stat:
         # einsum adds in float64 without a float64 copy of the bp: half the time of sum's own dtype argument.
         case "sum" | "sum_sqrt":
-            return np.einsum("ij->i", per_bin, dtype=np.float64)
+            pooled = np.einsum("ij->i", per_bin, dtype=np.float64)
         case "mean" | "mean_sqrt":
-            return np.einsum("ij->i", per_bin, dtype=np.float64) / bin_size
+            pooled = np.einsum("ij->i", per_bin, dtype=np.float64) / bin_size
         case "max":
-            return per_bin.max(axis=1).astype(np.float64)
+            pooled = per_bin.max(axis=1).astype(np.float64)
         case "median":
-            return np.median(per_bin.astype(np.float64), axis=1)
+            pooled = np.median(per_bin.astype(np.float64), axis=1)
+    return pooled
 
 
 def rescale(
@@ -59,7 +61,7 @@ def rescale(
     Returns:
         float64 [tracks, bins].
     """
-    bins = pooled * np.array(scales)[:, np.newaxis]
+    bins: np.ndarray = pooled * np.array(scales)[:, np.newaxis]
     roots = [row for row, track in enumerate(tracks) if track.sum_stat.endswith("_sqrt")]
     if roots:
         bins[roots] = np.sqrt(1 + bins[roots]) - 1
@@ -88,4 +90,5 @@ def limit(bins: np.ndarray, tracks: Sequence[Track]) -> np.ndarray:
         start = soft[rows, 0]
         bins = bins.copy()
         bins[rows, at] = start - 1 + np.sqrt(bins[rows, at] - start + 1)
-    return np.clip(bins, -hard, hard)
+    clipped: np.ndarray = np.clip(bins, -hard, hard)
+    return clipped

@@ -206,7 +206,8 @@ def load_datasets(path: str | Path) -> tuple[Dataset, ...]:
     Raises:
         DatasetError: as `load_dataset`, for all organisms together.
     """
-    datasets, problems = [], []
+    datasets: list[Dataset] = []
+    problems: list[str] = []
     for description in load_descriptions(path):
         try:
             datasets.append(load_dataset(path, description.organism))
@@ -271,7 +272,7 @@ def _open_genome_and_table(path: Path, description: DatasetDescription) -> tuple
         tracks = read_track_table(path.parent / description.tracks, path.parent)
     except DatasetError as error:
         problems += error.problems
-    if problems:
+    if genome is None or problems:
         if genome is not None:
             genome.close()
         raise DatasetError(problems)

@@ -41,8 +41,9 @@ class FileDigests:
         now, status = time.time_ns(), path.stat()
         state = {name: getattr(status, name) for name in _STATE}
         known = self._known.get(str(path), {})
-        if state.items() <= known.items():
-            return bytes.fromhex(known["sha256"])
+        sha256 = known.get("sha256")
+        if isinstance(sha256, str) and state.items() <= known.items():
+            return bytes.fromhex(sha256)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256")
         if self._cache is not None and now - max(status.st_mtime_ns, status.st_ctime_ns) > _RECENT_NS:

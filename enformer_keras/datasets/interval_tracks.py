@@ -12,7 +12,7 @@ from enformer_keras.datasets.segments import Segments, Stretches, largest, prese
 from enformer_keras.datasets.tracks import Track
 from enformer_keras.formats.bed import FIELDS, STRAND_COLUMN, read_bed
 from enformer_keras.formats.errors import DatasetError, counted
-from enformer_keras.formats.gff import read_features
+from enformer_keras.formats.gff import Feature, read_features
 
 
 def read_annotations(
@@ -35,7 +35,10 @@ def read_annotations(
     Raises:
         DatasetError: see `gff.read_features`.
     """
-    wanted = {track.index: (track.feature, track.strand) for track in tracks}
+    # Every track of such a file has a feature (`Track`).
+    wanted: dict[int, Feature] = {
+        track.index: (track.feature, track.strand) for track in tracks if track.feature is not None
+    }
     features = read_features(path, tracks[0].kind, list(wanted.values()), contig_lengths, aliases)
     return {
         index: Segments({contig: presence(*places) for contig, places in features[feature].items()})

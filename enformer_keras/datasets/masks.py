@@ -57,7 +57,8 @@ class Ranges:
         """
         if contig not in self._merged:
             return np.zeros(len(starts), dtype=np.int64)
-        return self._covered_before(contig, ends) - self._covered_before(contig, starts)
+        covered: np.ndarray = self._covered_before(contig, ends) - self._covered_before(contig, starts)
+        return covered
 
     def _covered_before(self, contig: str, positions: np.ndarray) -> np.ndarray:
         starts, ends = self._merged[contig]

@@ -163,7 +163,7 @@ def _judge(
         found.append(("gap", masks.gaps.covered(contig, starts - distance, ends + distance) > 0))
     if masks.blacklist is not None and description.blacklist_rule == "drop":
         found.append(("blacklist", masks.blacklist.covered(contig, target, target + width) > 0))
-    if masks.unmappable is not None:
+    if masks.unmappable is not None and description.max_unmappable_fraction is not None:
         most = description.max_unmappable_fraction * width
         found.append(("unmappable", masks.unmappable.covered(contig, target, target + width) > most))
     return found
@@ -185,7 +185,7 @@ def _separate_groups(starts: _Starts, homology: HomologyGroups, window_length: i
     for number, split in enumerate(order):
         for contig, own in starts[split].items():
             window, group = homology.touching(contig, own - reach, window_length + 2 * reach)
-            np.add.at(counts, (group, number), 1)
+            np.add.at(counts[:, number], group, 1)
             touches.append((number, contig, window, group))
     owner = counts.argmax(axis=1)  # the first of equal ones
     dropped: Counter[str] = Counter()

@@ -191,7 +191,7 @@ class TrackReader:
         Raises:
             DatasetError: every file that cannot be read so far, or holds an infinite value or one below 0.
         """
-        contigs = sorted(self._contig_lengths, key=self._contig_lengths.get, reverse=True)
+        contigs = sorted(self._contig_lengths, key=self._contig_lengths.__getitem__, reverse=True)
         most = max(_LEAST_CONTIGS, _QUESTIONS // len(self._tracks))
         if len(contigs) > most:
             _logger.info(
@@ -199,7 +199,9 @@ class TrackReader:
                 len(self._tracks),
                 len(contigs),
                 len(contigs) - most,
-                100 * sum(map(self._contig_lengths.get, contigs[most:])) / sum(self._contig_lengths.values()),
+                100
+                * sum(self._contig_lengths[contig] for contig in contigs[most:])
+                / sum(self._contig_lengths.values()),
             )
         contigs = contigs[:most]
         problems: list[str] = []

@@ -68,16 +68,21 @@ class Track(TrackRow):
     value: str | None = None
 
     @property
-    def kind(self) -> str | None:
-        """Format of the file by its suffix; `None` if unknown."""
+    def kind(self) -> str:
+        """Format of the file by its suffix."""
         suffix = suffix_of(self.file)
         kind = _KINDS.get(suffix)
-        return None if kind == "bigWig" and not self.file.name.lower().endswith(suffix) else kind
+        if kind is None or (kind == "bigWig" and not self.file.name.lower().endswith(suffix)):
+            raise ValueError(
+                f"{self.file.name}: unknown kind of file; use one of {tuple(_KINDS)}, all but bigWig also "
+                "with .gz or .bgz"
+            )
+        return kind
 
     @property
     def value_column(self) -> int | None:
         """Column of the intervals' values, from 1; `None` where presence counts."""
-        names = VALUE_COLUMNS.get(self.kind or "", {})
+        names = VALUE_COLUMNS.get(self.kind, {})
         if self.kind == "bedGraph" and self.value is None:
             return names["dataValue"]
         if self.value is None or self.value in names:
@@ -93,11 +98,6 @@ class Track(TrackRow):
     @pydantic.model_validator(mode="after")
     def _check(self) -> Track:
         name = self.file.name
-        if self.kind is None:
-            raise ValueError(
-                f"{name}: unknown kind of file; use one of {tuple(_KINDS)}, all but bigWig also "
-                "with .gz or .bgz"
-            )
         if self.kind in ("GFF3", "GTF"):
             if self.feature is None:
                 raise ValueError(f"{name} is {self.kind}: name the feature type (for example CDS)")
@@ -113,8 +113,8 @@ class Track(TrackRow):
                 raise ValueError(
                     f"value {self.value} is no column of {self.kind}; use {', '.join(names)} or a number"
                 )
-            fields = FIELDS[self.kind]
-            if fields is not None and self.value_column > fields:
+            column, fields = self.value_column, FIELDS[self.kind]
+            if column is not None and fields is not None and column > fields:
                 raise ValueError(f"value {self.value} is no column of {self.kind}, which has {fields}")
         return self
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pysam
+from pysam.utils import SamtoolsError
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta_index import find_fault, find_index
@@ -65,7 +66,7 @@ class Genome:
                 self.contig_lengths = dict(zip(fasta.references, fasta.lengths, strict=True))
         except DatasetError:
             raise
-        except (OSError, ValueError, pysam.SamtoolsError) as error:
+        except (OSError, ValueError, SamtoolsError) as error:
             fault = find_fault(path)
             if fault is not None:
                 raise DatasetError(f"{path}: cannot be indexed as FASTA: {fault}") from error

@@ -232,7 +232,8 @@ def _read_rows(index: Path) -> Iterator[tuple[str, int, int, int, int]]:
         cells = line.removesuffix("\r").split("\t")
         if len(cells) != 5 or not all(cell.isdecimal() for cell in cells[1:]):
             raise DatasetError(f"{index}: line {number}: {line[:80]!r} is no line of an index; remove the file")
-        yield cells[0], *map(int, cells[1:])
+        length, offset, line_bases, line_width = map(int, cells[1:])
+        yield cells[0], length, offset, line_bases, line_width
 
 
 def find_fault(path: Path) -> str | None:

@@ -24,7 +24,7 @@ ONE_HOT_TABLE = _one_hot_table()
 """float32 ``[256, 4]``: the one-hot row of every byte, NaN where the byte is no letter of DNA."""
 
 
-def one_hot_encode(sequence: str | bytes | Sequence[str] | Sequence[bytes]) -> np.ndarray:
+def one_hot_encode(sequence: str | bytes | Sequence[str | bytes]) -> np.ndarray:
     """Encode DNA as one-hot rows in the order A, C, G, T.
 
     Lower case (soft-masked) bases encode as their upper case. N and the other ambiguous IUPAC codes encode

@@ -9,7 +9,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from enformer_keras.formats.errors import DatasetError
 
@@ -61,7 +61,7 @@ def check_last_block(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_binary(path: Path) -> Iterator[BinaryIO]:
+def open_binary(path: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
     """Opens a file, decompressed where gzip or bgzip compressed it."""
     with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
         yield file

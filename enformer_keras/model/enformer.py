@@ -263,9 +263,9 @@ class Enformer(RematerializedModel):
         self.lora_rank = lora_rank
         self.winograd = winograd
         self._policy = policy
-        self.frozen = ()
+        self.frozen: tuple[str, ...] = ()
         self.freeze(*frozen)
-        self.rematerialized = ()
+        self.rematerialized: tuple[str, ...] = ()
         self.rematerialize(*rematerialized)
 
     @functools.cached_property

@@ -41,7 +41,8 @@ class RematerializedModel(keras.Model):
     def _chain(self) -> list[tuple[keras.Model, bool]]:
         """Models that make up this one, one after the other, each with whether it is rematerialized."""
         if self.__dict__.get("_chain_of") != self.stretches:
-            chain, reached = [], self.input
+            chain: list[tuple[keras.Model, bool]] = []
+            reached = self.input
             for first, last in self.stretches:
                 start, end = self.get_layer(first).output, self.get_layer(last).output
                 if start is not reached:
@@ -51,7 +52,8 @@ class RematerializedModel(keras.Model):
             chain.append((keras.Model(reached, self.output), False))
             # Past Keras, which would list the parts among the model's layers.
             self.__dict__.update(_cached_chain=chain, _chain_of=self.stretches)
-        return self.__dict__["_cached_chain"]
+        cached: list[tuple[keras.Model, bool]] = self.__dict__["_cached_chain"]
+        return cached
 
     def get_config(self) -> dict[str, Any]:
         """Return the graph and what of it is rematerialized."""
@@ -64,7 +66,7 @@ class RematerializedModel(keras.Model):
         """Build the model that `get_config` describes."""
         config = dict(config)
         stretches = config.pop("stretches")
-        model = super().from_config(config, custom_objects=custom_objects)
+        model: RematerializedModel = super().from_config(config, custom_objects=custom_objects)
         model.stretches = tuple(tuple(names) for names in stretches)
         return model
 

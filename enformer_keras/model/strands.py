@@ -16,7 +16,8 @@ def flank_of(sequence: keras.KerasTensor, window_length: int) -> int:
     Raises:
         ValueError: The sequence is shorter than the window, or the flanks differ in length.
     """
-    flank, rest = divmod(sequence.shape[1] - window_length, 2)
+    length: int = sequence.shape[1]
+    flank, rest = divmod(length - window_length, 2)
     if flank < 0 or rest:
         raise ValueError(
             f"a sequence of {sequence.shape[1]} bp does not hold window_length={window_length} bp with two "

@@ -177,7 +177,8 @@ class _PartOfOptimizer:
 
     @property
     def variables(self) -> list[Any]:
-        return self._optimizer.variables
+        variables: list[Any] = self._optimizer.variables
+        return variables
 
     def scale_loss(self, loss: Any) -> Any:
         return self._optimizer.scale_loss(loss)

@@ -161,7 +161,9 @@ class WindowBatches(keras.utils.PyDataset):
         if self.shuffle:
             order = np.random.default_rng([self.seed, number]).permutation(order)
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        read = list(self._reader.read_windows([self.windows[window] for window in chosen], self._scales))
+        # None is not kept: those were left out of `windows`.
+        windows = self._reader.read_windows([self.windows[window] for window in chosen], self._scales)
+        read = [window for window in windows if window is not None]
         draws = np.random.default_rng([self.seed, number, index])
         shift = draws.integers(-self.max_shift, self.max_shift, size=len(read), endpoint=True)
         other_strand = (draws.random(len(read)) < 0.5) & self.reverse_complement

@@ -49,7 +49,8 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
         self, inputs: keras.KerasTensor, mask: keras.KerasTensor | None
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         if mask is not None:
-            return super()._moments(inputs, mask)
+            moments: tuple[keras.KerasTensor, keras.KerasTensor] = super()._moments(inputs, mask)
+            return moments
         # Keras takes the synchronized variance, and torch's, as E[x^2] - E[x]^2, whose cancellation alone moves
         # gradient norms of the reference by 1e-3; the mean of squared differences costs no digits. The
         # gradient through the mean inside the square is zero.

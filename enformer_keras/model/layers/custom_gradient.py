@@ -21,7 +21,6 @@ def with_gradient(compute: Callable[..., Any], gradient: Callable[..., Any]) -> 
     """
     on_torch = keras.backend.backend() == "torch"
 
-    @ops.custom_gradient
     def function(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
         if on_torch:
             # Keras hands over what torch has saved. To hold the tensors here too would keep in memory what
@@ -29,4 +28,5 @@ def with_gradient(compute: Callable[..., Any], gradient: Callable[..., Any]) -> 
             return compute(*tensors), lambda *saved, upstream: gradient(upstream, *saved)
         return compute(*tensors), lambda upstream: gradient(upstream, *tensors)
 
-    return function
+    differentiable: Callable[..., Any] = ops.custom_gradient(function)
+    return differentiable

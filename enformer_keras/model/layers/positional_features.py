@@ -54,7 +54,8 @@ def relative_positional_features(length: int, num_features: int) -> np.ndarray:
 def _exponential(distance: np.ndarray, length: int, count: int) -> np.ndarray:
     max_exponent = np.float32(math.log(length) / math.log(2.0))
     half_life = np.float32(2.0) ** np.linspace(np.float32(3.0), max_exponent, count, dtype=np.float32)
-    return np.exp(np.float32(-math.log(2.0)) / half_life * distance)
+    weight: np.ndarray = np.exp(np.float32(-math.log(2.0)) / half_life * distance)
+    return weight
 
 
 def _central_mask(distance: np.ndarray, count: int) -> np.ndarray:
@@ -71,5 +72,6 @@ def _gamma(distance: np.ndarray, length: int, count: int) -> np.ndarray:
     with np.errstate(divide="ignore"):  # log(0) is -inf and the density at distance 0 is 0
         log_density = (concentration - np.float32(1.0)) * np.log(distance) - rate * distance
     log_normalizer = log_gamma - concentration * np.log(rate)
-    density = np.exp(log_density - log_normalizer) + np.float32(1e-8)
-    return density / density.max(axis=0, keepdims=True)
+    density: np.ndarray = np.exp(log_density - log_normalizer) + np.float32(1e-8)
+    density /= density.max(axis=0, keepdims=True)
+    return density

@@ -82,7 +82,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         self._drop_attention = Dropout(attention_dropout, dtype=self.dtype_policy)
         self._drop_position = Dropout(position_dropout, dtype="float32")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int | None, int | None, int]) -> None:
         """Make the projections and the two position biases."""
         _, length, channels = input_shape
         if length is None:

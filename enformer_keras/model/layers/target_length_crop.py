@@ -28,7 +28,7 @@ class TargetLengthCrop1D(keras.layers.Layer):
             raise ValueError(f"target_length must be a positive integer, got {target_length!r}")
         self.target_length = int(target_length)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int | None, int, int | None]) -> None:
         """Check that the crop is even and not negative."""
         excess = input_shape[1] - self.target_length
         if excess < 0 or excess % 2:
