@@ -16,6 +16,7 @@ from enformer_command.options import choose_tracks, model_options, open_predicto
 
 if TYPE_CHECKING:
     from enformer_keras.formats.variants import Variant
+    from enformer_keras.prediction.predictor import Strands
 
 
 @click.command()
@@ -70,7 +71,7 @@ def score(
     tracks: tuple[str, ...],
     statistics: str,
     width: int | None,
-    strands: str,
+    strands: Strands,
     shifts: str,
     policy: str,
     alias: tuple[str, ...],

@@ -249,7 +249,7 @@ class TrackReader:
         """Names a few contigs, and says how many there are and how much of the bp in use they hold."""
         if len(contigs) <= _NAMED_CONTIGS:
             return ", ".join(contigs)
-        share = sum(map(self._contig_lengths.get, contigs)) / sum(self._contig_lengths.values())
+        share = sum(self._contig_lengths[contig] for contig in contigs) / sum(self._contig_lengths.values())
         return (
             f"{', '.join(contigs[:_NAMED_CONTIGS])}, ...: {len(contigs)} contigs, {100 * share:.2g}% of all bp"
         )

@@ -80,9 +80,9 @@ def likely_aliases(contigs: Iterable[str], names: Iterable[str]) -> dict[str, st
     for name in names:
         exact, stem = _spellings(name)
         # Not by stem alone: two versions are two contigs.
-        contig = spelled.get(exact) or unversioned.get(exact) or spelled.get(stem)
-        if contig is not None:
-            likely.setdefault(contig, name)
+        meant = spelled.get(exact) or unversioned.get(exact) or spelled.get(stem)
+        if meant is not None:
+            likely.setdefault(meant, name)
     return likely
 
 

@@ -126,7 +126,7 @@ class Genome:
     def _fetch(self, interval: Interval) -> str:
         try:
             with self._fasta.turn() as fasta:
-                bases = fasta.fetch(interval.chrom, interval.start, interval.end)
+                bases: str = fasta.fetch(interval.chrom, interval.start, interval.end)
         except (OSError, ValueError) as error:
             raise DatasetError(
                 f"{self.path}: {interval} cannot be read ({error}); fetch the file again"

@@ -7,9 +7,17 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-File = TypeVar("File")
+
+class Closable(Protocol):
+    """What an open file can do, whichever library opened it."""
+
+    def close(self) -> None:
+        """Closes it."""
+
+
+File = TypeVar("File", bound=Closable)
 
 
 class Handle(Generic[File]):

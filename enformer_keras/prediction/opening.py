@@ -100,9 +100,10 @@ def _newest_version(folder: Path) -> Path:
 
 def _read_card(path: Path) -> Mapping[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        card: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); push or fetch the model again") from error
+    return card
 
 
 def _load(path: Path) -> Enformer:

@@ -7,9 +7,8 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import keras
 import numpy as np
@@ -137,7 +136,7 @@ class Predictor:
         length = self.frame.window_length
         check_averaging(strands, shifts)
         sequences: list[list[str]] = []
-        with _opened(genome) as opened:
+        with contextlib.nullcontext() if genome is None else _opened(genome) as opened:
             for window in windows:
                 if isinstance(window, Interval):
                     if opened is None:
@@ -388,16 +387,8 @@ def check_averaging(strands: str, shifts: Sequence[int]) -> None:
         raise ValueError(f"shifts={list(shifts)} must be at least one, each once")
 
 
-@overload
-def _opened(genome: Genome | str | Path) -> AbstractContextManager[Genome]: ...
-
-
-@overload
-def _opened(genome: Genome | str | Path | None) -> AbstractContextManager[Genome | None]: ...
-
-
 @contextlib.contextmanager
-def _opened(genome: Genome | str | Path | None) -> Iterator[Genome | None]:
+def _opened(genome: Genome | str | Path) -> Iterator[Genome]:
     """A genome; one that is given by its file is open meanwhile."""
     if not isinstance(genome, str | Path):
         yield genome

@@ -79,17 +79,20 @@ def check_statistics(statistics: Sequence[str]) -> None:
 
 def _largest(difference: np.ndarray) -> np.ndarray:
     at = np.abs(difference).argmax(axis=-2)
-    return np.take_along_axis(difference, at[..., np.newaxis, :], axis=-2)[..., 0, :]
+    found: np.ndarray = np.take_along_axis(difference, at[..., np.newaxis, :], axis=-2)[..., 0, :]
+    return found
 
 
 def _divergence(r: np.ndarray, a: np.ndarray) -> np.ndarray:
     sums = [x.sum(axis=-2, keepdims=True) for x in (r, a)]
     p, q = (x / np.where(total > 0, total, 1) for x, total in zip((r, a), sums, strict=True))
     middle = (p + q) / 2
-    return (_entropy_to(p, middle) + _entropy_to(q, middle)) / 2
+    mean: np.ndarray = (_entropy_to(p, middle) + _entropy_to(q, middle)) / 2
+    return mean
 
 
 def _entropy_to(p: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """Kullback-Leibler divergence in bits."""
     ratio = np.divide(p, middle, out=np.ones_like(p), where=p > 0)
-    return (p * np.log2(ratio)).sum(axis=-2)
+    divergence: np.ndarray = (p * np.log2(ratio)).sum(axis=-2)
+    return divergence

@@ -125,7 +125,7 @@ class WindowBatches(keras.utils.PyDataset):
     @property
     def _has_workers(self) -> bool:
         """Whether Keras reads by worker threads or processes."""
-        return self.workers > 1 or (self.workers > 0 and self.use_multiprocessing)
+        return bool(self.workers > 1 or (self.workers > 0 and self.use_multiprocessing))
 
     def on_epoch_begin(self) -> None:
         """Say so where Keras begins anew in the middle of a pass."""

@@ -60,7 +60,7 @@ class Passes:
         Returns:
             Whether an epoch of Keras ends here in the middle of a pass.
         """
-        asked = np.frombuffer(self._asked, dtype=np.int64)
+        asked = np.frombuffer(memoryview(self._asked), dtype=np.int64)
         complete, within, shown = bool(asked.all()), self._within_epoch, self._shown
         self._within_epoch = False
         if self._repeat:
