@@ -7,6 +7,7 @@ looks, before it begins; on Kubeflow only a task sees the volumes.
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ _logger = logging.getLogger("first_look")
 
 def main() -> None:
     """Writes the fingerprints of the data and of the weights to begin with into a file each."""
+    os.umask(0o022)  # as entrypoint.py does: Argo's lets everybody change what is written on a volume
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
     parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")

@@ -168,8 +168,51 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
 
 def test_a_command_that_linux_would_not_take_is_refused(many_tracks, config, monkeypatch):
     monkeypatch.setattr(compiling, "LONGEST_PARAMETER", 10**9)
-    with pytest.raises(compiling.CompileError, match=r"an argument of \d{6,} bytes.*The longest is"):
+    with pytest.raises(
+        compiling.CompileError, match=r"a variable of \d{6,} bytes.*The longest .* is eval_config"
+    ):
         compiling.compile_pipeline(many_tracks, config)
+
+
+def test_a_task_that_argo_would_need_a_config_map_for(compiled):
+    """On a cluster one of 97,961 bytes ended with `configmaps is forbidden`."""
+    spec = copy.deepcopy(compiled.spec)
+    versions = spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"]["runtimeValue"]
+    versions["constant"] = "x" * 45_000
+    compiling.check_lengths(spec)
+    versions["constant"] = "x" * 60_000
+    with pytest.raises(
+        compiling.CompileError, match=r"pusher: Argo .* a variable of \d{6} .* destination, 60\d+"
+    ):
+        compiling.check_lengths(spec)
+
+
+def test_tasks_that_are_too_long_together(compiled):
+    spec = copy.deepcopy(compiled.spec)
+    for name in ("pusher", "evaluator", "trainer"):
+        inputs = spec["root"]["dag"]["tasks"][name]["inputs"]
+        inputs["parameters"]["more"] = {"runtimeValue": {"constant": "x" * 27_000}}
+    with pytest.raises(compiling.CompileError, match=r"the driver of all tasks .* 13\d{4} bytes"):
+        compiling.check_lengths(spec)
+
+
+@pytest.mark.parametrize("name", ["Enformer", "enformer_ecoli", "-enformer", "e" * 58])
+def test_a_name_that_kubeflow_does_not_take(settings, config, name):
+    with pytest.raises(
+        compiling.CompileError, match=f"the pipeline's name is '{name}', and Kubeflow takes at most"
+    ):
+        compiling.compile_pipeline(dataclasses.replace(settings, name=name), config)
+
+
+def test_the_root_is_among_what_the_cache_goes_by(settings, config, compiled):
+    """An input in the store of another root cannot be fetched: on a cluster the Trainer ended so."""
+    root = "s3://bucket/runs"
+    spec = compiling.compile_pipeline(settings, config.model_copy(update={"pipeline_root": root})).spec
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        arguments = executor["container"]["args"]
+        if label != "exec-first-look":  # which is never cached
+            assert arguments[arguments.index(entrypoint.PIPELINE_ROOT) + 1] == root
+    assert entrypoint.PIPELINE_ROOT not in compiled.text()
 
 
 def test_what_tasks_need(settings):
@@ -190,7 +233,7 @@ def test_what_tasks_need(settings):
                     "node_selector": {"cloud.google.com/gke-tpu-topology": "2x2"},
                     "tolerations": [{"key": "tpu", "effect": "NoSchedule"}],
                     "secrets": [{"name": "s3", "env": {"AWS_ACCESS_KEY_ID": "id"}, "mount": "/secrets"}],
-                    "retries": {"count": 3, "wait_s": 10, "factor": 1},
+                    "retries": {"count": 3, "wait_s": 10, "factor": 1, "deadline_s": 3600},
                     "cache": False,
                 }
             },
@@ -214,7 +257,8 @@ def test_what_tasks_need(settings):
     assert tasks["trainer"]["retryPolicy"] == {
         "maxRetryCount": 3,
         "backoffDuration": "10s",
-        "backoffFactor": 1.0,
+        "backoffFactor": 1,
+        "backoffMaxDuration": "3600s",
     }
     assert "retryPolicy" not in tasks["pusher"]
     json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
@@ -235,6 +279,12 @@ def test_what_tasks_need(settings):
         ({"components": {"Trainer": {"gpus": 1}}}, "components.Trainer.gpus: Extra inputs"),
         ({"components": {"Trainer": {"memory": "16 GB"}}}, "components.Trainer.memory: .*16 GB"),
         ({"pipeline_root": "/mnt/runs"}, "pipeline_root"),
+        # Argo ends a run with "value '1.5' cannot be resolved to an int", at the first retry.
+        ({"defaults": {"retries": {"factor": 1.5}}}, "defaults.retries.factor: .*integer.*1.5"),
+        (
+            {"defaults": {"retries": {"count": 9, "wait_s": 9999}}},
+            "the waits alone, 5109489 s, reach deadline_s",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used(tmp_path, change, message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 
 import pytest
@@ -35,6 +36,17 @@ def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}"):
 
 def test_a_model_that_is_named(monkeypatch, tmp_path, pushed):
     assert look(monkeypatch, tmp_path, pushed) == ["f", fingerprint_start(pushed)]
+
+
+def test_nobody_else_may_change_what_it_writes(monkeypatch, tmp_path):
+    """Argo runs containers with a umask of 0."""
+    before = os.umask(0)
+    try:
+        look(monkeypatch, tmp_path, "")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "answers").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "answers" / "a").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("warm_start", ["", "last_blessed"])
