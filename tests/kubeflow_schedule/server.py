@@ -1,7 +1,7 @@
 """A server of Kubeflow Pipelines' REST API that keeps to its published description, and holds its client to it.
 
 It stands in for a cluster. What a request may be is in v2beta1.yaml, not taken from the client under test. What
-a run's parameters may be is in the package that was uploaded, as the server of 2.17 has it (`v2_template.go`): it
+a run's parameters may be is in the package that was uploaded, as the server of 2.17 has it (v2_template.go): it
 takes any number for a whole one.
 """
 
