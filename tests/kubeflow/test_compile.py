@@ -17,6 +17,7 @@ from kubeflow import entrypoint
 from kubeflow.config import CONFIG, Config, ConfigError, load_config
 from pipeline.configs import PROJECT
 from pipeline.data import describe_data
+from tests.kubeflow import rules
 
 ARGUMENT_LIMIT = 131_071  # Linux's MAX_ARG_STRLEN, without the byte that ends it
 # Of KubernetesExecutorConfig (kubernetes_platform/proto/kubernetes_executor_config.proto of KFP 2.16) the
@@ -79,6 +80,7 @@ def test_the_committed_file_is_up_to_date(compiled):
 
 
 def test_kubeflow_takes_it(compiled):
+    assert rules.violations(compiled.spec, compiled.platform) == []
     spec = json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
     json_format.ParseDict(compiled.platform, pipeline_spec_pb2.PlatformSpec())
