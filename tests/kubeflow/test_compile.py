@@ -18,6 +18,7 @@ from kubeflow.config import CONFIG, Config, ConfigError, load_config
 from pipeline.configs import PROJECT
 from pipeline.data import describe_data
 from tests.kubeflow import rules
+from tests.kubeflow_cluster import proof
 
 ARGUMENT_LIMIT = 131_071  # Linux's MAX_ARG_STRLEN, without the byte that ends it
 # Of KubernetesExecutorConfig (kubernetes_platform/proto/kubernetes_executor_config.proto of KFP 2.16) the
@@ -301,3 +302,23 @@ def test_a_configuration_of_a_component_that_there_is_not(settings, config):
         compiling.compile_pipeline(
             settings, config.model_copy(update={"components": {"Trainr": config.defaults}})
         )
+
+
+def test_what_goes_to_a_cluster_of_ones_own(tmp_path):
+    """`make cluster-test`: the tiny pipeline, for the claims there."""
+    plan = proof.Plan(image="registry.example.com/enformer-keras:test", stamp="1")
+    genome = PROJECT / "data" / plan.name
+    try:
+        package = proof.compile_tiny(plan, genome, tmp_path / "pipeline.yaml")
+        assert {path.name for path in genome.iterdir()} >= {"dataset.yaml", "genome.fa", "genes.bed"}
+    finally:
+        for path in genome.iterdir():
+            path.unlink()
+        genome.rmdir()
+    spec, platform = yaml.safe_load_all(package.file.read_text())
+    assert rules.violations(spec, platform) == []
+    assert f"/app/data/{plan.name}/dataset.yaml" in package.file.read_text()
+    assert spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"] == {
+        "runtimeValue": {"constant": f"/app/runs/{plan.name}/pushed"}
+    }
+    assert not (tmp_path / "parameters").exists()  # an image of this checkout needs no more than it has
