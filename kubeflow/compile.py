@@ -40,6 +40,7 @@ from kubeflow.entrypoint import (  # noqa: E402
     WORKERS_STORAGE,
     WORKERS_VOLUME,
 )
+from kubeflow.workers import pool_of  # noqa: E402
 from pipeline.configs import PROJECT, Settings, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
 
@@ -325,6 +326,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
     _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
     regions = {organism: dataclasses.asdict(file) for organism, file in settings.region_files.items()}
+    pool = pool_of([*settings.beam_arguments])
     tasks[FIRST_LOOK] = {
         "taskInfo": {"name": FIRST_LOOK},
         "componentRef": {"name": FIRST_LOOK},
@@ -344,6 +346,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
                 *("--regions", _in_image(json.dumps(regions))),
+                *(("--workers", pool) if pool else ()),
                 *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
                 *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
             ],

@@ -1,5 +1,7 @@
 """The first task on Kubeflow: what a run begins with, the data, the regions and the weights, as they are now.
 
+It asks Beam's workers too, where it can.
+
 It is never taken from the cache, and what comes after it is, if nothing has changed. Elsewhere the local runner
 looks, before it begins; on Kubeflow only a task sees the volumes.
 """
@@ -17,6 +19,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from components.evaluator.regions import RegionFile  # noqa: E402
 from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
 from enformer_keras.genome.errors import DatasetError  # noqa: E402
+from kubeflow.workers import WorkersError, check_pool  # noqa: E402
 from pipeline.configs import SPLITS  # noqa: E402
 from pipeline.data import check_regions, fingerprint_data  # noqa: E402
 
@@ -32,6 +35,7 @@ def main() -> None:
     parser.add_argument("--regions", type=json.loads, required=True, help="organism -> fields of a RegionFile")
     parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not hashed")
     parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
+    parser.add_argument("--workers", help="a worker pool of Beam that must give a worker, as host:port")
     parser.add_argument("outputs", type=Path, nargs=2, help="files of the two fingerprints")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
@@ -45,7 +49,9 @@ def main() -> None:
             check_regions(arguments.dataset, regions, SPLITS[-1])
         start = arguments.warm_start
         answers = (fingerprint, "" if start in ("", LAST_BLESSED) else fingerprint_start(start))
-    except (DatasetError, FileNotFoundError) as error:
+        if arguments.workers:
+            check_pool(arguments.workers)
+    except (DatasetError, FileNotFoundError, WorkersError) as error:
         sys.exit(f"this run cannot begin:\n{error}")
     _logger.info("the data: %s; the weights: %s", fingerprint, start or "fresh")
     for file, answer in zip(arguments.outputs, answers, strict=True):

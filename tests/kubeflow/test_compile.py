@@ -14,7 +14,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.evaluator.regions import RegionFile
 from kubeflow import compile as compiling
 from kubeflow import entrypoint
-from kubeflow.config import CONFIG, Config, ConfigError, load_config
+from kubeflow.config import CONFIG, Beam, Config, ConfigError, load_config
 from pipeline.configs import PROJECT
 from pipeline.data import describe_data
 from tests.kubeflow import rules
@@ -72,6 +72,15 @@ def test_regions_go_to_the_evaluator_and_are_looked_at_first(config, tmp_path):
     assert RegionFile(**fields["ecoli"]).sha256 == file.sha256
     evaluated = json.loads(constants(spec)["evaluator", "eval_config"])
     assert file.sha256 in json.dumps(evaluated)
+
+
+def test_a_worker_pool_that_can_be_asked_is_asked_first(config):
+    flags = "--runner=PortableRunner --job_endpoint=jobs:8099 --environment_type=EXTERNAL"
+    beam = Beam(flags=f"{flags} --environment_config=beam-workers:50000", files="volume")
+    config = config.model_copy(update={"beam": beam})
+    spec = compiling.compile_pipeline(compiling.settings_of(config), config).spec
+    arguments = spec["deploymentSpec"]["executors"]["exec-first-look"]["container"]["args"]
+    assert arguments[arguments.index("--workers") + 1] == "beam-workers:50000"
 
 
 def test_the_committed_file_is_up_to_date(compiled):
@@ -159,6 +168,7 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
     assert len(text) < 100
     longest = max(len(json.dumps(task)) for task in compiled.spec["root"]["dag"]["tasks"].values())
     assert longest < ARGUMENT_LIMIT / 2
+    assert len(json.dumps(compiled.spec["root"])) < 20_000
     with pytest.raises(SystemExit, match=r"is not in this image.*make kubeflow"):
         entrypoint.fill_in(text, {})
     monkeypatch.setattr(entrypoint, "PARAMETERS", tmp_path / "parameters")
