@@ -17,7 +17,7 @@ EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: demo test kubeflow kubeflow-test hosts-test setup data lint clean lock
+.PHONY: demo test kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
@@ -38,6 +38,12 @@ kubeflow-test: setup ## runs the compiled pipeline on a tiny genome as Kubeflow 
 
 hosts-test: setup ## runs the whole pipeline on a tiny genome with two hosts on loopback
 	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/trainer/proof.py
+
+cluster-test: setup ## runs a tiny genome's pipeline on a Kubeflow of yours: HOST= IMAGE= NAMESPACE=; KEEP=1 removes nothing
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m tests.kubeflow_cluster.proof \
+	    --host="$(HOST)" --image="$(IMAGE)" --namespace="$(NAMESPACE)" --keep="$(KEEP)" \
+	    --data-claim="$(DATA_CLAIM)" --runs-claim="$(RUNS_CLAIM)" --access="$(ACCESS)" \
+	    --storage-class="$(STORAGE_CLASS)" --pull-secret="$(PULL_SECRET)" --pipeline-root="$(PIPELINE_ROOT)"
 
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh

@@ -43,6 +43,8 @@ def add_needs(spec: dict[str, Any], config: Config, uncached: str) -> None:
                 "maxRetryCount": wants.retries.count,
                 "backoffDuration": f"{wants.retries.wait_s}s",
                 "backoffFactor": wants.retries.factor,
+                # Without it Kubeflow's compiler writes 0, and Argo gives up at the first failure.
+                "backoffMaxDuration": f"{wants.retries.deadline_s}s",
             }
 
 

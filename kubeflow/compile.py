@@ -33,7 +33,14 @@ from components.trainer.warm_start import LAST_BLESSED  # noqa: E402
 from enformer_keras.formats.errors import DatasetError  # noqa: E402
 from kubeflow.cluster import add_needs, pod_needs  # noqa: E402
 from kubeflow.config import Config, ConfigError, load_config  # noqa: E402
-from kubeflow.entrypoint import LOCAL_PATHS, PARAMETERS, WORKERS_STORAGE, WORKERS_VOLUME  # noqa: E402
+from kubeflow.entrypoint import (  # noqa: E402
+    LOCAL_PATHS,
+    PARAMETERS,
+    PIPELINE_ROOT,
+    WORKERS_STORAGE,
+    WORKERS_VOLUME,
+)
+from kubeflow.workers import pool_of  # noqa: E402
 from pipeline.configs import PROJECT, Settings, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
 
@@ -45,9 +52,17 @@ WARM_START, WARM_START_FINGERPRINT = "warm_start", "warm_start_fingerprint"
 FIRST_LOOK = "FirstLook"
 # Bytes beyond which a parameter goes into a file.
 LONGEST_PARAMETER = 16_384
-# Bytes that a task's parameters and types may have. They reach the container as one argument, for which Linux
-# allows 131,072 (MAX_ARG_STRLEN); what is left is for URIs and properties of artifacts, which a run decides.
-LONGEST_INVOCATION = 98_304
+# Bytes of an argument or a variable that Linux takes (MAX_ARG_STRLEN). Argo hands a pod its whole template as
+# a variable, in which what belongs to a task stands twice, escaped. A longer one it would put into a ConfigMap,
+# and its role in Kubeflow's manifests does not let it make one.
+LONGEST_VARIABLE = 131_072
+# Of that, what the templates have beside it: that of the executor's pod, and that of the driver of all tasks,
+# with what a run gives them (parameters, its name, certificates and proxies of the installation).
+TEMPLATE_OF_EXECUTOR, TEMPLATE_OF_DRIVER = 12_000, 8_000
+# By which the tasks together grow in the driver's template; measured on a cluster.
+DRIVER_GROWTH = 1.3
+# Bytes that an input and an output have in it beside their types: URI, properties, the session of the store.
+LONGEST_INPUT, LONGEST_OUTPUT = 1_500, 500
 
 # For each type of a runtime parameter, Kubeflow's name.
 _TYPES = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE"}
@@ -143,9 +158,11 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
         The documents.
 
     Raises:
-        CompileError: a task's arguments are too long, or a parameter of the run cannot be one.
+        CompileError: what a task is given is too long, a parameter of the run cannot be one, or Kubeflow does
+            not take the pipeline's name.
         ConfigError: the configuration names a component that there is not.
     """
+    _check_name(settings.name)
     fingerprint = "0" * 64
     base = _compile(settings, fingerprint, config)
     spec = copy.deepcopy(base)
@@ -154,16 +171,18 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
         _make_runtime_parameter(spec, base, other, parameter)
     _add_first_look(spec, settings, config)
     long_texts = _unparse_parameters(spec)
-    _finish_arguments(spec)
-    _check_lengths(spec)
+    _finish_arguments(spec, config.pipeline_root)
     add_needs(spec, config, uncached=FIRST_LOOK)
     pods = {
         f"exec-{_kebab(task)}": pod_needs(config.task(task), config) for task in spec["root"]["dag"]["tasks"]
     }
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
     _rename(spec)
+    check_lengths(spec)
     if config.pipeline_root:
-        spec["defaultPipelineRoot"] = config.pipeline_root
+        spec["defaultPipelineRoot"] = (
+            config.pipeline_root
+        )  # for run.py and schedule.py; Kubeflow reads it nowhere
     return Compiled(spec, platform, long_texts)
 
 
@@ -309,6 +328,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
     _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
     regions = {organism: dataclasses.asdict(file) for organism, file in settings.region_files.items()}
+    pool = pool_of([*settings.beam_arguments])
     tasks[FIRST_LOOK] = {
         "taskInfo": {"name": FIRST_LOOK},
         "componentRef": {"name": FIRST_LOOK},
@@ -328,6 +348,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
                 *("--regions", _in_image(json.dumps(regions))),
+                *(("--workers", pool) if pool else ()),
                 *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
                 *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
             ],
@@ -353,8 +374,8 @@ def _unparse_parameters(spec: dict[str, Any]) -> dict[str, str]:
     return long_texts
 
 
-def _finish_arguments(spec: dict[str, Any]) -> None:
-    """Tells each container its final inputs, and the folders of the launcher for all artifacts."""
+def _finish_arguments(spec: dict[str, Any], root: str | None) -> None:
+    """Tells each container its final inputs, the launcher's folders of all artifacts, and the pipeline root."""
     for component in spec["components"].values():
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         inputs, outputs = component.get("inputDefinitions", {}), component.get("outputDefinitions", {})
@@ -370,22 +391,78 @@ def _finish_arguments(spec: dict[str, Any]) -> None:
             json.dumps(inputs, indent=1, sort_keys=True),
             LOCAL_PATHS,
             json.dumps(folders, indent=1, sort_keys=True),
+            *([PIPELINE_ROOT, root] if root else []),
         ]
 
 
-def _check_lengths(spec: dict[str, Any]) -> None:
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        parameters = {
-            key: len(json.dumps(value)) for key, value in task["inputs"].get("parameters", {}).items()
-        }
-        length = sum(parameters.values()) + len(json.dumps(spec["components"][name]))
-        if length > LONGEST_INVOCATION:
+def check_lengths(spec: dict[str, Any]) -> None:
+    """Refuses what Argo would have to put into a ConfigMap.
+
+    Args:
+        spec: PipelineSpec, finished.
+
+    Raises:
+        CompileError: a task, or all of them together, are too long.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    for name, task in tasks.items():
+        component = spec["components"][task["componentRef"]["name"]]
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        length = variable_of(task, component, container)
+        if length > LONGEST_VARIABLE:
+            parameters = {
+                key: len(json.dumps(value)) for key, value in task["inputs"].get("parameters", {}).items()
+            }
             longest = max(parameters, key=parameters.__getitem__)
             raise CompileError(
-                f"{name}: its parameters make an argument of {length} bytes, more than {LONGEST_INVOCATION}; "
-                f"Linux takes 131,071 with what a run adds. The longest is {longest}, {parameters[longest]} "
-                "bytes: let the component read that from an artifact"
+                f"{name}: Argo would hand it a variable of {length} bytes, and Linux takes {LONGEST_VARIABLE}. "
+                f"The longest of its parameters is {longest}, {parameters[longest]} bytes: let the component "
+                "read that from an artifact"
             )
+    length = int(len(_dense(spec["root"])) * DRIVER_GROWTH) + TEMPLATE_OF_DRIVER
+    if length > LONGEST_VARIABLE:
+        longest = max(tasks, key=lambda name: len(_dense(tasks[name])))
+        raise CompileError(
+            f"Argo would hand the driver of all tasks a variable of {length} bytes, and Linux takes "
+            f"{LONGEST_VARIABLE}. The longest task is {longest}, {len(_dense(tasks[longest]))} bytes: let its "
+            "component read its parameters from an artifact"
+        )
+
+
+def variable_of(task: dict[str, Any], component: dict[str, Any], container: dict[str, Any]) -> int:
+    """Estimates the bytes of the variable in which Argo hands a task's pod its template.
+
+    Args:
+        task: of the PipelineSpec.
+        component: that it runs.
+        container: of the component.
+
+    Returns:
+        At least the bytes that a run will need, unless its parameters or the artifacts' properties are long.
+    """
+    parameters = {
+        name: source.get("runtimeValue", {}).get("constant", "")
+        for name, source in task["inputs"].get("parameters", {}).items()
+    }
+    outputs = component.get("outputDefinitions", {}).get("artifacts", {})
+    executor_input = {"inputs": {"parameterValues": parameters}, "outputs": outputs}
+    arguments = [_dense(executor_input), _dense(component), *container["command"], *container["args"]]
+    patch = _dense({"args": arguments, "env": container.get("env", [])})
+    artifacts = LONGEST_INPUT * len(task["inputs"].get("artifacts", {})) + LONGEST_OUTPUT * (1 + len(outputs))
+    return 2 * (len(json.dumps(patch)) + artifacts) + TEMPLATE_OF_EXECUTOR
+
+
+def _dense(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _check_name(name: str) -> None:
+    # Argo names the run after it, in a label of at most 63 characters of which the last six are its own.
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) or len(name) > 57:
+        raise CompileError(
+            f"the pipeline's name is {name!r}, and Kubeflow takes at most 57 characters: lower case letters, "
+            "digits and -, the first and the last no -"
+        )
 
 
 def _kebab(name: str) -> str:

@@ -76,15 +76,28 @@ class Volume(_Fields):
 class Retries(_Fields):
     """How often a task is run again that failed, and after how long.
 
+    What counts as a failure, a process that ended with an error or a pod that was deleted, is not a task's to
+    say: the installation decides (docs/kubeflow.md, "What is retried").
+
     Attributes:
         count: runs after the first; 0 for none.
         wait_s: seconds before the second run.
-        factor: by which the wait grows.
+        factor: by which the wait grows; a whole number, as Argo takes no other.
+        deadline_s: seconds from the start of the first run after which no other is begun; so it must be longer
+            than the longest training.
     """
 
     count: pydantic.NonNegativeInt = 0
     wait_s: pydantic.PositiveInt = 60
-    factor: Annotated[float, pydantic.Field(ge=1)] = 2.0
+    factor: pydantic.PositiveInt = 2
+    deadline_s: pydantic.PositiveInt = 30 * 24 * 3600
+
+    @pydantic.model_validator(mode="after")
+    def _waits_end_before_the_deadline(self) -> "Retries":
+        waits = sum(self.wait_s * self.factor**run for run in range(self.count))
+        if waits >= self.deadline_s:
+            raise ValueError(f"the waits alone, {waits} s, reach deadline_s ({self.deadline_s} s)")
+        return self
 
 
 class Task(_Fields):
@@ -170,7 +183,8 @@ class Config(_Fields):
     Attributes:
         image: of all tasks; with a tag that is never given twice, because Kubeflow's cache goes by it.
         image_pull_secrets: names of the secrets that the registry asks for.
-        pipeline_root: URI under which Kubeflow keeps the tasks' outputs; None for the installation's.
+        pipeline_root: URI under which Kubeflow keeps the tasks' outputs; None for the installation's. run.py
+            and schedule.py give it to the runs, as Kubeflow does not read it in pipeline.yaml.
         pipeline: what is trained.
         beam: where Beam runs.
         volumes: claims that all tasks mount.

@@ -3,11 +3,15 @@
 TFX's own entrypoint knows Vertex AI. Between it and Kubeflow this one
 
 - gives input artifacts the types that they arrive without;
+- leaves out outputs that the component does not have: where the installation keeps logs (`PUBLISH_LOGS`),
+  Kubeflow's driver adds `executor-logs`, of a type that TFX cannot import;
 - turns URIs (s3://, gs://, minio://) into the folders to which Kubeflow's launcher copied the inputs and from
   which it takes the outputs, and back: no executor needs to know the storage;
 - leaves out an input that its producer said is none, as TFX does where a Resolver found nothing;
 - puts into the parameters what `compile.py` took out of them: values of the run, and texts too long for a
-  command.
+  command;
+- refuses to write to another pipeline root than the one that the pipeline was compiled for;
+- takes back the right of everybody to change what it writes on volumes, which Argo's umask of 0 gives.
 
 The executors run unchanged.
 """
@@ -16,10 +20,11 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,11 @@ LONG_TEXT = re.compile(r"<kubeflow/parameters/([0-9a-f]{64})>")
 LOCAL_PATHS = "--local_paths"
 WORKERS_VOLUME = "--workers_volume"
 WORKERS_STORAGE = "--workers_storage"
+# The pipeline root for which it was compiled. Among the arguments, so that Kubeflow's cache goes by it: an
+# input that lies in another store cannot be fetched with the credentials of this one.
+PIPELINE_ROOT = "--pipeline_root"
+# Of what a task writes, also on volumes: for its own user alone to change.
+UMASK = 0o022
 _TFX_ENTRYPOINT = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 
 
@@ -75,22 +85,52 @@ def fill_in(text: str, values: dict[str, Any]) -> str:
     return re.sub(f'"{RUNTIME_VALUE.pattern}"', lambda token: json.dumps(values[token[1]]), text)
 
 
-def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, str]) -> dict[str, str]:
+def check_root(invocation: dict[str, Any], root: str) -> None:
+    """Refuses a run whose outputs go elsewhere than where the pipeline was compiled to put them.
+
+    Kubeflow does not read the root in pipeline.yaml: who starts a run gives it, and `kfp run create` cannot.
+
+    Args:
+        invocation: the ExecutorInput, as JSON.
+        root: the pipeline root in the configuration.
+
+    Raises:
+        SystemExit: the outputs are not under it.
+    """
+    under = root.partition("?")[0].rstrip("/") + "/"
+    for artifacts in invocation["outputs"].get("artifacts", {}).values():
+        for artifact in artifacts["artifacts"]:
+            if not artifact["uri"].startswith(under):
+                sys.exit(
+                    f"this run writes to {artifact['uri']}, and the pipeline was compiled for the "
+                    f"pipeline_root {root}: start it with kubeflow/run.py or kubeflow/schedule.py, which give "
+                    "a run its root"
+                )
+
+
+def cure(
+    invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, str], outputs: Collection[str]
+) -> dict[str, str]:
     """Makes of Kubeflow's ExecutorInput what TFX expects.
 
     Args:
         invocation: the ExecutorInput, as JSON; changed in place.
         spec: the component's `inputDefinitions`.
         folders: `inputs.<name>` and `outputs.<name>` -> folder that takes the place of the artifact's URI.
+        outputs: the artifacts that the component has; others are left out.
 
     Returns:
         Folder -> URI, of inputs and outputs.
+
+    Raises:
+        SystemExit: a whole number is none, or a long text is not in this image.
     """
     inputs = invocation.setdefault("inputs", {})
     parameters = inputs.get("parameterValues", {})
     types = {name: one["parameterType"] for name, one in spec.get("parameters", {}).items()}
     values = {
-        name: int(value) if types.get(name) == "NUMBER_INTEGER" else value for name, value in parameters.items()
+        name: _whole(name, value) if types.get(name) == "NUMBER_INTEGER" else value
+        for name, value in parameters.items()
     }
     for name, value in parameters.items():
         if isinstance(value, str):
@@ -105,7 +145,10 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, st
                 artifact["uri"] = folder
         if any(artifact.get("metadata", {}).get("absent") for artifact in artifacts["artifacts"]):
             artifacts["artifacts"] = []
-    for name, artifacts in invocation["outputs"].get("artifacts", {}).items():
+    made = invocation["outputs"].get("artifacts", {})
+    for name in made.keys() - set(outputs):
+        del made[name]
+    for name, artifacts in made.items():
         for artifact in artifacts["artifacts"]:
             folder = folders.get(f"outputs.{name}")
             if folder:
@@ -113,6 +156,13 @@ def cure(invocation: dict[str, Any], spec: dict[str, Any], folders: dict[str, st
                 uris[folder] = artifact["uri"]
                 artifact["uri"] = folder
     return uris
+
+
+def _whole(name: str, value: float) -> int:
+    """A whole number; Kubeflow's server takes any number for one."""
+    if value != int(value):
+        sys.exit(f"{name} is {value!r}, which is not a whole number: give the run another")
+    return int(value)
 
 
 @contextlib.contextmanager
@@ -145,12 +195,14 @@ def restore_uris(output_file: Path, uris: dict[str, str]) -> None:
 
 def main() -> None:
     """Cures the arguments, runs TFX's entrypoint on them, and restores the URIs in what it writes."""
+    os.umask(UMASK)
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--json_serialized_invocation_args", type=json.loads, required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument(LOCAL_PATHS, type=json.loads, required=True)
     parser.add_argument(WORKERS_VOLUME, type=Path)
     parser.add_argument(WORKERS_STORAGE, action="store_true")
+    parser.add_argument(PIPELINE_ROOT)
     arguments, rest = parser.parse_known_args()
     places: contextlib.AbstractContextManager[dict[str, str]]
     if arguments.workers_storage:
@@ -160,8 +212,11 @@ def main() -> None:
     else:
         places = contextlib.nullcontext(arguments.local_paths)
     invocation = arguments.json_serialized_invocation_args
+    if arguments.pipeline_root:
+        check_root(invocation, arguments.pipeline_root)
+    outputs = [name.removeprefix("outputs.") for name in arguments.local_paths if name.startswith("outputs.")]
     with places as folders:
-        uris = cure(invocation, json.loads(arguments.json_serialized_inputs_spec_args), folders)
+        uris = cure(invocation, json.loads(arguments.json_serialized_inputs_spec_args), folders, outputs)
         sys.argv[1:] = [
             f"--json_serialized_invocation_args={json.dumps(invocation)}",
             f"--json_serialized_inputs_spec_args={arguments.json_serialized_inputs_spec_args}",

@@ -2,6 +2,8 @@
 
 The tiny pipeline of tests/pipeline is compiled as pipeline.yaml is, and walked: see walker.py for what stands
 for the image, the pods and the storage. Some 30 processes take eight minutes of CPU, most of it to import TFX.
+
+With PRISM= the path of Beam's runner of that name, Beam's tasks run there too.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ from kubeflow.compile import compile_pipeline
 from kubeflow.config import Beam, Config
 from pipeline.configs import SPLITS
 from tests.beam_services import job_service, workers_in
+from tests.kubeflow.beam_prism import prism
 from tests.kubeflow.walker import Cluster
 from tests.pipeline.conftest import Chain
 
@@ -68,8 +71,8 @@ def states(tasks, *wanted):
     return {name for name, task in tasks.items() if task.state in wanted}
 
 
-def evicted(task):
-    return {(task, attempt): "evicted" for attempt in range(1, 2 + RETRIES)}
+def killed(task):
+    return {(task, attempt): "killed" for attempt in range(1, 2 + RETRIES)}
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +82,8 @@ def proof(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(proof):
-    """The upload of the first examples breaks off, and no node is left for the infra check."""
-    return proof.run({("genome-example-gen", 1): "upload", **evicted("infra-check")})
+    """The upload of the first examples breaks off, and the infra check is killed whenever it runs."""
+    return proof.run({("genome-example-gen", 1): "upload", **killed("infra-check")})
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,7 @@ def test_a_failing_task_stops_what_depends_on_it_and_nothing_else(first):
     assert states(first, "failed") == {"infra-check"}
     assert states(first, "skipped") == {"pusher", "evaluation-reporter"}
     assert len(first["infra-check"].attempts) == 1 + RETRIES
+    assert first["infra-check"].message == "No more retries left"
 
 
 def test_a_retried_task_does_not_duplicate_its_output(proof, first):
@@ -113,6 +117,12 @@ def test_a_second_run_takes_from_the_cache_what_succeeded(first, second):
         "pusher",
         "evaluation-reporter",
     }
+
+
+def test_nobody_else_may_change_what_is_on_the_claim(proof, second):
+    """Though containers have a umask of 0."""
+    for path in (proof.settings.pushed, *proof.settings.pushed.rglob("*"), *proof.settings.run.rglob(".*")):
+        assert path.stat().st_mode & 0o022 == 0, path
 
 
 def test_the_pushed_model_is_the_local_runners(proof, second):
@@ -156,9 +166,10 @@ def test_a_run_that_says_otherwise_trains_from_and_is_compared_with_the_last_pus
     assert (baseline / "fingerprint.pb").read_bytes() == (old / "fingerprint.pb").read_bytes()
 
 
-def test_workers_of_beam_may_be_in_other_pods(proof, second, tmp_path):
+@pytest.mark.parametrize("engine", [job_service, prism])
+def test_workers_of_beam_may_be_in_other_pods(proof, second, tmp_path, engine):
     """Every task that runs on Beam, the Evaluator's among them; the examples are the same."""
-    with job_service() as jobs, workers_in(tmp_path) as workers:
+    with engine() as jobs, workers_in(tmp_path) as workers:
         flags = f"--runner=PortableRunner --job_endpoint={jobs} --environment_type=EXTERNAL "
         flags += f"--environment_config={workers} --sdk_container_image=its.own/image:1"
         beam = Beam(flags=flags, files="volume")
@@ -167,7 +178,7 @@ def test_workers_of_beam_may_be_in_other_pods(proof, second, tmp_path):
             dataclasses.replace(proof.settings, beam_arguments=arguments),
             CONFIG.model_copy(update={"beam": beam}),
         ).text()
-        tasks = proof.run(evicted("infra-check"), package)
+        tasks = proof.run(killed("infra-check"), package)
     on_beam = {"genome-example-gen", "data-reporter", "statistics-gen", "leak-audit", "transform", "evaluator"}
     assert states(tasks, "succeeded") >= on_beam
     assert states(tasks, "failed") == {"infra-check"}
@@ -185,7 +196,7 @@ def test_workers_of_beam_may_be_in_other_pods(proof, second, tmp_path):
 def test_changed_data_are_not_taken_from_the_cache(proof, second):
     genes = proof.settings.dataset.parent / "genes.gff3"
     genes.write_text(genes.read_text().replace("\t300\t", "\t299\t"))
-    tasks = proof.run(evicted("genome-example-gen"))
+    tasks = proof.run(killed("genome-example-gen"))
     assert states(tasks, "failed") == {"genome-example-gen"}
     assert states(tasks, "cached") == {"pinned-schema"}
     before = second["first-look"].parameters["data_fingerprint"]

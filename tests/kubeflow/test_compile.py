@@ -14,9 +14,11 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.evaluator.regions import RegionFile
 from kubeflow import compile as compiling
 from kubeflow import entrypoint
-from kubeflow.config import CONFIG, Config, ConfigError, load_config
+from kubeflow.config import CONFIG, Beam, Config, ConfigError, load_config
 from pipeline.configs import PROJECT
 from pipeline.data import describe_data
+from tests.kubeflow import rules
+from tests.kubeflow_cluster import proof
 
 ARGUMENT_LIMIT = 131_071  # Linux's MAX_ARG_STRLEN, without the byte that ends it
 # Of KubernetesExecutorConfig (kubernetes_platform/proto/kubernetes_executor_config.proto of KFP 2.16) the
@@ -72,6 +74,15 @@ def test_regions_go_to_the_evaluator_and_are_looked_at_first(config, tmp_path):
     assert file.sha256 in json.dumps(evaluated)
 
 
+def test_a_worker_pool_that_can_be_asked_is_asked_first(config):
+    flags = "--runner=PortableRunner --job_endpoint=jobs:8099 --environment_type=EXTERNAL"
+    beam = Beam(flags=f"{flags} --environment_config=beam-workers:50000", files="volume")
+    config = config.model_copy(update={"beam": beam})
+    spec = compiling.compile_pipeline(compiling.settings_of(config), config).spec
+    arguments = spec["deploymentSpec"]["executors"]["exec-first-look"]["container"]["args"]
+    assert arguments[arguments.index("--workers") + 1] == "beam-workers:50000"
+
+
 def test_the_committed_file_is_up_to_date(compiled):
     assert compiled.text() == compiling.PIPELINE.read_text(), "run: make kubeflow"
     committed = {file.name for file in entrypoint.PARAMETERS.glob("*")}
@@ -79,6 +90,7 @@ def test_the_committed_file_is_up_to_date(compiled):
 
 
 def test_kubeflow_takes_it(compiled):
+    assert rules.violations(compiled.spec, compiled.platform) == []
     spec = json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
     json_format.ParseDict(compiled.platform, pipeline_spec_pb2.PlatformSpec())
@@ -156,6 +168,7 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
     assert len(text) < 100
     longest = max(len(json.dumps(task)) for task in compiled.spec["root"]["dag"]["tasks"].values())
     assert longest < ARGUMENT_LIMIT / 2
+    assert len(json.dumps(compiled.spec["root"])) < 20_000
     with pytest.raises(SystemExit, match=r"is not in this image.*make kubeflow"):
         entrypoint.fill_in(text, {})
     monkeypatch.setattr(entrypoint, "PARAMETERS", tmp_path / "parameters")
@@ -168,8 +181,51 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
 
 def test_a_command_that_linux_would_not_take_is_refused(many_tracks, config, monkeypatch):
     monkeypatch.setattr(compiling, "LONGEST_PARAMETER", 10**9)
-    with pytest.raises(compiling.CompileError, match=r"an argument of \d{6,} bytes.*The longest is"):
+    with pytest.raises(
+        compiling.CompileError, match=r"a variable of \d{6,} bytes.*The longest .* is eval_config"
+    ):
         compiling.compile_pipeline(many_tracks, config)
+
+
+def test_a_task_that_argo_would_need_a_config_map_for(compiled):
+    """On a cluster one of 97,961 bytes ended with `configmaps is forbidden`."""
+    spec = copy.deepcopy(compiled.spec)
+    versions = spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"]["runtimeValue"]
+    versions["constant"] = "x" * 45_000
+    compiling.check_lengths(spec)
+    versions["constant"] = "x" * 60_000
+    with pytest.raises(
+        compiling.CompileError, match=r"pusher: Argo .* a variable of \d{6} .* destination, 60\d+"
+    ):
+        compiling.check_lengths(spec)
+
+
+def test_tasks_that_are_too_long_together(compiled):
+    spec = copy.deepcopy(compiled.spec)
+    for name in ("pusher", "evaluator", "trainer"):
+        inputs = spec["root"]["dag"]["tasks"][name]["inputs"]
+        inputs["parameters"]["more"] = {"runtimeValue": {"constant": "x" * 27_000}}
+    with pytest.raises(compiling.CompileError, match=r"the driver of all tasks .* 13\d{4} bytes"):
+        compiling.check_lengths(spec)
+
+
+@pytest.mark.parametrize("name", ["Enformer", "enformer_ecoli", "-enformer", "e" * 58])
+def test_a_name_that_kubeflow_does_not_take(settings, config, name):
+    with pytest.raises(
+        compiling.CompileError, match=f"the pipeline's name is '{name}', and Kubeflow takes at most"
+    ):
+        compiling.compile_pipeline(dataclasses.replace(settings, name=name), config)
+
+
+def test_the_root_is_among_what_the_cache_goes_by(settings, config, compiled):
+    """An input in the store of another root cannot be fetched: on a cluster the Trainer ended so."""
+    root = "s3://bucket/runs"
+    spec = compiling.compile_pipeline(settings, config.model_copy(update={"pipeline_root": root})).spec
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        arguments = executor["container"]["args"]
+        if label != "exec-first-look":  # which is never cached
+            assert arguments[arguments.index(entrypoint.PIPELINE_ROOT) + 1] == root
+    assert entrypoint.PIPELINE_ROOT not in compiled.text()
 
 
 def test_what_tasks_need(settings):
@@ -190,7 +246,7 @@ def test_what_tasks_need(settings):
                     "node_selector": {"cloud.google.com/gke-tpu-topology": "2x2"},
                     "tolerations": [{"key": "tpu", "effect": "NoSchedule"}],
                     "secrets": [{"name": "s3", "env": {"AWS_ACCESS_KEY_ID": "id"}, "mount": "/secrets"}],
-                    "retries": {"count": 3, "wait_s": 10, "factor": 1},
+                    "retries": {"count": 3, "wait_s": 10, "factor": 1, "deadline_s": 3600},
                     "cache": False,
                 }
             },
@@ -214,7 +270,8 @@ def test_what_tasks_need(settings):
     assert tasks["trainer"]["retryPolicy"] == {
         "maxRetryCount": 3,
         "backoffDuration": "10s",
-        "backoffFactor": 1.0,
+        "backoffFactor": 1,
+        "backoffMaxDuration": "3600s",
     }
     assert "retryPolicy" not in tasks["pusher"]
     json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
@@ -235,6 +292,12 @@ def test_what_tasks_need(settings):
         ({"components": {"Trainer": {"gpus": 1}}}, "components.Trainer.gpus: Extra inputs"),
         ({"components": {"Trainer": {"memory": "16 GB"}}}, "components.Trainer.memory: .*16 GB"),
         ({"pipeline_root": "/mnt/runs"}, "pipeline_root"),
+        # Argo ends a run with "value '1.5' cannot be resolved to an int", at the first retry.
+        ({"defaults": {"retries": {"factor": 1.5}}}, "defaults.retries.factor: .*integer.*1.5"),
+        (
+            {"defaults": {"retries": {"count": 9, "wait_s": 9999}}},
+            "the waits alone, 5109489 s, reach deadline_s",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used(tmp_path, change, message):
@@ -249,3 +312,23 @@ def test_a_configuration_of_a_component_that_there_is_not(settings, config):
         compiling.compile_pipeline(
             settings, config.model_copy(update={"components": {"Trainr": config.defaults}})
         )
+
+
+def test_what_goes_to_a_cluster_of_ones_own(tmp_path):
+    """`make cluster-test`: the tiny pipeline, for the claims there."""
+    plan = proof.Plan(image="registry.example.com/enformer-keras:test", stamp="1")
+    genome = PROJECT / "data" / plan.name
+    try:
+        package = proof.compile_tiny(plan, genome, tmp_path / "pipeline.yaml")
+        assert {path.name for path in genome.iterdir()} >= {"dataset.yaml", "genome.fa", "genes.bed"}
+    finally:
+        for path in genome.iterdir():
+            path.unlink()
+        genome.rmdir()
+    spec, platform = yaml.safe_load_all(package.file.read_text())
+    assert rules.violations(spec, platform) == []
+    assert f"/app/data/{plan.name}/dataset.yaml" in package.file.read_text()
+    assert spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"] == {
+        "runtimeValue": {"constant": f"/app/runs/{plan.name}/pushed"}
+    }
+    assert not (tmp_path / "parameters").exists()  # an image of this checkout needs no more than it has

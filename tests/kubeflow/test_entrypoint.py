@@ -1,6 +1,7 @@
 """What the container's entrypoint makes of Kubeflow's arguments, before TFX reads them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 
 
 def invocation(**metadata):
-    """As it arrives: the input without its type."""
+    """As it arrives: the input without its type, and an output that the component does not have."""
     found = {"name": "7", "uri": URI, "type": {"instanceSchema": ""}, "metadata": metadata}
-    made = {"uri": f"{URI}-2", "type": MODEL}
+    made = {"name": "copy", "uri": f"{URI}-2", "type": MODEL}
+    logs = {"name": "executor-logs", "uri": f"{URI}-logs", "type": {"schemaTitle": "system.Artifact"}}
     return {
         "inputs": {
             "parameterValues": {
@@ -25,7 +27,10 @@ def invocation(**metadata):
             },
             "artifacts": {"model": {"artifacts": [found]}},
         },
-        "outputs": {"artifacts": {"copy": {"artifacts": [made]}}, "outputFile": "out.json"},
+        "outputs": {
+            "artifacts": {"copy": {"artifacts": [made]}, "executor-logs": {"artifacts": [logs]}},
+            "outputFile": "out.json",
+        },
     }
 
 
@@ -47,7 +52,7 @@ def paths(tmp_path):
 
 def test_types_folders_and_values_of_the_run(paths, tmp_path):
     cured = invocation()
-    uris = entrypoint.cure(cured, SPEC, paths)
+    uris = entrypoint.cure(cured, SPEC, paths, ["copy"])
     (found,) = cured["inputs"]["artifacts"]["model"]["artifacts"]
     assert (found["type"], found["uri"], found["name"]) == (MODEL, str(tmp_path / "in"), "7")
     (made,) = cured["outputs"]["artifacts"]["copy"]["artifacts"]
@@ -58,19 +63,64 @@ def test_types_folders_and_values_of_the_run(paths, tmp_path):
     assert custom_config == {"steps": 8, "least": 0.5}
     assert isinstance(custom_config["steps"], int)
     assert uris == {str(tmp_path / "in"): URI, str(tmp_path / "out"): f"{URI}-2"}
+    # TFX would end with "Could not import system.Artifact".
+    assert cured["outputs"]["artifacts"].keys() == {"copy"}
+
+
+@pytest.mark.parametrize("steps", [1.5, -0.5])
+def test_a_whole_number_is_not_cut_to_one(paths, steps):
+    cured = invocation()
+    cured["inputs"]["parameterValues"]["steps"] = steps
+    with pytest.raises(SystemExit, match=f"steps is {steps}, which is not a whole number"):
+        entrypoint.cure(cured, SPEC, paths, ["copy"])
+
+
+@pytest.mark.parametrize("root", ["s3://bucket", "s3://bucket/", "s3://bucket/pipeline?region=eu-west-1"])
+def test_the_root_that_it_was_compiled_for(root):
+    entrypoint.check_root(invocation(), root)
+
+
+@pytest.mark.parametrize("root", ["s3://buck", "s3://bucket/pipe", "gs://bucket"])
+def test_another_root_than_it_was_compiled_for(root):
+    with pytest.raises(
+        SystemExit, match=rf"writes to {URI}-2, .*pipeline_root {root}: start it with kubeflow/"
+    ):
+        entrypoint.check_root(invocation(), root)
+
+
+def test_nobody_else_may_change_what_it_writes(tmp_path, monkeypatch):
+    """Argo runs containers with a umask of 0."""
+    given = invocation()
+    given["outputs"]["outputFile"] = str(tmp_path / "out.json")
+    folders = {"inputs.model": str(tmp_path / "in"), "outputs.copy": str(tmp_path / "out")}
+    flags = {
+        "json_serialized_invocation_args": json.dumps(given),
+        "json_serialized_inputs_spec_args": json.dumps(SPEC),
+        "local_paths": json.dumps(folders),
+    }
+    monkeypatch.setattr("sys.argv", ["entrypoint.py", *(f"--{name}={value}" for name, value in flags.items())])
+    monkeypatch.setattr(entrypoint, "_TFX_ENTRYPOINT", "tests.kubeflow.writes_its_output")
+    before = os.umask(0)
+    try:
+        entrypoint.main()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "out.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_an_input_that_is_none_is_left_out(paths):
     cured = invocation(absent=1.0)
-    entrypoint.cure(cured, SPEC, paths)
+    entrypoint.cure(cured, SPEC, paths, ["copy"])
     assert cured["inputs"]["artifacts"]["model"] == {"artifacts": []}
 
 
 def test_workers_that_see_the_storage_get_its_uris():
     cured = invocation()
-    assert entrypoint.cure(cured, SPEC, {}) == {}
+    assert entrypoint.cure(cured, SPEC, {}, ["copy"]) == {}
     assert cured["inputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == URI
     assert cured["outputs"]["artifacts"]["copy"]["artifacts"][0]["uri"] == f"{URI}-2"
+    assert cured["outputs"]["artifacts"].keys() == {"copy"}
 
 
 def test_workers_that_see_a_volume_get_copies_there_for_a_time(paths, tmp_path):

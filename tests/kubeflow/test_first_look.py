@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 
 import pytest
@@ -22,11 +23,11 @@ def pushed(tmp_path):
     return str(tmp_path / "pushed" / "10")
 
 
-def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}"):
+def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}", **more):
     """The two answers, for data that need not be looked at."""
     files = [folder / "answers" / name for name in "ab"]
     flags = {"dataset": dataset, "digests": "none.json", "data_fingerprint": "f", "warm_start": warm_start}
-    flags["regions"] = regions
+    flags |= {"regions": regions, **more}
     arguments = [f"--{name}={value}" for name, value in flags.items()]
     monkeypatch.setattr(sys, "argv", ["first_look.py", *arguments, *map(str, files)])
     first_look.main()
@@ -37,9 +38,25 @@ def test_a_model_that_is_named(monkeypatch, tmp_path, pushed):
     assert look(monkeypatch, tmp_path, pushed) == ["f", fingerprint_start(pushed)]
 
 
+def test_nobody_else_may_change_what_it_writes(monkeypatch, tmp_path):
+    """Argo runs containers with a umask of 0."""
+    before = os.umask(0)
+    try:
+        look(monkeypatch, tmp_path, "")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "answers").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "answers" / "a").stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("warm_start", ["", "last_blessed"])
 def test_fresh_weights_and_those_that_the_trainer_finds(monkeypatch, tmp_path, warm_start):
     assert look(monkeypatch, tmp_path, warm_start) == ["f", ""]
+
+
+def test_workers_that_do_not_come(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match=r"this run cannot begin:\nno worker pool .* nowhere\.invalid:1"):
+        look(monkeypatch, tmp_path, "", workers="nowhere.invalid:1")
 
 
 def test_a_model_that_is_not_there(monkeypatch, tmp_path):

@@ -1,6 +1,8 @@
 """A server of Kubeflow Pipelines' REST API that keeps to its published description, and holds its client to it.
 
-It stands in for a cluster. What a request may be is in v2beta1.yaml, not taken from the client under test.
+It stands in for a cluster. What a request may be is in v2beta1.yaml, not taken from the client under test. What
+a run's parameters may be is in the package that was uploaded, as the server of 2.17 has it (v2_template.go): it
+takes any number for a whole one.
 """
 
 import datetime
@@ -45,6 +47,17 @@ class RefusedError(Exception):
         self.status = status
 
 
+class Instantly:
+    """A backend in which all runs have succeeded as soon as they are looked at."""
+
+    def start(self, run):
+        """Begins nothing."""
+
+    def look(self, run):
+        """Ends it."""
+        run["state"] = "SUCCEEDED"
+
+
 class KubeflowServer(ThreadingHTTPServer):
     """A server in memory.
 
@@ -53,6 +66,8 @@ class KubeflowServer(ThreadingHTTPServer):
         violations: what requests had that the description forbids.
         hanging: set once a request hangs.
         enabled: after each request, how many recurring runs are enabled.
+        backend: makes runs: `start(run)` when one is made, and `look(run)` whenever one is asked for, which may
+            change it; a recurring run starts its first when runs are listed.
         token: the bearer token that is asked for, or None.
     """
 
@@ -65,7 +80,8 @@ class KubeflowServer(ThreadingHTTPServer):
         self._failures = []
         self.hanging, self.released = threading.Event(), threading.Event()
         self.pipelines, self.versions, self.experiments, self.recurring_runs = {}, {}, {}, {}
-        self.files, self.deleted = {}, []
+        self.files, self.deleted, self.runs = {}, [], {}
+        self.backend = Instantly()
         self._count = 0
 
     @property
@@ -120,6 +136,33 @@ class KubeflowServer(ThreadingHTTPServer):
             case "get", ["pipelines", pipeline, "versions"]:
                 versions = {key: each for key, each in self.versions.items() if each["pipeline_id"] == pipeline}
                 return self._page("pipeline_versions", versions, query)
+            case "delete", ["pipelines", pipeline]:
+                if any(each["pipeline_id"] == pipeline for each in self.versions.values()):
+                    raise RefusedError(400, "the pipeline has versions")
+                return self._delete(self.pipelines, pipeline)
+            case "delete", ["pipelines", _, "versions", version]:
+                return self._delete(self.versions, version)
+            case "delete", ["experiments", experiment]:
+                return self._delete(self.experiments, experiment)
+            case "get", ["runs"]:
+                for recurring in [run for run in self.recurring_runs.values() if run["status"] == "ENABLED"]:
+                    identifier = recurring["recurring_run_id"]
+                    if not any(run.get("recurring_run_id") == identifier for run in self.runs.values()):
+                        kept = ("experiment_id", "display_name", "pipeline_version_reference", "runtime_config")
+                        self._start({key: recurring[key] for key in kept if key in recurring}, identifier)
+                runs = {
+                    key: run for key, run in self.runs.items() if run["experiment_id"] == query["experiment_id"]
+                }
+                return self._page("runs", runs, query)
+            case "post", ["runs"]:
+                return self._start(body)
+            case "get", ["runs", identifier]:
+                if identifier not in self.runs:
+                    raise RefusedError(404, "no such run")
+                self.backend.look(self.runs[identifier])
+                return self.runs[identifier]
+            case "delete", ["runs", identifier]:
+                return self._delete(self.runs, identifier)
             case "get", ["experiments"]:
                 return self._page("experiments", self.experiments, query)
             case "post", ["experiments"]:
@@ -137,6 +180,7 @@ class KubeflowServer(ThreadingHTTPServer):
                     raise RefusedError(404, "no such version")
                 if len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
                     raise RefusedError(400, "cron")
+                self._check_parameters(body)
                 status = body["mode"] + "D"
                 return self.new("recurring_run", self.recurring_runs, **body, status=status)
             case "post", ["recurringruns", action]:
@@ -149,6 +193,41 @@ class KubeflowServer(ThreadingHTTPServer):
                 del self.recurring_runs[identifier]
                 return {}
         raise RefusedError(404, "no such operation")
+
+    def _start(self, body, recurring_run=None):
+        reference = body["pipeline_version_reference"]
+        if reference["pipeline_version_id"] not in self.versions:
+            raise RefusedError(404, "no such version")
+        self._check_parameters(body)
+        more = {"recurring_run_id": recurring_run} if recurring_run else {}
+        run = self.new("run", self.runs, **body, **more, state="PENDING")
+        self.backend.start(run)
+        return run
+
+    def _check_parameters(self, body):
+        spec = self.spec(body["pipeline_version_reference"]["pipeline_version_id"])
+        known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        given = body.get("runtime_config", {}).get("parameters", {})
+        for name, value in given.items():
+            if name not in known:
+                raise RefusedError(400, f"parameter {name} provided is not required")
+            kind = known[name]["parameterType"]
+            wanted = {"STRING": str, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}.get(kind, (int, float))
+            if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "BOOLEAN"):
+                raise RefusedError(400, f"input parameter {name} requires type {kind}")
+        for name, definition in known.items():
+            if name not in given and "defaultValue" not in definition and not definition.get("isOptional"):
+                raise RefusedError(400, f"parameter {name} is not optional")
+
+    def spec(self, version):
+        """The PipelineSpec of a version."""
+        return next(yaml.safe_load_all(self.files[version]))
+
+    def _delete(self, collection, identifier):
+        if identifier not in collection:
+            raise RefusedError(404, "nothing of that name")
+        del collection[identifier]
+        return {}
 
     def _run(self, identifier):
         if identifier not in self.recurring_runs:

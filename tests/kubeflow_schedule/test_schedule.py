@@ -123,6 +123,18 @@ def test_a_pipeline_that_changed_is_another_version(command, server):
     assert (len(server.pipelines), len(server.versions)) == (1, 2)
 
 
+def test_the_pipeline_root_goes_with_the_run_as_kubeflow_reads_it_nowhere_else(command, server):
+    command.run("create")
+    assert "pipeline_root" not in only(server)["runtime_config"]
+    text = command.package.read_text()
+    for root in ("s3://bucket/one", "s3://bucket/two"):
+        command.package.write_text(f"defaultPipelineRoot: {root}\n{text}")
+        assert "replaced (pipeline version, pipeline root)" in command.run("create")
+        assert only(server)["runtime_config"] == {"parameters": {"data": "f1"}, "pipeline_root": root}
+        assert f'pipeline root: "{root}"' in command.run("show")
+        assert "weekly: unchanged" in command.run("create")
+
+
 def test_paused_stays_paused(command, server):
     command.run("create")
     command.run("pause")
@@ -313,12 +325,12 @@ def test_the_description_agrees_with_the_published_models():
     for name, schema in SPECIFICATION["definitions"].items():
         if "properties" not in schema or name in ("Filter", "Predicate"):
             continue
-        model = getattr(kfp_server_api, f"V2beta1{name}")
+        model = getattr(kfp_server_api, name if name.startswith("Google") else f"V2beta1{name}")
         published = {model.attribute_map[field]: kind for field, kind in model.openapi_types.items()}
         for field, definition in schema["properties"].items():
             kind = published[field]
             if "$ref" in definition:
-                assert kind == "V2beta1" + definition["$ref"].rpartition("/")[2]
+                assert kind.removeprefix("V2beta1") == definition["$ref"].rpartition("/")[2]
             elif "enum" in definition and kind != "str":
                 allowed = getattr(kfp_server_api, kind).allowable_values
                 assert set(definition["enum"]) <= set(allowed), field
