@@ -10,6 +10,7 @@ import pytest
 from enformer_keras import Enformer, WarmUp, one_hot_encode
 from enformer_keras.model.layers import SoftmaxPooling1D
 
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 TINY = {
     "channels": 48,
     "num_transformer_layers": 1,
@@ -139,11 +140,20 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("heads", ["ecoli"], r"such as {'human': 5313}, got \['ecoli'\]"),
         ("heads", {"ecoli": 0}, "positive number of tracks"),
         ("heads", {"e coli": 4}, "letters, digits and underscores"),
+        ("heads", {"größe": 4}, "letters from a to z"),
+        pytest.param(
+            *("name", "my model", "letters from a to z"),
+            marks=pytest.mark.skipif(not ON_TENSORFLOW, reason="others train it"),
+        ),
         ("sequence_length", 1000, "multiple of 128"),
         ("target_length", 3, r"None and 2, 4, \.\.\., 8"),
         ("target_length", 10, r"None and 2, 4, \.\.\., 8"),
         ("target_length", 0, r"None and 2, 4, \.\.\., 8"),
         ("dropout_rate", 1.0, "below 1"),
+        ("attention_dropout", "0.1", "below 1"),
+        ("lora_rank", 1.5, "positive integer or None"),
+        ("lora_rank", True, "positive integer or None"),
+        ("frozen_statistics", "no", "True or False"),
         ("frozen", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", None, "a list of parts"),

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import check_rate
+
 # Multipliers and shifts of a 32-bit finalizer with low bias (Wellons 2018, "lowbias32"), as signed integers.
 _ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32))
 _LAST_SHIFT = 16
@@ -32,8 +34,7 @@ class Dropout(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}")
+        check_rate("rate", rate)
         self.rate = rate
         self.seed = seed
         self._replica: Callable[[], Any] | None = None
