@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from enformer_keras import Enformer, WarmUp, one_hot_encode
+from enformer_keras import Enformer, PearsonR, WarmUp, one_hot_encode
 from enformer_keras.model.layers import SoftmaxPooling1D
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -97,6 +97,52 @@ def test_winograd_is_another_way_to_the_same_numbers(tmp_path):
     assert reloaded.winograd
     np.testing.assert_allclose(reloaded.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
     assert not reloaded.with_winograd(False).winograd
+
+
+def test_windows_of_another_length_after_right_ones():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    model.compile("sgd", loss="poisson", jit_compile=keras.backend.backend() == "jax")
+    model.predict(random_one_hot(), verbose=0)
+    longer = random_one_hot(length=2048)
+    with pytest.raises(ValueError, match=r"shape \(None, 1024, 4\), got"):
+        model.predict(longer, verbose=0)
+    for part in (model, model.head_model("yeast"), model.trunk):
+        with pytest.raises(ValueError, match=r"shape \(None, 1024, 4\), got \(2, 2048, 4\)"):
+            part.call(longer, training=True)
+
+
+def test_targets_of_another_number_of_tracks():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    x, y = random_one_hot(), {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 1))}
+    wrong = r"yeast: y_true \(\w+, 4, 1\) and y_pred \(\w+, 4, 2\) differ in shape"
+    model.compile("sgd", loss="poisson", metrics={"ecoli": [PearsonR()], "yeast": ["mse"]})
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=wrong):
+            call(x, y, verbose=0)
+    predicted = {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 2))}
+    for targets in (y, [y["ecoli"], y["yeast"]], {"yeast": np.ones((2, 4, 1))}):
+        with pytest.raises(ValueError, match=wrong):
+            model.compute_loss(x, targets, predicted)
+    head = model.head_model("yeast")
+    head.compile("sgd", loss="poisson")
+    with pytest.raises(ValueError, match=f"head_{wrong}"):
+        head.train_on_batch(x, y["yeast"])
+
+
+def test_targets_of_one_track_need_no_axis_for_it():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0, "heads": {"ecoli": 1}})
+    model.compile("sgd", loss="mse")
+    loss = model.compute_loss(None, {"ecoli": np.zeros((2, 4))}, {"ecoli": np.ones((2, 4, 1), "float32")})
+    assert float(loss) == 1
+
+
+def test_the_older_format_is_refused(tmp_path):
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    for part in (model, model.head_model("yeast")):
+        for name in ("model.h5", "model.hdf5"):
+            with pytest.raises(ValueError, match=rf"{name}: .*ends in \.keras"):
+                part.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others do not trace twice")
