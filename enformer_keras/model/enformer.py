@@ -11,6 +11,7 @@ import keras
 
 from enformer_keras.model.arguments import check_integer, check_rate, check_switch, is_integer
 from enformer_keras.model.layers import (
+    Dense,
     Dropout,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
@@ -240,7 +241,7 @@ class Enformer(RematerializedModel):
         # === Heads ===
         # In float32 whatever the policy: half precision has three digits, and tracks span four orders.
         outputs = {
-            head: keras.layers.Dense(
+            head: Dense(
                 tracks,
                 activation="softplus",
                 kernel_initializer=_fan_in_initializer(),

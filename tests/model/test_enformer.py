@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -134,6 +135,42 @@ def test_targets_of_one_track_need_no_axis_for_it():
     model.compile("sgd", loss="mse")
     loss = model.compute_loss(None, {"ecoli": np.zeros((2, 4))}, {"ecoli": np.ones((2, 4, 1), "float32")})
     assert float(loss) == 1
+
+
+def test_weights_are_not_loaded_into_a_head_of_another_name(tmp_path):
+    def build(*heads):
+        return Enformer(**{**TINY, "num_transformer_layers": 0, "heads": dict.fromkeys(heads, 1)})
+
+    def kernel(model, layer="head_liver"):
+        return keras.ops.convert_to_numpy(model.get_layer(layer).kernel)
+
+    saved, same, other, fewer = build("liver", "brain"), build("brain", "liver"), build("heart"), build("liver")
+    file = tmp_path / "saved.weights.h5"
+    saved.save_weights(file)
+    same.load_weights(file)
+    np.testing.assert_array_equal(kernel(same), kernel(saved))
+    for model, wrong in ((other, "head_heart"), (fewer, "head_liver")):
+        with pytest.raises(ValueError, match=f"{wrong}: the file has the weights of head_brain in its place"):
+            model.load_weights(file)
+    mine = kernel(fewer)
+    with pytest.warns(UserWarning, match="head_liver: the file has the weights of head_brain"):
+        fewer.load_weights(file, skip_mismatch=True)
+    np.testing.assert_array_equal(kernel(fewer), mine)
+    np.testing.assert_array_equal(kernel(fewer, "stem_pointwise_conv"), kernel(saved, "stem_pointwise_conv"))
+    with h5py.File(file, "a") as content:  # as files were before they had names
+        names = [path for path in _paths(content) if path.endswith("/vars/name")]
+        assert len(names) == 2
+        for path in names:
+            del content[path]
+    fresh = build("liver", "brain")
+    fresh.load_weights(file)
+    np.testing.assert_array_equal(kernel(fresh), kernel(saved))
+
+
+def _paths(content):
+    paths = []
+    content.visit(paths.append)
+    return paths
 
 
 def test_the_older_format_is_refused(tmp_path):
