@@ -174,6 +174,7 @@ class Enformer(RematerializedModel):
                 filters,
                 width,
                 padding="same",
+                data_format="channels_last",  # whatever the global one is, which is about images
                 kernel_initializer=_fan_in_initializer(),
                 name=name,
             )(x)
@@ -187,7 +188,9 @@ class Enformer(RematerializedModel):
         def pool(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
             if pooling_type == "attention":
                 return layer(SoftmaxPooling1D, 2, name=name)(x)
-            return layer(keras.layers.MaxPooling1D, 2, padding="same", name=name)(x)
+            return layer(keras.layers.MaxPooling1D, 2, padding="same", data_format="channels_last", name=name)(
+                x
+            )
 
         def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
             return layer(Dropout, rate, name=name)(x)

@@ -173,6 +173,22 @@ def _paths(content):
     return paths
 
 
+@pytest.mark.parametrize("pooling_type", ["attention", "max"])
+def test_a_global_data_format_for_images_changes_nothing(tmp_path, pooling_type):
+    arguments = {**TINY, "num_transformer_layers": 0, "pooling_type": pooling_type, "winograd": True}
+    Enformer(**arguments).save(tmp_path / "model.keras")
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_first")
+        models = [Enformer(**arguments), keras.saving.load_model(tmp_path / "model.keras")]
+    finally:
+        keras.config.set_image_data_format(before)
+    for model in models:
+        formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
+        assert formats == {"channels_last"}
+        assert model.output["ecoli"].shape == (None, 4, 4)
+
+
 def test_the_older_format_is_refused(tmp_path):
     model = Enformer(**{**TINY, "num_transformer_layers": 0})
     for part in (model, model.head_model("yeast")):
