@@ -337,6 +337,23 @@ class Enformer(RematerializedModel):
             raise ValueError(f"preset {preset!r} is not among {sorted(PRESETS)}")
         return cls(**{**PRESETS[preset], **changes})
 
+    # === Quantization ===
+
+    @property
+    def quantized(self) -> dict[str, Any]:
+        """What ``quantize`` has changed: configurations of the data types by layer."""
+        return {
+            layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
+            for layer in self.layers
+            if layer.quantization_mode is not None
+        }
+
+    def _refuse_quantized(self) -> None:
+        if self.quantized:
+            raise ValueError(
+                f"{self.name} is quantized, and its weights are those of no other model: quantize() comes last"
+            )
+
     # === Memory ===
 
     def rematerialize(self, *parts: str) -> None:
@@ -426,9 +443,11 @@ class Enformer(RematerializedModel):
             heads: Names of heads to copy too.
 
         Raises:
-            ValueError: The source has low-rank updates, or weights differ in shape; all of them are named and
-                this model is unchanged.
+            ValueError: The source has low-rank updates, or one of the models is quantized, or weights differ in
+                shape; all of them are named and this model is unchanged.
         """
+        self._refuse_quantized()
+        source._refuse_quantized()
         if source.lora_rank is not None:
             raise ValueError("the source has low-rank updates: take the weights of source.merge_lora()")
         others = {layer.name: layer for layer in source.layers}
@@ -536,6 +555,7 @@ class Enformer(RematerializedModel):
 
     def _rebuild(self, **changes: Any) -> "Enformer":
         """A model of other arguments with a copy of all weights that fit by layer, name and shape."""
+        self._refuse_quantized()
         model = type(self).from_config({**self.get_config(), **changes})
         ours = {layer.name: layer for layer in self.layers}
         for layer in model.layers:
@@ -550,7 +570,8 @@ class Enformer(RematerializedModel):
         return model
 
     def get_config(self) -> dict[str, Any]:
-        """Return every constructor argument."""
+        """Return every constructor argument, and what has been quantized since."""
+        quantized = self.quantized
         return {
             "channels": self.channels,
             "num_transformer_layers": self.num_transformer_layers,
@@ -572,15 +593,20 @@ class Enformer(RematerializedModel):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
+            **({"quantized": quantized} if quantized else {}),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Enformer":
         """Build the model that `get_config` describes."""
         config = dict(config)
+        quantized = config.pop("quantized", {})
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        model = cls(**config)
+        for layer, policy in quantized.items():
+            model.get_layer(layer).dtype_policy = keras.dtype_policies.deserialize(policy)
+        return model
 
 
 def _make_layer(dtype: Any, layer: type[keras.layers.Layer], *args: Any, **kwargs: Any) -> keras.layers.Layer:

@@ -189,6 +189,24 @@ def test_a_global_data_format_for_images_changes_nothing(tmp_path, pooling_type)
         assert model.output["ecoli"].shape == (None, 4, 4)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_quantized_model_predicts_nearly_the_same_and_survives_saving(tmp_path):
+    model = Enformer(**TINY)
+    x = random_one_hot()
+    expected = model.predict(x, verbose=0)
+    model.quantize("int8")
+    found = model.predict(x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.quantized.keys() == model.quantized.keys() >= {"transformer_0_mlp_expand"}
+    for head, again in loaded.predict(x, verbose=0).items():
+        np.testing.assert_allclose(found[head], expected[head], rtol=0.05)
+        np.testing.assert_array_equal(again, found[head])
+    for other in (lambda: model.with_heads({"liver": 1}), lambda: Enformer(**TINY).take_weights(model)):
+        with pytest.raises(ValueError, match=r"is quantized, .*quantize\(\) comes last"):
+            other()
+
+
 def test_the_older_format_is_refused(tmp_path):
     model = Enformer(**{**TINY, "num_transformer_layers": 0})
     for part in (model, model.head_model("yeast")):

@@ -40,6 +40,7 @@ class Dropout(keras.layers.Layer):
         self._replica: Callable[[], Any] | None = None
         if rate > 0.0:
             self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True  # has no weights; Keras quantizes no model with a layer that is not built
 
     def share_batches(self, replica: Callable[[], Any]) -> None:
         """Drop, of a batch that replicas share, what one device would that has all of it.
