@@ -3,12 +3,15 @@
 import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from enformer_keras.model.arguments import check_integer, check_rate, check_switch, is_integer
 from enformer_keras.model.layers import (
+    Dense,
     Dropout,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
@@ -30,6 +33,8 @@ PARTS = ("stem", "tower", "transformer", "final_pointwise")
 # What `rematerialize` takes.
 BLOCKS = ("stem", "tower", "transformer")
 POOLING_TYPES = ("attention", "max")
+# Of these characters names of TensorFlow's scopes are, and so of what is trained there.
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
 
 # Sonnet's linear and convolution weights: truncated normal of stddev 1 / sqrt(fan_in) before the truncation.
 # Keras's VarianceScaling divides by this constant to restore the variance that truncation takes; undo that.
@@ -141,10 +146,11 @@ class Enformer(RematerializedModel):
                 "attention_dropout": attention_dropout,
                 "position_dropout": position_dropout,
             },
+            lora_rank=lora_rank,
             parts={"frozen": frozen, "rematerialized": rematerialized},
+            switches={"frozen_statistics": frozen_statistics, "winograd": winograd},
+            name=kwargs.get("name"),
         )
-        if not isinstance(winograd, bool):
-            raise ValueError(f"winograd must be True or False, got {winograd!r}")
         heads = dict(heads)
         dtype = kwargs.pop("dtype", None)
         # The global policy of today belongs to the model, not the one of the day when it is loaded.
@@ -168,6 +174,7 @@ class Enformer(RematerializedModel):
                 filters,
                 width,
                 padding="same",
+                data_format="channels_last",  # whatever the global one is, which is about images
                 kernel_initializer=_fan_in_initializer(),
                 name=name,
             )(x)
@@ -181,7 +188,9 @@ class Enformer(RematerializedModel):
         def pool(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
             if pooling_type == "attention":
                 return layer(SoftmaxPooling1D, 2, name=name)(x)
-            return layer(keras.layers.MaxPooling1D, 2, padding="same", name=name)(x)
+            return layer(keras.layers.MaxPooling1D, 2, padding="same", data_format="channels_last", name=name)(
+                x
+            )
 
         def dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
             return layer(Dropout, rate, name=name)(x)
@@ -235,7 +244,7 @@ class Enformer(RematerializedModel):
         # === Heads ===
         # In float32 whatever the policy: half precision has three digits, and tracks span four orders.
         outputs = {
-            head: keras.layers.Dense(
+            head: Dense(
                 tracks,
                 activation="softplus",
                 kernel_initializer=_fan_in_initializer(),
@@ -328,6 +337,23 @@ class Enformer(RematerializedModel):
             raise ValueError(f"preset {preset!r} is not among {sorted(PRESETS)}")
         return cls(**{**PRESETS[preset], **changes})
 
+    # === Quantization ===
+
+    @property
+    def quantized(self) -> dict[str, Any]:
+        """What ``quantize`` has changed: configurations of the data types by layer."""
+        return {
+            layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
+            for layer in self.layers
+            if layer.quantization_mode is not None
+        }
+
+    def _refuse_quantized(self) -> None:
+        if self.quantized:
+            raise ValueError(
+                f"{self.name} is quantized, and its weights are those of no other model: quantize() comes last"
+            )
+
     # === Memory ===
 
     def rematerialize(self, *parts: str) -> None:
@@ -417,9 +443,11 @@ class Enformer(RematerializedModel):
             heads: Names of heads to copy too.
 
         Raises:
-            ValueError: The source has low-rank updates, or weights differ in shape; all of them are named and
-                this model is unchanged.
+            ValueError: The source has low-rank updates, or one of the models is quantized, or weights differ in
+                shape; all of them are named and this model is unchanged.
         """
+        self._refuse_quantized()
+        source._refuse_quantized()
         if source.lora_rank is not None:
             raise ValueError("the source has low-rank updates: take the weights of source.merge_lora()")
         others = {layer.name: layer for layer in source.layers}
@@ -501,10 +529,12 @@ class Enformer(RematerializedModel):
             A new model, not compiled; this one is left alone.
 
         Raises:
-            ValueError: The model has such updates already; merge them first.
+            ValueError: The rank is not a positive integer, or the model has such updates already; merge them
+                first.
 
         Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
         """
+        check_integer("rank", rank)
         if self.lora_rank is not None:
             raise ValueError(f"the model has updates of rank {self.lora_rank} already: merge_lora() first")
         return self._rebuild(lora_rank=rank)
@@ -525,6 +555,7 @@ class Enformer(RematerializedModel):
 
     def _rebuild(self, **changes: Any) -> "Enformer":
         """A model of other arguments with a copy of all weights that fit by layer, name and shape."""
+        self._refuse_quantized()
         model = type(self).from_config({**self.get_config(), **changes})
         ours = {layer.name: layer for layer in self.layers}
         for layer in model.layers:
@@ -539,7 +570,8 @@ class Enformer(RematerializedModel):
         return model
 
     def get_config(self) -> dict[str, Any]:
-        """Return every constructor argument."""
+        """Return every constructor argument, and what has been quantized since."""
+        quantized = self.quantized
         return {
             "channels": self.channels,
             "num_transformer_layers": self.num_transformer_layers,
@@ -561,15 +593,20 @@ class Enformer(RematerializedModel):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
+            **({"quantized": quantized} if quantized else {}),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Enformer":
         """Build the model that `get_config` describes."""
         config = dict(config)
+        quantized = config.pop("quantized", {})
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.dtype_policies.deserialize(config["dtype"])
-        return cls(**config)
+        model = cls(**config)
+        for layer, policy in quantized.items():
+            model.get_layer(layer).dtype_policy = keras.dtype_policies.deserialize(policy)
+        return model
 
 
 def _make_layer(dtype: Any, layer: type[keras.layers.Layer], *args: Any, **kwargs: Any) -> keras.layers.Layer:
@@ -588,7 +625,10 @@ def _check_arguments(
     key_size: int,
     filters_divisible_by: int,
     rates: dict[str, float],
+    lora_rank: int | None,
     parts: dict[str, Sequence[str]],
+    switches: dict[str, bool],
+    name: str | None,
 ) -> None:
     positive = {
         "channels": channels,
@@ -598,12 +638,8 @@ def _check_arguments(
         "filters_divisible_by": filters_divisible_by,
     }
     for argument, value in positive.items():
-        if not _is_integer(value) or value < 1:
-            raise ValueError(f"{argument} must be a positive integer, got {value!r}")
-    if not _is_integer(num_transformer_layers) or num_transformer_layers < 0:
-        raise ValueError(
-            f"num_transformer_layers must be an integer of at least 0, got {num_transformer_layers!r}"
-        )
+        check_integer(argument, value)
+    check_integer("num_transformer_layers", num_transformer_layers, at_least=0)
     if channels % 2 or channels % filters_divisible_by:
         raise ValueError(
             f"channels={channels} must be even and a multiple of filters_divisible_by={filters_divisible_by}"
@@ -627,13 +663,19 @@ def _check_arguments(
             f"heads must map at least one head to its tracks, such as {{'human': 5313}}, got {heads!r}"
         )
     for head, tracks in heads.items():
-        if not isinstance(head, str) or not head.isidentifier():
-            raise ValueError(f"heads: {head!r} must be a name of letters, digits and underscores")
-        if not _is_integer(tracks) or tracks < 1:
+        if not isinstance(head, str) or not head.isidentifier() or not head.isascii():
+            raise ValueError(
+                f"heads: {head!r} must be a name of letters, digits and underscores, the letters from a to z"
+            )
+        if not is_integer(tracks) or tracks < 1:
             raise ValueError(f"heads: {head!r} must have a positive number of tracks, got {tracks!r}")
+    if keras.backend.backend() == "tensorflow" and name is not None and not _NAME.fullmatch(name):
+        raise ValueError(
+            f"name must be of letters from a to z, digits, dots, underscores and hyphens, got {name!r}"
+        )
     bins = sequence_length // BIN_SIZE
     if target_length is not None and (
-        not _is_integer(target_length) or not 0 < target_length <= bins or (bins - target_length) % 2
+        not is_integer(target_length) or not 0 < target_length <= bins or (bins - target_length) % 2
     ):
         raise ValueError(
             f"target_length={target_length!r} cannot be cut from the centre of the {bins} bins of "
@@ -641,8 +683,10 @@ def _check_arguments(
             f"{2 - bins % 2}, {4 - bins % 2}, ..., {bins}"
         )
     for argument, rate in rates.items():
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"{argument} must be at least 0 and below 1, got {rate!r}")
+        check_rate(argument, rate)
+    check_integer("lora_rank", lora_rank, optional=True)
+    for argument, value in switches.items():
+        check_switch(argument, value)
     for argument, names in parts.items():
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise ValueError(f"{argument} must be a list of parts, such as ['tower'], got {names!r}")
@@ -653,7 +697,3 @@ def _check_parts(argument: str, parts: Sequence[str], known: Sequence[str]) -> N
         if part not in known:
             cure = "" if isinstance(part, str) else "; give names one by one"
             raise ValueError(f"{argument}: {part!r} is not among {known}{cure}")
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

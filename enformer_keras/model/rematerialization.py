@@ -1,9 +1,12 @@
 """Functional models that compute parts of themselves twice to keep less in memory."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from enformer_keras.model.arguments import check_shapes
 from enformer_keras.model.layers import Dropout, SynchronizedBatchNormalization
 
 
@@ -29,13 +32,38 @@ class RematerializedModel(keras.Model):
     stretches: tuple[tuple[str, str], ...] = ()
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Compute the outputs; in training, with the stretches rematerialized."""
+        """Compute the outputs; in training, with the stretches rematerialized.
+
+        Raises:
+            ValueError: The inputs are of another shape than the model's.
+        """
+        _check_inputs(self, inputs)
         if not training or not self.stretches:
             return super().call(inputs, training=training, mask=mask)
         x = inputs
         for part, rematerialize in self._chain:
             x = _rematerialized(part, x) if rematerialize else part(x, training=True)
         return x
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Compute the loss, as ``keras.Model`` does, of targets that have the outputs' shape.
+
+        Raises:
+            ValueError: They have another; names the output.
+        """
+        _check_targets(self, y, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def save(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write a ``.keras`` file, as ``keras.Model.save`` does.
+
+        Raises:
+            ValueError: The file's name is that of Keras's older format.
+        """
+        refuse_hdf5(filepath)
+        super().save(filepath, *args, **kwargs)
 
     @property
     def _chain(self) -> list[tuple[keras.Model, bool]]:
@@ -69,6 +97,47 @@ class RematerializedModel(keras.Model):
         model: RematerializedModel = super().from_config(config, custom_objects=custom_objects)
         model.stretches = tuple(tuple(names) for names in stretches)
         return model
+
+
+def refuse_hdf5(filepath: str | Path) -> None:
+    """Refuse to write a model in a format that Keras cannot read back.
+
+    Args:
+        filepath: Where the model is to be saved.
+
+    Raises:
+        ValueError: The name ends as that of an HDF5 file.
+    """
+    if str(filepath).endswith((".h5", ".hdf5")):
+        raise ValueError(
+            f"{filepath}: Keras could not load this model from its older format; give the file a name that "
+            "ends in .keras, or save_weights() in .weights.h5"
+        )
+
+
+def _check_inputs(model: keras.Model, inputs: Any) -> None:
+    """Refuses other lengths. Keras's own check is passed by on JAX, where a compiled step calls `call`."""
+    for given, expected in zip(keras.tree.flatten(inputs), model.inputs, strict=False):
+        shape, wanted = tuple(given.shape), tuple(expected.shape)
+        if len(shape) == len(wanted) and any(
+            size != known for size, known in zip(shape[1:], wanted[1:], strict=True) if known is not None
+        ):
+            several = "; None stands for batches of more than one length" if None in shape[1:] else ""
+            raise ValueError(f"{model.name} takes inputs of shape {wanted}, got {shape}{several}")
+
+
+def _check_targets(model: keras.Model, targets: Any, outputs: Any) -> None:
+    """Refuses targets that would be broadcast. An output without targets is left to Keras."""
+    if isinstance(targets, Mapping) and isinstance(outputs, Mapping):
+        pairs = [(name, targets[name], outputs[name]) for name in outputs if name in targets]
+    else:
+        flat = keras.tree.flatten(targets), keras.tree.flatten(outputs)
+        names = sorted(outputs) if isinstance(outputs, Mapping) else model.output_names
+        pairs = list(zip(names, *flat, strict=True)) if len(flat[0]) == len(flat[1]) else []
+    for name, target, output in pairs:
+        # Of one track, targets may come without their last axis.
+        if target is not None and not (output.shape[-1] == 1 and len(target.shape) == len(output.shape) - 1):
+            check_shapes(name, target, output)
 
 
 def _rematerialized(stretch: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:

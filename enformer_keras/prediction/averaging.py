@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import is_integer
 from enformer_keras.model.strands import check_strand_pairs, flank_of, turn_strand
 
 
@@ -42,9 +43,9 @@ def average_predictions(
             ``strand_pairs`` does not pair a head's tracks.
     """
     flank = flank_of(sequence, window_length)
-    if not shifts or max(map(abs, shifts)) > flank:
+    if not shifts or not all(is_integer(shift) and abs(shift) <= flank for shift in shifts):
         raise ValueError(
-            f"shifts={list(shifts)} must be at least one, and none longer than the flanks of {flank} bp"
+            f"shifts={list(shifts)} must be at least one integer, and none longer than the flanks of {flank} bp"
         )
     total: dict[str, keras.KerasTensor] = {}
     for shift in shifts:

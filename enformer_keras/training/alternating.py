@@ -1,11 +1,17 @@
 """Training on several organisms: one update for each in turn."""
 
-from collections.abc import Mapping
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
+from enformer_keras.model.arguments import check_integer
 from enformer_keras.model.enformer import Enformer
+from enformer_keras.model.rematerialization import refuse_hdf5
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
@@ -25,7 +31,7 @@ class AlternatingHeads(keras.Model):
     (``human_loss``); ``loss`` is the heads' sum.
 
     Raises:
-        ValueError: ``x`` or ``y`` does not name the model's heads.
+        ValueError: ``model`` is no Enformer, or ``x`` or ``y`` does not name its heads.
 
     Example:
         >>> model = Enformer(heads={"human": 5313, "mouse": 1643})
@@ -38,13 +44,20 @@ class AlternatingHeads(keras.Model):
     """
 
     def __init__(self, model: Enformer, **kwargs: Any) -> None:
+        if not isinstance(model, Enformer):
+            raise ValueError(f"AlternatingHeads trains an Enformer, got {model!r}")
         super().__init__(**kwargs)
         self.model = model
         self.head_models = {head: model.head_model(head) for head in model.heads}
         self.built = True
 
     def compile(
-        self, optimizer: Any = "adam", loss: Any = "poisson", metrics: Any = None, **kwargs: Any
+        self,
+        optimizer: Any = "adam",
+        loss: Any = "poisson",
+        metrics: Any = None,
+        gradient_accumulation_steps: int = 1,
+        **kwargs: Any,
     ) -> None:
         """Configure training.
 
@@ -53,11 +66,26 @@ class AlternatingHeads(keras.Model):
             loss: A loss, or a dict with one for each head.
             metrics: Configurations do not hold state, metrics do: a function without arguments that returns a
                 list of fresh metrics for a head, or ``None``.
+            gradient_accumulation_steps: Batches of a head of which the mean gradient makes an update of it. So
+                many steps make one update for each head in turn, as one step of batches so many times as large
+                would. Each head keeps a sum of gradients, the size of the model.
             **kwargs: Further arguments of ``keras.Model.compile``.
 
         Raises:
-            ValueError: The losses are not for the model's heads, or ``metrics`` is not a function.
+            ValueError: The losses are not for the model's heads, ``metrics`` is not a function, gradients are
+                to be accumulated by the optimizer, which would take the gradients of all heads for those of
+                one, or on several replicas.
         """
+        optimizer = keras.optimizers.get(optimizer)
+        _refuse_accumulation(optimizer)
+        check_integer("gradient_accumulation_steps", gradient_accumulation_steps)
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        replicas = self.distribute_strategy.num_replicas_in_sync if on_tensorflow else 1
+        if gradient_accumulation_steps > 1 and replicas > 1:
+            raise ValueError(
+                f"gradient_accumulation_steps={gradient_accumulation_steps} is for one device, not for "
+                f"{replicas} replicas: leave it out, or train on one"
+            )
         if isinstance(loss, Mapping):
             self._named(loss)
         if metrics is not None and not callable(metrics):
@@ -67,18 +95,24 @@ class AlternatingHeads(keras.Model):
             )
         super().compile(optimizer=optimizer, loss=None, **kwargs)
         self.optimizer.build(self.trainable_variables)
-        on_jax = keras.backend.backend() == "jax"
+        in_turn = keras.backend.backend() == "jax" or gradient_accumulation_steps > 1
         for head, model in self.head_models.items():
             model.compile(
                 # The scaling of a loss in half precision belongs to the optimizer that all share.
-                optimizer=None if on_jax else self.optimizer,
+                optimizer=None if in_turn else self.optimizer,
                 auto_scale_loss=False,
                 loss=loss[head] if isinstance(loss, Mapping) else loss,
                 metrics=metrics() if metrics is not None else None,
                 jit_compile=False,  # the step around it is compiled
             )
-            if on_jax:
-                model.optimizer = _PartOfOptimizer(self.optimizer, model.trainable_variables)
+            if in_turn:
+                model.optimizer = _Turn(
+                    self.optimizer,
+                    head,
+                    model.trainable_variables,
+                    self.trainable_variables,
+                    gradient_accumulation_steps,
+                )
             # Metrics make their variables here, not in a step that is being compiled.
             batch = [keras.KerasTensor((1, *tensor.shape[1:])) for tensor in (model.input, model.output)]
             model._symbolic_build(data_batch=tuple(batch))
@@ -113,7 +147,8 @@ class AlternatingHeads(keras.Model):
             if values is None:
                 head_logs = getattr(model, step)((x[head], y[head]))
             else:
-                head_logs, new = getattr(model, step)(values.of(model), (x[head], y[head]))
+                with model.optimizer.among(values) if step == "train_step" else contextlib.nullcontext():
+                    head_logs, new = getattr(model, step)(values.of(model), (x[head], y[head]))
                 values.replace(model, new)
             logs.update({f"{head}_{name}": value for name, value in head_logs.items()})
         logs["loss"] = sum(logs[f"{head}_loss"] for head in self.head_models)
@@ -128,6 +163,15 @@ class AlternatingHeads(keras.Model):
                 )
         return list(self.head_models)
 
+    def save(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write a ``.keras`` file, as ``keras.Model.save`` does.
+
+        Raises:
+            ValueError: The file's name is that of Keras's older format.
+        """
+        refuse_hdf5(filepath)
+        super().save(filepath, *args, **kwargs)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {**super().get_config(), "model": keras.saving.serialize_keras_object(self.model)}
@@ -137,6 +181,17 @@ class AlternatingHeads(keras.Model):
         """Build what `get_config` describes."""
         config = dict(config)
         return cls(keras.saving.deserialize_keras_object(config.pop("model")), **config)
+
+
+def _refuse_accumulation(optimizer: Any) -> None:
+    """Refuses an optimizer, or one around another, that counts batches of any head to its next update."""
+    while optimizer is not None:
+        if steps := optimizer.gradient_accumulation_steps:
+            raise ValueError(
+                f"gradient_accumulation_steps={steps} of {optimizer.name} would make updates on the turn of "
+                f"some heads only: give compile(..., gradient_accumulation_steps={steps}) instead"
+            )
+        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 class _StateValues:
@@ -160,20 +215,60 @@ class _StateValues:
         ]
 
     def of(self, model: keras.Model) -> tuple[list[Any], ...]:
-        return tuple([self._values[id(v)] for v in variables] for variables in self._variables(model))
+        return tuple(self.of_variables(variables) for variables in self._variables(model))
+
+    def of_variables(self, variables: Iterable[Any]) -> list[Any]:
+        return [self._values[id(variable)] for variable in variables]
 
     def replace(self, model: keras.Model, state: tuple[list[Any], ...]) -> None:
         for variables, values in zip(self._variables(model), state, strict=True):
-            self._values.update((id(v), value) for v, value in zip(variables, values, strict=True))
+            self.replace_variables(variables, values)
+
+    def replace_variables(self, variables: Iterable[Any], values: Iterable[Any]) -> None:
+        self._values.update((id(v), value) for v, value in zip(variables, values, strict=True))
 
 
-class _PartOfOptimizer:
-    """An optimizer as Keras's JAX step calls it, for some of the variables that it was built for."""
+class _Turn:
+    """The optimizer that all heads share, as Keras's training step of one head's model calls it.
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, trainable_variables: list[Any]) -> None:
-        self._optimizer = optimizer
-        self._trainable_variables = list(trainable_variables)
+    Args:
+        optimizer: The shared one, built for ``all_weights``.
+        head: Its name, for names of variables.
+        weights: The trainable variables of the head's model.
+        all_weights: Those of all heads.
+        accumulation_steps: Batches of this head of which the mean gradient makes an update.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        head: str,
+        weights: list[Any],
+        all_weights: list[Any],
+        accumulation_steps: int,
+    ) -> None:
         self.built = True
+        self._values: _StateValues | None = None
+        self._optimizer = optimizer
+        self._weights = list(weights)
+        self._all_weights = list(all_weights)
+        self._steps = accumulation_steps
+        if accumulation_steps > 1:
+            # Among the optimizer's own variables, to be kept and restored with them.
+            self._count = optimizer.add_variable((), dtype="int32", name=f"{head}_accumulated")
+            self._sums = [
+                optimizer.add_variable_from_reference(weight, name=f"{head}_gradient_accumulator")
+                for weight in weights
+            ]
+
+    @contextlib.contextmanager
+    def among(self, values: _StateValues) -> Iterator[None]:
+        """Within, `stateless_apply` finds there the weights of other heads, and leaves them there."""
+        self._values = values
+        try:
+            yield
+        finally:
+            self._values = None  # no tracer outlives its step
 
     @property
     def variables(self) -> list[Any]:
@@ -183,16 +278,69 @@ class _PartOfOptimizer:
     def scale_loss(self, loss: Any) -> Any:
         return self._optimizer.scale_loss(loss)
 
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
+        self.apply(*zip(*grads_and_vars, strict=True))
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+        """Take a batch's gradients; with the last one of an accumulation, update."""
+        if self._steps == 1:
+            self._optimizer.apply(grads, trainable_variables)
+            return
+        sums = self._added(grads, self._sums)
+
+        def update() -> None:
+            self._optimizer.apply(self._means(sums), trainable_variables)
+            for variable in self._sums:
+                variable.assign(ops.zeros_like(variable))
+
+        def keep() -> None:
+            for variable, value in zip(self._sums, sums, strict=True):
+                variable.assign(value)
+
+        self._count.assign_add(1)
+        ops.cond(ops.equal(ops.mod(self._count, self._steps), 0), update, keep)
+
     def stateless_apply(
         self, optimizer_variables: list[Any], grads: list[Any], trainable_variables: list[Any]
     ) -> tuple[list[Any], list[Any]]:
-        before = [
-            *zip(self._trainable_variables, trainable_variables, strict=True),
-            *zip(self.variables, optimizer_variables, strict=True),
-        ]
-        with keras.StatelessScope(state_mapping=before) as scope:
-            self._optimizer.apply(grads, self._trainable_variables)
-        return (
-            [scope.get_current_value(variable) for variable in self._trainable_variables],
-            [scope.get_current_value(variable) for variable in self.variables],
-        )
+        """Do what `apply` does, as a pure function of the values of `variables` and of the head's weights.
+
+        The weights of other heads go with them: moving averages are of all.
+        """
+        self._values.replace_variables(self._weights, trainable_variables)
+        weights = self._values.of_variables(self._all_weights)
+        if self._steps == 1:
+            weights, optimizer_variables = self._update(optimizer_variables, grads, weights)
+        else:
+            before = [*zip(self.variables, optimizer_variables, strict=True)]
+            with keras.StatelessScope(before) as scope:
+                sums = self._added(grads, self._sums)
+                means = self._means(sums)
+                self._count.assign_add(1)
+                last = ops.equal(ops.mod(self._count, self._steps), 0)
+                for variable, value in zip(self._sums, sums, strict=True):
+                    variable.assign(ops.where(last, ops.zeros_like(value), value))
+            state = [scope.get_current_value(variable) for variable in self.variables]
+            weights, optimizer_variables = ops.cond(
+                last, lambda: self._update(state, means, weights), lambda: (weights, state)
+            )
+        self._values.replace_variables(self._all_weights, weights)
+        return self._values.of_variables(self._weights), optimizer_variables
+
+    def _update(self, state: list[Any], grads: list[Any], weights: list[Any]) -> tuple[list[Any], list[Any]]:
+        """New values of all weights and of the optimizer's variables."""
+        by_weight = {id(weight): grad for weight, grad in zip(self._weights, grads, strict=True)}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Gradients do not exist")  # of other heads, as it should be
+            return self._optimizer.stateless_apply(
+                state, [by_weight.get(id(weight)) for weight in self._all_weights], weights
+            )
+
+    def _added(self, grads: Sequence[Any], sums: Sequence[Any]) -> list[Any]:
+        # Without the factor of the loss, which another head's update may change between two batches.
+        scale = self._optimizer.scale_loss(1.0)
+        return [ops.add(so_far, ops.divide(grad, scale)) for so_far, grad in zip(sums, grads, strict=True)]
+
+    def _means(self, sums: Sequence[Any]) -> list[Any]:
+        factor = self._optimizer.scale_loss(1.0) / self._steps
+        return [ops.multiply(total, factor) for total in sums]

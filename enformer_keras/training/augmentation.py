@@ -1,12 +1,14 @@
 """Augmentation of windows in training: a shift by a few bp, and the other strand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from enformer_keras.model.arguments import check_integer, check_switch
+from enformer_keras.model.layers.position_hash import position_bits
 from enformer_keras.model.strands import check_strand_pairs, flank_of, turn_strand
 
 
@@ -125,7 +127,8 @@ class Augmentation(keras.layers.Layer):
     ``[batch, target_length, tracks]``. Output: one-hot ``[batch, window_length, 4]`` and the target.
 
     Raises:
-        ValueError: The flanks are shorter than ``max_shift``, or see `augment`.
+        ValueError: An argument is out of its range, or the flanks are shorter than ``max_shift``; or see
+            `augment`.
 
     Source: Enformer, Methods, "Model training and evaluation" (shift by up to 3 bp, reverse complement).
     """
@@ -140,13 +143,29 @@ class Augmentation(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_integer("window_length", window_length)
+        check_integer("max_shift", max_shift, at_least=0)
+        check_switch("reverse_complement", reverse_complement)
         self.window_length = window_length
         self.strand_pairs = list(strand_pairs)
+        check_strand_pairs(self.strand_pairs, len(self.strand_pairs))
         self.max_shift = max_shift
         self.reverse_complement = reverse_complement
         self.seed = seed
         self._seed_generator = keras.random.SeedGenerator(seed)
+        self._replica: Callable[[], Any] | None = None
         self.built = True
+
+    def share_batches(self, replica: Callable[[], Any]) -> None:
+        """Draw, for a batch that replicas share, what one device would that has all of it.
+
+        Keras's seeds are alike on all replicas of TensorFlow, and so are, without this, the draws.
+
+        Args:
+            replica: Gives within a training step the number of the replica that makes it, in the order of their
+                examples; each has as many.
+        """
+        self._replica = replica
 
     def call(
         self, sequence: keras.KerasTensor, target: keras.KerasTensor, training: bool | None = None
@@ -157,13 +176,17 @@ class Augmentation(keras.layers.Layer):
             raise ValueError(
                 f"flanks of {flank} bp are shorter than max_shift={self.max_shift}: read longer sequences"
             )
-        batch = (ops.shape(sequence)[0],)
+        count = ops.shape(sequence)[0]
         if training:
-            shift = keras.random.randint(batch, -self.max_shift, self.max_shift + 1, seed=self._seed_generator)
-            draws = keras.random.uniform(batch, seed=self._seed_generator)
-            reverse_complement = ops.logical_and(draws < 0.5, self.reverse_complement)
+            example = ops.arange(count, dtype="int32")
+            if self._replica is not None:
+                example += ops.cast(self._replica(), "int32") * count
+            bits = position_bits(example, self._seed_generator.next())
+            shift = ops.mod(bits, 2 * self.max_shift + 1) - self.max_shift
+            negative = position_bits(example, self._seed_generator.next()) < 0  # as many are not
+            reverse_complement = ops.logical_and(negative, self.reverse_complement)
         else:
-            shift, reverse_complement = ops.zeros(batch, "int32"), ops.zeros(batch, "bool")
+            shift, reverse_complement = ops.zeros((count,), "int32"), ops.zeros((count,), "bool")
         return augment(
             sequence,
             target,

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import check_integer, check_shapes
+
 
 class _TrackMetric(keras.metrics.Metric):
     """Moments of two quantities per track, merged batch by batch.
@@ -17,10 +19,7 @@ class _TrackMetric(keras.metrics.Metric):
 
     def __init__(self, num_tracks: int | None = None, name: str | None = None) -> None:
         super().__init__(name=name, dtype="float32")
-        if num_tracks is not None and num_tracks < 1:
-            raise ValueError(
-                f"num_tracks must be at least 1, or None to find it in the first batch, got {num_tracks}"
-            )
+        check_integer("num_tracks", num_tracks, optional=True)  # None: to be found in the first batch
         self.num_tracks = num_tracks
         self._synchronized = keras.backend.backend() == "tensorflow"
         if num_tracks is not None:
@@ -55,10 +54,7 @@ class _TrackMetric(keras.metrics.Metric):
         if sample_weight is not None:
             raise ValueError(f"{kind} takes no sample weights: list it in `metrics`, not in `weighted_metrics`")
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if not _may_be_equal(y_true.shape, y_pred.shape):
-            raise ValueError(
-                f"{kind}: y_true {tuple(y_true.shape)} and y_pred {tuple(y_pred.shape)} differ in shape"
-            )
+        check_shapes(kind, y_true, y_pred)
         num_tracks = y_pred.shape[-1]
         if not self.variables:
             self._build(num_tracks)
@@ -226,10 +222,3 @@ def _products(pair: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
     """Squares of both and their product."""
     a, b = pair
     return [a * a, b * b, a * b]
-
-
-def _may_be_equal(shape: Sequence[int | None], other: Sequence[int | None]) -> bool:
-    """Whether two shapes agree as far as both are known."""
-    return len(shape) == len(other) and all(
-        a is None or b is None or a == b for a, b in zip(shape, other, strict=True)
-    )

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import is_number
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class SynchronizedAdam(keras.optimizers.Adam):
@@ -43,8 +45,8 @@ class AdamByPart(SynchronizedAdam):
         **kwargs: Further arguments of ``keras.optimizers.Adam``.
 
     Raises:
-        ValueError: The factors are no mapping, one is negative, or one fits no weight (when the optimizer first
-            sees the weights).
+        ValueError: The factors are no mapping, one is no number or negative, or one fits no weight (when the
+            optimizer first sees the weights).
 
     Example:
         >>> model.compile(AdamByPart(1e-3, {"stem": 0.1, "tower": 0.1, "transformer": 0.1}), loss="poisson")
@@ -58,8 +60,8 @@ class AdamByPart(SynchronizedAdam):
             raise ValueError(f"factors must map names to numbers, such as {{'stem': 0.1}}, got {factors!r}")
         self.factors = dict(factors or {})
         for prefix, factor in self.factors.items():
-            if factor < 0:
-                raise ValueError(f"factors: {prefix!r} must have a factor of at least 0, got {factor}")
+            if not is_number(factor) or factor < 0:
+                raise ValueError(f"factors: {prefix!r} must have a factor of at least 0, got {factor!r}")
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make Adam's moments and find the factor of each weight."""

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import check_integer, is_number
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -17,16 +19,17 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         decay_steps: Steps from the peak down to zero along a half cosine; ``None`` stays at the peak.
 
     Raises:
-        ValueError: A number of steps is negative, or ``decay_steps`` is zero.
+        ValueError: ``peak`` is no number or negative, a number of steps is no integer or negative, or
+            ``decay_steps`` is zero.
 
     Source: Enformer, Methods, "Model training and evaluation" (5,000 steps to 5e-4, then constant).
     """
 
     def __init__(self, peak: float, warm_up_steps: int, decay_steps: int | None = None) -> None:
-        if warm_up_steps < 0:
-            raise ValueError(f"warm_up_steps must be at least 0, got {warm_up_steps}")
-        if decay_steps is not None and decay_steps < 1:
-            raise ValueError(f"decay_steps must be at least 1, or None for a constant rate, got {decay_steps}")
+        if not is_number(peak) or peak < 0:
+            raise ValueError(f"peak must be a number of at least 0, got {peak!r}")
+        check_integer("warm_up_steps", warm_up_steps, at_least=0)
+        check_integer("decay_steps", decay_steps, optional=True)  # None: a constant rate
         self.peak = peak
         self.warm_up_steps = warm_up_steps
         self.decay_steps = decay_steps

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from enformer_keras.model.enformer import BLOCKS, Enformer
 from enformer_keras.model.layers import Dropout, SynchronizedBatchNormalization
+from enformer_keras.training.augmentation import Augmentation
 
 
 def step(strategy, batch, sizes):
@@ -53,37 +54,49 @@ def number_of_replica():
     return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 
-def masks(strategy, layer):
-    """Of the second step of a layer made by ``layer``, for a batch of four examples that replicas share."""
+def draws(strategy, layer, examples):
+    """What a layer made by ``layer`` lets pass in its second step, of examples that replicas share."""
     with strategy.scope():
-        dropout = layer()
-    rows = 4 // strategy.num_replicas_in_sync
+        layer = layer()
+    rows = len(examples[0]) // strategy.num_replicas_in_sync
+    share = [tf.constant(values[:rows]) for values in examples]  # all are alike but for the draws
 
     @tf.function
     def run():
-        dropout(tf.ones([rows, 50]), training=True)
-        return dropout(tf.ones([rows, 50]), training=True)
+        layer(*share, training=True)
+        return tf.nest.flatten(layer(*share, training=True))[0]
 
     parts = strategy.experimental_local_results(strategy.run(run))
     return np.concatenate([part.numpy() > 0 for part in parts])
 
 
-def dropout(one, two):
-    """Share of elements in which masks differ: of two replicas from each other, and from one device's."""
+def all_draws(one, two):
+    """Share of elements in which draws differ: of two replicas from each other, and from one device's."""
+    ones = [np.ones((4, 50), "float32")]
+    flanked = np.eye(4, dtype="float32")[np.random.default_rng(0).integers(0, 4, 30)]
+    windows = [np.stack([flanked] * 32), np.ones((32, 2, 1), "float32")]
 
-    def sharing():
-        layer = Dropout(0.5, seed=1)
+    def dropout():
+        return Dropout(0.5, seed=1)
+
+    def augmentation():
+        return Augmentation(24, [0], seed=1)
+
+    def sharing(make):
+        layer = make()
         layer.share_batches(number_of_replica)
         return layer
 
     kinds = {
-        "keras": lambda: keras.layers.Dropout(0.5, seed=1),
-        "alone": lambda: Dropout(0.5, seed=1),
-        "sharing": sharing,
+        "keras": (lambda: keras.layers.Dropout(0.5, seed=1), ones),
+        "alone": (dropout, ones),
+        "sharing": (lambda: sharing(dropout), ones),
+        "augmentation_alone": (augmentation, windows),
+        "augmentation_sharing": (lambda: sharing(augmentation), windows),
     }
     differences = {}
-    for name, layer in kinds.items():
-        whole, shared = masks(one, layer), masks(two, layer)
+    for name, (layer, examples) in kinds.items():
+        whole, shared = draws(one, layer, examples), draws(two, layer, examples)
         first, second = np.split(shared, 2)
         differences[name] = [float(np.mean(first != second)), float(np.mean(shared != whole))]
     return differences
@@ -147,7 +160,7 @@ def main():
     one, two = (tf.distribute.MirroredStrategy(devices) for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]))
     differences = {
         "normalization": normalization,
-        "dropout": dropout,
+        "draws": all_draws,
         "model": whole_model,
         "rematerialized": functools.partial(whole_model, rematerialized=True),
     }

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from enformer_keras import Enformer, WarmUp, one_hot_encode
+from enformer_keras import Enformer, PearsonR, WarmUp, one_hot_encode
 from enformer_keras.model.layers import SoftmaxPooling1D
 
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 TINY = {
     "channels": 48,
     "num_transformer_layers": 1,
@@ -98,6 +100,122 @@ def test_winograd_is_another_way_to_the_same_numbers(tmp_path):
     assert not reloaded.with_winograd(False).winograd
 
 
+def test_windows_of_another_length_after_right_ones():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    model.compile("sgd", loss="poisson", jit_compile=keras.backend.backend() == "jax")
+    model.predict(random_one_hot(), verbose=0)
+    longer = random_one_hot(length=2048)
+    with pytest.raises(ValueError, match=r"shape \(None, 1024, 4\), got"):
+        model.predict(longer, verbose=0)
+    for part in (model, model.head_model("yeast"), model.trunk):
+        with pytest.raises(ValueError, match=r"shape \(None, 1024, 4\), got \(2, 2048, 4\)"):
+            part.call(longer, training=True)
+
+
+def test_targets_of_another_number_of_tracks():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    x, y = random_one_hot(), {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 1))}
+    wrong = r"yeast: y_true \(\w+, 4, 1\) and y_pred \(\w+, 4, 2\) differ in shape"
+    model.compile("sgd", loss="poisson", metrics={"ecoli": [PearsonR()], "yeast": ["mse"]})
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=wrong):
+            call(x, y, verbose=0)
+    predicted = {"ecoli": np.ones((2, 4, 4)), "yeast": np.ones((2, 4, 2))}
+    for targets in (y, [y["ecoli"], y["yeast"]], {"yeast": np.ones((2, 4, 1))}):
+        with pytest.raises(ValueError, match=wrong):
+            model.compute_loss(x, targets, predicted)
+    head = model.head_model("yeast")
+    head.compile("sgd", loss="poisson")
+    with pytest.raises(ValueError, match=f"head_{wrong}"):
+        head.train_on_batch(x, y["yeast"])
+
+
+def test_targets_of_one_track_need_no_axis_for_it():
+    model = Enformer(**{**TINY, "num_transformer_layers": 0, "heads": {"ecoli": 1}})
+    model.compile("sgd", loss="mse")
+    loss = model.compute_loss(None, {"ecoli": np.zeros((2, 4))}, {"ecoli": np.ones((2, 4, 1), "float32")})
+    assert float(loss) == 1
+
+
+def test_weights_are_not_loaded_into_a_head_of_another_name(tmp_path):
+    def build(*heads):
+        return Enformer(**{**TINY, "num_transformer_layers": 0, "heads": dict.fromkeys(heads, 1)})
+
+    def kernel(model, layer="head_liver"):
+        return keras.ops.convert_to_numpy(model.get_layer(layer).kernel)
+
+    saved, same, other, fewer = build("liver", "brain"), build("brain", "liver"), build("heart"), build("liver")
+    file = tmp_path / "saved.weights.h5"
+    saved.save_weights(file)
+    same.load_weights(file)
+    np.testing.assert_array_equal(kernel(same), kernel(saved))
+    for model, wrong in ((other, "head_heart"), (fewer, "head_liver")):
+        with pytest.raises(ValueError, match=f"{wrong}: the file has the weights of head_brain in its place"):
+            model.load_weights(file)
+    mine = kernel(fewer)
+    with pytest.warns(UserWarning, match="head_liver: the file has the weights of head_brain"):
+        fewer.load_weights(file, skip_mismatch=True)
+    np.testing.assert_array_equal(kernel(fewer), mine)
+    np.testing.assert_array_equal(kernel(fewer, "stem_pointwise_conv"), kernel(saved, "stem_pointwise_conv"))
+    with h5py.File(file, "a") as content:  # as files were before they had names
+        names = [path for path in _paths(content) if path.endswith("/vars/name")]
+        assert len(names) == 2
+        for path in names:
+            del content[path]
+    fresh = build("liver", "brain")
+    fresh.load_weights(file)
+    np.testing.assert_array_equal(kernel(fresh), kernel(saved))
+
+
+def _paths(content):
+    paths = []
+    content.visit(paths.append)
+    return paths
+
+
+@pytest.mark.parametrize("pooling_type", ["attention", "max"])
+def test_a_global_data_format_for_images_changes_nothing(tmp_path, pooling_type):
+    arguments = {**TINY, "num_transformer_layers": 0, "pooling_type": pooling_type, "winograd": True}
+    Enformer(**arguments).save(tmp_path / "model.keras")
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_first")
+        models = [Enformer(**arguments), keras.saving.load_model(tmp_path / "model.keras")]
+    finally:
+        keras.config.set_image_data_format(before)
+    for model in models:
+        formats = {getattr(layer, "data_format", "channels_last") for layer in model.layers}
+        assert formats == {"channels_last"}
+        assert model.output["ecoli"].shape == (None, 4, 4)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_quantized_model_predicts_nearly_the_same_and_survives_saving(tmp_path):
+    model = Enformer(**TINY)
+    x = random_one_hot()
+    expected = model.predict(x, verbose=0)
+    model.quantize("int8")
+    found = model.predict(x, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.quantized.keys() == model.quantized.keys() >= {"transformer_0_mlp_expand"}
+    for head, again in loaded.predict(x, verbose=0).items():
+        np.testing.assert_allclose(found[head], expected[head], rtol=0.05)
+        np.testing.assert_array_equal(again, found[head])
+    for other in (lambda: model.with_heads({"liver": 1}), lambda: Enformer(**TINY).take_weights(model)):
+        with pytest.raises(ValueError, match=r"is quantized, .*quantize\(\) comes last"):
+            other()
+
+
+def test_the_older_format_is_refused(tmp_path):
+    model = Enformer(**{**TINY, "num_transformer_layers": 0})
+    for part in (model, model.head_model("yeast")):
+        for name in ("model.h5", "model.hdf5"):
+            with pytest.raises(ValueError, match=rf"{name}: .*ends in \.keras"):
+                part.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others do not trace twice")
 def test_the_first_step_of_one_head_is_traced_once(monkeypatch):
     traces = []
@@ -139,11 +257,20 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("heads", ["ecoli"], r"such as {'human': 5313}, got \['ecoli'\]"),
         ("heads", {"ecoli": 0}, "positive number of tracks"),
         ("heads", {"e coli": 4}, "letters, digits and underscores"),
+        ("heads", {"größe": 4}, "letters from a to z"),
+        pytest.param(
+            *("name", "my model", "letters from a to z"),
+            marks=pytest.mark.skipif(not ON_TENSORFLOW, reason="others train it"),
+        ),
         ("sequence_length", 1000, "multiple of 128"),
         ("target_length", 3, r"None and 2, 4, \.\.\., 8"),
         ("target_length", 10, r"None and 2, 4, \.\.\., 8"),
         ("target_length", 0, r"None and 2, 4, \.\.\., 8"),
         ("dropout_rate", 1.0, "below 1"),
+        ("attention_dropout", "0.1", "below 1"),
+        ("lora_rank", 1.5, "positive integer or None"),
+        ("lora_rank", True, "positive integer or None"),
+        ("frozen_statistics", "no", "True or False"),
         ("frozen", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", None, "a list of parts"),

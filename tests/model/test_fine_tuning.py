@@ -158,6 +158,8 @@ def test_each_part_has_its_learning_rate():
 def test_factors_that_cannot_be():
     with pytest.raises(ValueError, match="'stem' must have a factor of at least 0"):
         AdamByPart(1e-3, {"stem": -1.0})
+    with pytest.raises(ValueError, match="'stem' must have a factor of at least 0, got nan"):
+        AdamByPart(1e-3, {"stem": float("nan")})
     for wrong in ("stem", ["stem"]):
         with pytest.raises(ValueError, match=r"factors must map names to numbers, such as {'stem': 0.1}, got"):
             AdamByPart(1e-3, wrong)
@@ -185,6 +187,9 @@ def test_low_rank_updates_start_at_nothing_learn_alone_and_merge_back(x):
     assert [weight.path for weight in merged.weights] == [weight.path for weight in model.weights]
     with pytest.raises(ValueError, match="rank 2 already"):
         lora.with_lora(2)
+    for rank in (0, 1.5, True, None):
+        with pytest.raises(ValueError, match=f"rank must be a positive integer, got {rank}"):
+            model.with_lora(rank)
 
 
 def test_another_length_has_the_same_weights():

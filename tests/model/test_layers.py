@@ -153,8 +153,46 @@ def test_winograd_convolution_keeps_its_config_and_refuses_another_kernel():
     assert WinogradConv1D.from_config(layer.get_config()).get_config() == layer.get_config()
     with pytest.raises(ValueError, match=r"\['strides'\] cannot be chosen"):
         WinogradConv1D(4, strides=2)
+
+
+LENGTH_BOUND = {
+    "attention": lambda: RelativeMultiHeadAttention(1, 2, 2, 6),
+    "pooling": lambda: SoftmaxPooling1D(2),
+    "crop": lambda: TargetLengthCrop1D(2),
+    "winograd": lambda: WinogradConv1D(4),
+}
+
+
+@pytest.mark.parametrize("name", LENGTH_BOUND)
+def test_lengths_that_are_not_known_or_0(name):
     with pytest.raises(ValueError, match="length must be known"):
-        WinogradConv1D(4)(keras.Input((None, 3)))
+        LENGTH_BOUND[name]()(keras.Input((None, 3)))
+    layer = LENGTH_BOUND[name]()
+    with pytest.raises(ValueError, match=f"{layer.name}: the length must be at least 1, got 0"):
+        layer(np.zeros((1, 0, 3), "float32"))
+    layer.build((None, 4, 3))
+    with pytest.raises(ValueError, match=f"{layer.name}: the length must be at least 1, got 0"):
+        layer.call(np.zeros((1, 0, 3), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("make", "argument", "value"),
+    [
+        (SoftmaxPooling1D, "pool_size", "two"),
+        (SoftmaxPooling1D, "pool_size", True),
+        (TargetLengthCrop1D, "target_length", None),
+        (RelativeMultiHeadAttention, "num_heads", 1.5),
+        (RelativeMultiHeadAttention, "num_position_features", 6.0),
+        (RelativeMultiHeadAttention, "attention_dropout", 1.0),
+        (RelativeMultiHeadAttention, "position_dropout", "0.1"),
+        (RelativeMultiHeadAttention, "lora_rank", True),
+        (SynchronizedBatchNormalization, "frozen_statistics", "no"),
+        (Dropout, "rate", float("nan")),
+    ],
+)
+def test_arguments_that_cannot_be(make, argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be "):
+        make(**{argument: value})
 
 
 def test_dropout_keeps_the_share_and_draws_independently():
@@ -194,6 +232,10 @@ def test_gamma_features_are_normalized_over_positions():
 def test_crop_refuses_odd_and_negative(bins, target_length):
     with pytest.raises(ValueError, match=f"target_length={target_length} cannot be cut"):
         TargetLengthCrop1D(target_length)(np.zeros((1, bins, 3), "float32"))
+    layer = TargetLengthCrop1D(target_length)
+    layer.build((None, target_length, 3))
+    with pytest.raises(ValueError, match=f"target_length={target_length} cannot be cut"):
+        layer.call(np.zeros((1, bins, 3), "float32"))
 
 
 def test_crop_keeps_the_centre():

@@ -10,6 +10,8 @@ from tests import fixture_genomes
 # Elsewhere, compiling with XLA takes longer than the few steps of these tests.
 ON_JAX = keras.backend.backend() == "jax"
 NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout": 0.0, "position_dropout": 0.0}
+# The block that heads share, and the heads: what else would be learned only takes time to compile.
+END_ALONE = {"num_transformer_layers": 0, "frozen": ["stem", "tower"]}
 
 
 def to_numpy(model):
@@ -60,6 +62,57 @@ def test_alternating_is_one_update_for_each_head_in_turn(windows):
         np.testing.assert_allclose(value, expected[path], rtol=1e-4, atol=1e-5, err_msg=path)
 
 
+def test_accumulated_gradients_are_those_of_one_large_batch(windows):
+    """With a factor of the loss, which must leave the sums alone."""
+    x, y = windows
+    trained = []
+    for batch_size, steps in ((4, 1), (2, 2)):
+        both = AlternatingHeads(build(**NO_DROPOUT, **END_ALONE, frozen_statistics=True))
+        before = to_numpy(both.model)
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(1.0, momentum=0.9), initial_scale=8.0, dynamic_growth_steps=1
+        )
+        both.compile(optimizer, gradient_accumulation_steps=steps)
+        both.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)
+        assert int(optimizer.iterations) == 4
+        trained.append(to_numpy(both.model))
+    for path, value in trained[1].items():
+        np.testing.assert_allclose(value, trained[0][path], rtol=1e-4, atol=1e-5, err_msg=path)
+    for head in x:
+        assert np.abs(trained[1][f"head_{head}/kernel"] - before[f"head_{head}/kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_optimizer_that_accumulates_by_itself_is_refused(wrapped):
+    optimizer = keras.optimizers.SGD(1e-2, gradient_accumulation_steps=2)
+    if wrapped:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    both = AlternatingHeads(build(num_transformer_layers=0))
+    with pytest.raises(ValueError, match=r"compile\(\.\.\., gradient_accumulation_steps=2\)"):
+        both.compile(optimizer)
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps must be a positive integer, got 1\.5"):
+        both.compile("sgd", gradient_accumulation_steps=1.5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_moving_averages_and_a_global_half_precision(windows, policy):
+    x, y = windows
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        model = build(**END_ALONE)
+        start = to_numpy(model)
+        both = AlternatingHeads(model)
+        both.compile(keras.optimizers.SGD(1e-2, use_ema=policy == "float32", ema_momentum=0.5))
+        both.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    finally:
+        keras.config.set_dtype_policy(before)
+    for path, value in to_numpy(model).items():
+        assert np.isfinite(value).all(), path
+        moved = not np.array_equal(value, start[path])
+        assert moved == path.startswith(("final_pointwise", "head")), path
+
+
 def test_it_logs_evaluates_and_predicts_each_head_and_all(windows):
     x, y = windows
     both = AlternatingHeads(build())
@@ -87,3 +140,7 @@ def test_windows_of_heads_that_are_not_there(windows):
         both.compile("sgd", loss={"ecoli": "poisson"})
     with pytest.raises(ValueError, match="metrics must be a function"):
         both.compile("sgd", metrics=[PearsonR()])
+    with pytest.raises(ValueError, match="trains an Enformer"):
+        AlternatingHeads("model.keras")
+    with pytest.raises(ValueError, match=r"model\.h5: .*ends in \.keras"):
+        both.save("model.h5")

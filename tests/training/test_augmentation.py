@@ -89,6 +89,7 @@ def test_averages_are_those_of_a_loop_over_strings(shifts, strands):
     [
         ((), [0, 1, 2], "at least one"),
         ((0, -4), [0, 1, 2], r"shifts=\[0, -4\] must .* none longer than the flanks of 3 bp"),
+        ((0.5,), [0, 1, 2], "at least one integer"),
         ((0,), [1, 2, 0], "strand_pairs="),
     ],
 )
@@ -146,6 +147,21 @@ def test_layer_draws_every_shift_and_both_strands_in_training_only():
     assert drawn == set(every)
     again = Augmentation.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("window_length", 0),
+        ("max_shift", -1),
+        ("max_shift", 1.5),
+        ("reverse_complement", "no"),
+        ("strand_pairs", [1, 1]),
+    ],
+)
+def test_layer_refuses_arguments_that_cannot_be(argument, value):
+    with pytest.raises(ValueError, match=argument):
+        Augmentation(**{"window_length": WINDOW, "strand_pairs": [0], argument: value})
 
 
 def test_layer_refuses_flanks_shorter_than_its_shift():

@@ -139,6 +139,8 @@ def test_half_precision_is_summed_in_float32(kind, dtype):
 def test_what_cannot_be(kind):
     with pytest.raises(ValueError, match="num_tracks"):
         kind(num_tracks=0)
+    with pytest.raises(ValueError, match=r"num_tracks must be a positive integer or None, got 1\.5"):
+        kind(num_tracks=1.5)
     metric = kind(num_tracks=2)
     with pytest.raises(ValueError, match=r"of 2 tracks was given 3"):
         metric.update_state(np.ones((1, 4, 3)), np.ones((1, 4, 3)))

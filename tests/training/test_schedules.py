@@ -26,7 +26,16 @@ def test_survives_serialization():
     assert copy.get_config() == schedule.get_config()
 
 
-@pytest.mark.parametrize(("arguments", "name"), [((0.1, -1), "warm_up_steps"), ((0.1, 1, 0), "decay_steps")])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((0.1, -1), "warm_up_steps"),
+        ((0.1, 1.5), "warm_up_steps"),
+        ((0.1, 1, 0), "decay_steps"),
+        (("0.1", 1), "peak"),
+        ((float("nan"), 1), "peak"),
+    ],
+)
 def test_steps_that_cannot_be(arguments, name):
     with pytest.raises(ValueError, match=name):
         WarmUp(*arguments)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import check_switch
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
@@ -24,12 +26,16 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
 
     Shapes: any, channels last; unchanged.
 
+    Raises:
+        ValueError: ``frozen_statistics`` is neither True nor False.
+
     Source: Enformer, Methods (cross-replica batch normalization, decay 0.9); Sonnet's defaults for epsilon.
     """
 
     def __init__(
         self, momentum: float = 0.9, epsilon: float = 1e-5, frozen_statistics: bool = False, **kwargs: Any
     ) -> None:
+        check_switch("frozen_statistics", frozen_statistics)
         kwargs.pop("synchronized", None)
         super().__init__(
             momentum=momentum,

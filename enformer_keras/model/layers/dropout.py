@@ -6,9 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-# Multipliers and shifts of a 32-bit finalizer with low bias (Wellons 2018, "lowbias32"), as signed integers.
-_ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32))
-_LAST_SHIFT = 16
+from enformer_keras.model.arguments import check_rate
+from enformer_keras.model.layers.position_hash import position_bits
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
@@ -32,13 +31,13 @@ class Dropout(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"rate must be at least 0 and below 1, got {rate!r}")
+        check_rate("rate", rate)
         self.rate = rate
         self.seed = seed
         self._replica: Callable[[], Any] | None = None
         if rate > 0.0:
             self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True  # has no weights; Keras quantizes no model with a layer that is not built
 
     def share_batches(self, replica: Callable[[], Any]) -> None:
         """Drop, of a batch that replicas share, what one device would that has all of it.
@@ -55,14 +54,10 @@ class Dropout(keras.layers.Layer):
         """Drop elements in training; pass everything otherwise."""
         if not training or self.rate == 0.0:
             return inputs
-        first, second = ops.unstack(ops.cast(self.seed_generator.next(), "int32"), 2)
         position = ops.reshape(ops.arange(ops.size(inputs), dtype="int32"), ops.shape(inputs))
         if self._replica is not None:
             position += ops.cast(self._replica(), "int32") * ops.size(inputs)
-        # Two keys from the seed: one alone would give some pairs of layers or steps each other's mask, moved by
-        # a few positions.
-        key = _mix(first ^ _mix(second))
-        bits = _mix(_mix(position ^ key) + _mix(key + second))
+        bits = position_bits(position, self.seed_generator.next())
         # Uniform over all int32: dropped are the `rate` lowest.
         keep = bits >= int(self.rate * 2**32) - 2**31
         return ops.where(keep, inputs * (1.0 / (1.0 - self.rate)), ops.zeros_like(inputs))
@@ -74,15 +69,3 @@ class Dropout(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
-
-def _mix(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Permute the int32 numbers so that every input bit moves about half of the output bits."""
-    for shift, multiplier in _ROUNDS:
-        x = (x ^ _shift_right(x, shift)) * multiplier
-    return x ^ _shift_right(x, _LAST_SHIFT)
-
-
-def _shift_right(x: keras.KerasTensor, bits: int) -> keras.KerasTensor:
-    """Shift in zeros; the shift of signed integers copies the sign."""
-    return ops.bitwise_and(ops.right_shift(x, bits), (1 << (32 - bits)) - 1)

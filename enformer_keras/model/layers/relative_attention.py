@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from enformer_keras.model.arguments import check_integer, check_length, check_rate, is_integer
 from enformer_keras.model.layers.custom_gradient import with_gradient
 from enformer_keras.model.layers.dropout import Dropout
 from enformer_keras.model.layers.positional_features import relative_positional_features
@@ -41,8 +42,8 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
     ``[batch, length, num_heads * value_size]``.
 
     Raises:
-        ValueError: An argument is not positive, ``num_position_features`` is not a multiple of 6, or the
-            length is unknown.
+        ValueError: An argument is out of its range, ``num_position_features`` is not a multiple of 6, or the
+            length is unknown or 0.
 
     In half precision the softmax and the projection of the positional features are done in float32.
 
@@ -64,14 +65,14 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         sizes = {"num_heads": num_heads, "key_size": key_size, "value_size": value_size}
         for argument, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{argument} must be a positive integer, got {value}")
-        if num_position_features < 1 or num_position_features % 6:
+            check_integer(argument, value)
+        if not is_integer(num_position_features) or num_position_features < 1 or num_position_features % 6:
             raise ValueError(
-                f"num_position_features must be a positive multiple of 6, got {num_position_features}"
+                f"num_position_features must be a positive multiple of 6, got {num_position_features!r}"
             )
-        if lora_rank is not None and lora_rank < 1:
-            raise ValueError(f"lora_rank must be a positive integer or None, got {lora_rank}")
+        check_rate("attention_dropout", attention_dropout)
+        check_rate("position_dropout", position_dropout)
+        check_integer("lora_rank", lora_rank, optional=True)
         self.lora_rank = lora_rank
         self.num_heads = num_heads
         self.key_size = key_size
@@ -85,8 +86,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, int | None, int]) -> None:
         """Make the projections and the two position biases."""
         _, length, channels = input_shape
-        if length is None:
-            raise ValueError(f"{self.name}: the length must be known to lay out relative positions")
+        check_length(self.name, length)
         scaled = keras.initializers.VarianceScaling(scale=2.0)
         keys, values = self.num_heads * self.key_size, self.num_heads * self.value_size
 
@@ -123,6 +123,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
     def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
         """Attend within ``[batch, length, channels]``; ``[batch, length, num_heads * value_size]``."""
         length = inputs.shape[1]
+        check_length(self.name, length)
         query = self._split_heads(self._project(inputs, "query"), length) * self.key_size**-0.5
         key = self._split_heads(self._project(inputs, "key"), length)
         value = self._split_heads(self._project(inputs, "value"), length)

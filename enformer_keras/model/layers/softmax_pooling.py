@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from enformer_keras.model.arguments import check_integer, check_length
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class SoftmaxPooling1D(keras.layers.Layer):
@@ -20,16 +22,16 @@ class SoftmaxPooling1D(keras.layers.Layer):
     Input shape: ``[batch, length, channels]``. Output shape: ``[batch, length // pool_size, channels]``.
 
     Raises:
-        ValueError: ``pool_size`` is not a positive integer, or does not divide the length.
+        ValueError: ``pool_size`` is not a positive integer, or does not divide the length, or the length is
+            unknown or 0.
 
     Source: Enformer, Methods, "Model architecture" (attention pooling).
     """
 
     def __init__(self, pool_size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if int(pool_size) != pool_size or pool_size < 1:
-            raise ValueError(f"pool_size must be a positive integer, got {pool_size!r}")
-        self.pool_size = int(pool_size)
+        check_integer("pool_size", pool_size)
+        self.pool_size = pool_size
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the projection ``[channels, channels]``."""
@@ -42,7 +44,8 @@ class SoftmaxPooling1D(keras.layers.Layer):
         )
 
     def _check_length(self, length: int | None) -> None:
-        if length is not None and length % self.pool_size:
+        check_length(self.name, length)
+        if length % self.pool_size:
             raise ValueError(
                 f"{self.name}: a length of {length} does not divide into pools of pool_size={self.pool_size}; "
                 "allowed are its multiples"

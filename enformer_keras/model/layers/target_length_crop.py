@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from enformer_keras.model.arguments import check_integer, check_length
+
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
 class TargetLengthCrop1D(keras.layers.Layer):
@@ -17,30 +19,33 @@ class TargetLengthCrop1D(keras.layers.Layer):
 
     Raises:
         ValueError: There are fewer bins than ``target_length``, or an odd number is left over (the reference
-            returns one bin too many then).
+            returns one bin too many then), or their number is unknown.
 
     Source: Enformer, Methods, "Model architecture" (cropping layer).
     """
 
     def __init__(self, target_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if int(target_length) != target_length or target_length < 1:
-            raise ValueError(f"target_length must be a positive integer, got {target_length!r}")
-        self.target_length = int(target_length)
+        check_integer("target_length", target_length)
+        self.target_length = target_length
 
     def build(self, input_shape: tuple[int | None, int, int | None]) -> None:
         """Check that the crop is even and not negative."""
-        excess = input_shape[1] - self.target_length
+        self._excess(input_shape[1])
+
+    def _excess(self, bins: int | None) -> int:
+        check_length(self.name, bins)
+        excess = bins - self.target_length
         if excess < 0 or excess % 2:
             raise ValueError(
-                f"target_length={self.target_length} cannot be cut from the centre of {input_shape[1]} bins: "
-                f"allowed is any number from {2 - input_shape[1] % 2} to {input_shape[1]} that leaves an even "
-                "number of bins to crop"
+                f"target_length={self.target_length} cannot be cut from the centre of {bins} bins: "
+                f"allowed is any number from {2 - bins % 2} to {bins} that leaves an even number to crop"
             )
+        return excess
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Crop ``[batch, bins, channels]`` to ``[batch, target_length, channels]``."""
-        start = (inputs.shape[1] - self.target_length) // 2
+        start = self._excess(inputs.shape[1]) // 2
         return inputs[:, start : start + self.target_length]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

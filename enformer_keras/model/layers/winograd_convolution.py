@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from enformer_keras.model.arguments import check_length
 from enformer_keras.model.layers.custom_gradient import with_gradient
 
 WIDTH = 5
@@ -58,7 +59,7 @@ class WinogradConv1D(keras.layers.Conv1D):
     Input shape: ``[batch, length, channels]`` of known length. Output shape: ``[batch, length, filters]``.
 
     Raises:
-        ValueError: An argument says how the kernel moves, which is fixed, or the length is unknown.
+        ValueError: An argument says how the kernel moves, which is fixed, or the length is unknown or 0.
 
     Source: Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 3.
     """
@@ -75,12 +76,12 @@ class WinogradConv1D(keras.layers.Conv1D):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make kernel and bias."""
-        if input_shape[1] is None:
-            raise ValueError(f"{self.name}: the length must be known to cut it into tiles")
+        check_length(self.name, input_shape[1])
         super().build(input_shape)
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Convolve ``[batch, length, channels]`` to ``[batch, length, filters]``."""
+        check_length(self.name, inputs.shape[1])
         if self.compute_dtype != "float32":
             return super().call(inputs)
         # A copy, because TensorFlow's stated gradients must not see variables.

@@ -1,0 +1,46 @@
+"""The output layer of a head, whose weights go by its name."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+_NAME = "name"
+
+
+# Called Dense, because files of weights have a layer's place from the name of its class: files from before this
+# class load as ever.
+@keras.saving.register_keras_serializable(package="enformer_keras")
+class Dense(keras.layers.Dense):
+    """``keras.layers.Dense`` that refuses, from a file, the weights of a layer of another name.
+
+    Keras finds a layer's weights in a file by the order among layers of its class. Where two models have other
+    heads, one head would get the weights of another without a word.
+
+    Args:
+        *args: Arguments of ``keras.layers.Dense``.
+        **kwargs: Likewise.
+    """
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the weights and the layer's name."""
+        super().save_own_variables(store)
+        store[_NAME] = np.frombuffer(self.name.encode(), np.uint8)  # the stores take numbers only
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read the weights.
+
+        Args:
+            store: What the file has in this layer's place.
+
+        Raises:
+            ValueError: They were written under another name; or do not fit.
+        """
+        if _NAME in store.keys():  # noqa: SIM118 (a store is no mapping)
+            written = np.asarray(store[_NAME]).tobytes().decode()
+            if written != self.name:
+                raise ValueError(
+                    f"{self.name}: the file has the weights of {written} in its place; load it into a model of "
+                    "the heads that were saved, and take_weights() of that"
+                )
+        super().load_own_variables({key: store[key] for key in store.keys() if key != _NAME})  # noqa: SIM118
