@@ -61,12 +61,15 @@ def check_switch(argument: str, value: Any) -> None:
         raise ValueError(f"{argument} must be True or False, got {value!r}")
 
 
-def check_length(layer: str, length: int | None) -> None:
+def check_length(layer: str, length: int | None) -> int:
     """Refuse sequences of a length that is not known, or 0.
 
     Args:
         layer: Name of the layer for the message.
         length: Of the sequence, as far as it is known.
+
+    Returns:
+        The length.
 
     Raises:
         ValueError: It is unknown or 0.
@@ -77,6 +80,7 @@ def check_length(layer: str, length: int | None) -> None:
         )
     if length < 1:
         raise ValueError(f"{layer}: the length must be at least 1, got {length}")
+    return length
 
 
 def check_shapes(what: str, y_true: Any, y_pred: Any) -> None:

@@ -307,8 +307,11 @@ class _Turn:
 
         The weights of other heads go with them: moving averages are of all.
         """
-        self._values.replace_variables(self._weights, trainable_variables)
-        weights = self._values.of_variables(self._all_weights)
+        values = self._values
+        if values is None:
+            raise ValueError("a head's turn needs the weights of the others: see `among`")
+        values.replace_variables(self._weights, trainable_variables)
+        weights = values.of_variables(self._all_weights)
         if self._steps == 1:
             weights, optimizer_variables = self._update(optimizer_variables, grads, weights)
         else:
@@ -324,17 +327,18 @@ class _Turn:
             weights, optimizer_variables = ops.cond(
                 last, lambda: self._update(state, means, weights), lambda: (weights, state)
             )
-        self._values.replace_variables(self._all_weights, weights)
-        return self._values.of_variables(self._weights), optimizer_variables
+        values.replace_variables(self._all_weights, weights)
+        return values.of_variables(self._weights), optimizer_variables
 
     def _update(self, state: list[Any], grads: list[Any], weights: list[Any]) -> tuple[list[Any], list[Any]]:
         """New values of all weights and of the optimizer's variables."""
         by_weight = {id(weight): grad for weight, grad in zip(self._weights, grads, strict=True)}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Gradients do not exist")  # of other heads, as it should be
-            return self._optimizer.stateless_apply(
+            updated: tuple[list[Any], list[Any]] = self._optimizer.stateless_apply(
                 state, [by_weight.get(id(weight)) for weight in self._all_weights], weights
             )
+        return updated
 
     def _added(self, grads: Sequence[Any], sums: Sequence[Any]) -> list[Any]:
         # Without the factor of the loss, which another head's update may change between two batches.

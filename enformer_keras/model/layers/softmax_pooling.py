@@ -44,7 +44,7 @@ class SoftmaxPooling1D(keras.layers.Layer):
         )
 
     def _check_length(self, length: int | None) -> None:
-        check_length(self.name, length)
+        length = check_length(self.name, length)
         if length % self.pool_size:
             raise ValueError(
                 f"{self.name}: a length of {length} does not divide into pools of pool_size={self.pool_size}; "

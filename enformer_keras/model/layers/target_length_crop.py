@@ -34,7 +34,7 @@ class TargetLengthCrop1D(keras.layers.Layer):
         self._excess(input_shape[1])
 
     def _excess(self, bins: int | None) -> int:
-        check_length(self.name, bins)
+        bins = check_length(self.name, bins)
         excess = bins - self.target_length
         if excess < 0 or excess % 2:
             raise ValueError(
