@@ -16,7 +16,7 @@ from enformer_keras.formats.intervals import Interval
 
 # Widest interval, in bp, whose positions are in a unit; the unit; its name.
 _UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
-_NAME_WIDTH, _NAME_LINES = 20, 3  # of a panel's name, which stands beside it
+_NAME_WIDTH, _NAME_LINES = 16, 3  # of a panel's name, which stands beside it
 
 
 def make_panels(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -161,7 +161,9 @@ def call_together(
                 _send(host.stream, {"refused": problem})
                 host.close()
                 raise ClusterError(problem)
-            there[rank] = host  # a host that was started anew takes its own place
+            if rank in there:  # a host that was started anew takes its own place
+                there[rank].close()
+            there[rank] = host
             missing.pop(rank, None)
         for host in there.values():
             _send(host.stream, {"arguments": arguments})
