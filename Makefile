@@ -17,13 +17,13 @@ EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: demo test kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
+.PHONY: help demo test kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
     ENFORMER_BEAM_FILES="$(BEAM_FILES)" ENFORMER_CONFIGURATION="$(CONFIGURATION)" ENFORMER_WARM_START="$(WARM_START)"
 
-demo: setup data ## trains on E. coli through the whole chain; the variables above are its settings
+demo: setup data ## trains on E. coli through the whole chain; RUN=, STEPS=, DATASET= and so on are its settings
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) -m pipeline.report
 
@@ -72,3 +72,6 @@ lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and s
 clean: ## removes what setup, demo and tests made, the demo's runs and data included
 	rm -rf .venv .venv-* .setup build data runs .pytest_cache .ruff_cache .mypy_cache *.egg-info compat/*/build compat/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## says what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

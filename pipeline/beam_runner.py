@@ -10,6 +10,10 @@ from pathlib import Path
 # A runner's own folder comes first on the path, where pipeline.py would hide the package it belongs to.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from components.startup import start_tensorflow  # noqa: E402
+
+start_tensorflow()
+
 from apache_beam.options.pipeline_options import StandardOptions  # noqa: E402
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner  # noqa: E402
 

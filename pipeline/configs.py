@@ -17,6 +17,10 @@ SPLITS = ("train", "valid", "test")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# What TensorFlow and Beam, which take every place of theirs for a pattern, read as one; they have no way to say
+# that a name is meant.
+_OF_PATTERNS = "*?[\\"
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -25,7 +29,7 @@ class Settings:
     Attributes:
         name: of the pipeline; runs of one name share their cache and their last blessed model.
         dataset: YAML file of the dataset: genome files or a Basenji folder.
-        run: folder of everything that the pipeline writes.
+        run: folder of everything that the pipeline writes; no `*`, `?`, `[` or backslash is in its path.
         model: arguments of `Enformer` other than those that the dataset decides (heads, lengths).
         training: how to train.
         thresholds: least value of each metric of the Evaluator for a model to be pushed, for every organism or,
@@ -76,9 +80,18 @@ class Settings:
         """Looks for what cannot work before the run begins.
 
         Raises:
-            ValueError: the dataset does not fit the model or the training, or a number cannot be.
+            ValueError: the dataset does not fit the model or the training, a number cannot be, or a path would
+                be read as a pattern.
             FileNotFoundError: nothing is where the warm start is said to be.
         """
+        for name in ("run", "beam_files"):
+            place = str(getattr(self, name))
+            signs = " ".join(sorted(set(place) & set(_OF_PATTERNS)))
+            if signs:
+                raise ValueError(
+                    f"{name}={place!r} (ENFORMER_{name.upper()}) holds {signs}, which TensorFlow and Beam take "
+                    "for a pattern of names: give a path without"
+                )
         problems = []
         if self.description.bin_size != BIN_SIZE:
             problems.append(f"bin_size must be {BIN_SIZE}, the model's, not {self.description.bin_size}")

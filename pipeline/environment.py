@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.trainer.warm_start import LAST_BLESSED
+from components.trainer.warm_start import LAST_BLESSED, check_start, find_start
 from enformer_keras.formats.errors import DatasetError
-from pipeline.configs import CONFIGURATIONS, SPLITS, Settings
+from pipeline.configs import CONFIGURATIONS, ECOLI, PROJECT, SPLITS, Settings
 from pipeline.data import check_regions, fingerprint_data
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         The pipeline, with ML Metadata on SQLite in the run's folder.
 
     Raises:
-        SystemExit: the dataset, the output folder or the place for Beam's workers cannot be used; the message
-            says what is wrong.
+        SystemExit: the dataset, the output folder, the place for Beam's workers or the model to start from
+            cannot be used; the message says what is wrong.
     """
     # TFX takes half a minute to import; bad settings and the report need not wait for it.
     import tensorflow as tf
@@ -99,12 +99,30 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
         fingerprint = fingerprint_data(settings.dataset, settings.digests)
         check_regions(settings.dataset, settings.region_files, SPLITS[-1])
     except DatasetError as error:
-        sys.exit(f"the dataset cannot be used:\n{error}")
+        sys.exit(f"the dataset cannot be used:\n{error}{_hint_at_demo_data(settings.dataset)}")
+    try:
+        tracks = {
+            one.name: [track.identifier for track in one.tracks] for one in settings.description.organisms
+        }
+        check_start(find_start(settings.warm_start, settings.pushed), settings.model_arguments, tracks)
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        sys.exit(f"ENFORMER_WARM_START={settings.warm_start!r} cannot be started from: {error}")
     return create_pipeline(
         settings,
         fingerprint,
         tfx.orchestration.metadata.sqlite_metadata_connection_config(str(settings.metadata)),
     )
+
+
+def _hint_at_demo_data(dataset: Path) -> str:
+    """Says how to fetch the files of the datasets that come with this repository, where they are missing."""
+    if not dataset.is_relative_to(PROJECT / "datasets"):
+        return ""
+    folders = ["ecoli", *(["yeast"] if "yeast" in str(dataset) else [])]  # as the Makefile has it
+    if all((PROJECT / "data" / folder).is_dir() for folder in folders):
+        return ""
+    argument = "" if dataset == ECOLI else f" DATASET={dataset.relative_to(PROJECT)}"
+    return f"\nthe demo's files are not in this folder yet: `make data{argument}` fetches them"
 
 
 class _Progress(logging.Formatter):

@@ -10,6 +10,10 @@ from pathlib import Path
 # A runner's own folder comes first on the path, where pipeline.py would hide the package it belongs to.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from components.startup import start_tensorflow  # noqa: E402
+
+start_tensorflow()
+
 from tfx import v1 as tfx  # noqa: E402
 
 from pipeline.environment import pipeline_from_environment  # noqa: E402

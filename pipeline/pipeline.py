@@ -15,6 +15,7 @@ from components.anomaly_gate.component import AnomalyGate
 from components.basenji_example_gen.component import BasenjiExampleGen
 from components.data_report.component import DataReporter
 from components.evaluation_report.component import EvaluationReporter
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import BEAM_ARGUMENTS, Head, make_eval_config
 from components.fingerprint import code_fingerprint
 from components.genome_example_gen.component import GenomeExampleGen
@@ -62,7 +63,7 @@ def create_pipeline(
     # What was kept, dropped and clipped, and how the tracks look; nothing waits for it.
     data_reporter = DataReporter(
         examples=examples,
-        code_fingerprint=code_fingerprint(parts / "data_report", parts / "examples"),
+        code_fingerprint=code_fingerprint(parts / "data_report", parts / "examples", parts / "track_plot"),
     )
 
     # Figures of the scalars, against the schema; anything odd ends the run before hours are spent.
@@ -79,13 +80,17 @@ def create_pipeline(
         code_fingerprint=code_fingerprint(parts / "anomaly_gate"),
     )
 
-    # Does an input of one split show what another predicts? Asked of the examples, not of their plan.
+    # Does an input of one split show what another predicts, and has every track something to be judged by?
+    # Asked of the examples, not of their plan.
     leak_audit = LeakAudit(
         examples=examples,
         target_width=data.target_length * data.bin_size,
         max_shift=settings.training.max_shift,
         tolerance=settings.leak_tolerance,
-        code_fingerprint=code_fingerprint(parts / "leak_audit", library / "datasets", library / "formats"),
+        judged_split=test_split,
+        code_fingerprint=code_fingerprint(
+            parts / "leak_audit", parts / "examples", library / "datasets", library / "formats"
+        ),
     )
 
     # The decode as a graph, the same for training and serving. Without analyzers and materialized output
@@ -150,7 +155,7 @@ def create_pipeline(
 
     # Correlations by track, assay and contig on the test split, over positions and, where there is a file of
     # them, across regions: are they good enough, and no worse than before?
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=examples,
         example_splits=[test_split],
         model=model,
@@ -200,10 +205,14 @@ def create_pipeline(
         model=model,
         model_run=trainer.outputs["model_run"],
         examples=examples,
+        pushed_model=pusher.outputs["pushed_model"],
+        dataset=str(settings.dataset),
+        run=str(settings.run),
         split=test_split,
-        code_fingerprint=code_fingerprint(parts / "evaluation_report", parts / "evaluator"),
+        code_fingerprint=code_fingerprint(
+            parts / "evaluation_report", parts / "evaluator", parts / "track_plot"
+        ),
     )
-    evaluation_reporter.add_upstream_node(pusher)
 
     nodes = [
         example_gen,

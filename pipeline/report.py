@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from components.basenji_example_gen.description import load_basenji_description, open_folders
+from components.track_plot.draw import draw_interval, encode_png, make_panels, name_panel
 from components.trainer.training import TRAINABLE_MODEL
 from enformer_keras.datasets.basenji import BasenjiRecord
 from enformer_keras.datasets.dataset import load_dataset
 from enformer_keras.datasets.windows import Window
+from enformer_keras.formats.intervals import Interval
 from pipeline.baseline import fit_ridge, kmer_features, pearson_r
 from pipeline.configs import Settings
 from pipeline.data import Organism
@@ -214,41 +216,24 @@ def plot_tracks(
         found: each organism with its test bins and what is predicted, [windows, target_length, tracks].
         num_windows: windows drawn; fewer where so many are nowhere neighbours.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     shown = [(*one, track) for one in found for track in shown_tracks(one[0].tracks)]
-    figure, rows = plt.subplots(len(shown), 1, figsize=(12, 1.9 * len(shown)), squeeze=False)
-    for row, (organism, test, predicted, track) in zip(rows[:, 0], shown, strict=True):
+    figure, rows = make_panels(len(shown), width=12, height=1.9)
+    for row, (organism, test, predicted, track) in zip(rows, shown, strict=True):
         drawn = strongest_neighbours(test.windows, np.log1p(test.measured[..., 0]).mean(axis=1), num_windows)
-        bins = test.measured.shape[1]
-        edges = np.concatenate(
-            [np.linspace(w.target.start, w.target.end, bins, endpoint=False) for w in test.windows[drawn]]
-        )
-        position = (edges + (edges[1] - edges[0]) / 2) / 1e3
-        measured = test.measured[drawn, :, track.index].ravel()
-        row.fill_between(position, measured, step="mid", color="0.75", linewidth=0, label="measured")
-        row.plot(
-            position,
+        targets = [window.target for window in test.windows[drawn]]
+        draw_interval(
+            row,
+            Interval(targets[0].chrom, targets[0].start, targets[-1].end),
+            test.measured[drawn, :, track.index].ravel(),
             predicted[drawn, :, track.index].ravel(),
-            color="tab:red",
-            linewidth=1.2,
-            label="predicted",
         )
-        row.set_ylabel(track.identifier)
-        row.spines[["top", "right"]].set_visible(False)
-        row.margins(x=0)
-        place = f"{organism.name} {test.windows[drawn][0].target.chrom}, position in kb (test split)"
+        name_panel(row, track.identifier)
         is_last = track is shown_tracks(organism.tracks)[-1]
-        row.set_xlabel(place if is_last else "")
+        row.set_xlabel(f"{organism.name}, test split: {row.get_xlabel()}" if is_last else "", parse_math=False)
         row.tick_params(labelbottom=is_last)
-    rows[0, 0].legend(loc="upper right", frameon=False, ncols=2)
-    figure.tight_layout()
+    rows[0].legend(loc="upper right", frameon=False, ncols=2)
     partial = file.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
-    plt.close(figure)
+    partial.write_bytes(encode_png(figure, dpi=120))
     partial.replace(file)
 
 

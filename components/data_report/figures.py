@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.examples.account import Account, SplitAccount
+from components.examples.records import split_pattern
 from enformer_keras.formats.intervals import Interval
 
 # A track is marked above these shares of its bp, or bins, in a split.
@@ -263,7 +264,7 @@ def write_figures(
 
     targets = [
         pipeline
-        | f"Read {split}" >> beam.io.ReadFromTFRecord(f"{folder}/*")
+        | f"Read {split}" >> beam.io.ReadFromTFRecord(split_pattern(folder))
         | f"Targets of {split}" >> beam.Map(read_target, split, accounts)
         for split, folder in folders.items()
     ]

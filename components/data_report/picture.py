@@ -1,9 +1,10 @@
 """The report's figures as a picture: a panel for each drawn track."""
 
-import io
 from typing import Any
 
 import numpy as np
+
+from components.track_plot.draw import draw_bins, encode_png, make_panels, name_panel
 
 INCHES = (14, 1.7)  # of a panel
 DPI = 100
@@ -18,24 +19,18 @@ def draw_report(report: dict[str, Any]) -> bytes:
     Returns:
         A PNG of one panel for each drawn track of each organism, 1400 x 170 pixels each.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     panels = [
         (organism, track) for organism, content in report["organisms"].items() for track in content["drawn"]
     ]
-    size = (INCHES[0], INCHES[1] * len(panels))
-    figure, rows = plt.subplots(len(panels), 1, figsize=size, layout="constrained", squeeze=False)
-    for row, (organism, track) in zip(rows[:, 0], panels, strict=True):
+    figure, rows = make_panels(len(panels), *INCHES)
+    for row, (organism, track) in zip(rows, panels, strict=True):
         content = report["organisms"][organism]
         shown = {split: found for split, found in content["splits"].items() if found["shown"]}
         end, low, high = 0, 0.0, 0.0
         centres = []
         for found in shown.values():
             values = np.array(found["shown"]["values"][track])
-            row.stairs(values, end + np.arange(len(values) + 1), fill=True, color="0.6")
+            draw_bins(row, end + np.arange(len(values) + 1), values)
             centres.append(end + len(values) / 2)
             figures = found["tracks"][track]
             row.text(
@@ -53,14 +48,10 @@ def draw_report(report: dict[str, Any]) -> bytes:
             low, high = min(low, values.min()), max(high, values.max())
         row.set_xlim(0, max(end, 1))
         row.set_ylim(low, high if high > low else low + 1)
-        row.set_ylabel(track, fontsize=8)
-        row.spines[["top", "right"]].set_visible(False)
+        name_panel(row, track)
         last = track == content["drawn"][-1]
         row.set_xticks(centres, [_describe(organism, *item) for item in shown.items()] if last else [])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    plt.close(figure)
-    return buffer.getvalue()
+    return encode_png(figure, DPI)
 
 
 def _share(fraction: float | None) -> str:

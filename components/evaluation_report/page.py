@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import datetime
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +21,62 @@ from components.evaluator.figures import HeadFigures, Verdict
 _BOUND = "_change_high"
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What was evaluated.
+
+    Attributes:
+        dataset: YAML file of the dataset.
+        run: folder of the run.
+        version: that the model was pushed as; empty where it was not.
+        date: of the report, in UTC.
+        card: the model's, see `components.trainer.serving.ModelCard`.
+    """
+
+    dataset: str
+    run: str
+    version: str
+    date: datetime.datetime
+    card: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Organisms and assemblies."""
+        return ", ".join(
+            f"{organism} ({data['assembly']})" if data["assembly"] else organism
+            for organism, data in self.card["organisms"].items()
+        )
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What is said of it at the head of the page."""
+        lineage, code = self.card["lineage"], self.card["code"]
+        start = lineage["started_from"]
+        tracks = (f"{organism} {len(data['tracks'])}" for organism, data in self.card["organisms"].items())
+        return [
+            ("dataset", self.dataset or "not known"),
+            ("organism (assembly)", self.name),
+            ("tracks", ", ".join(tracks)),
+            ("run", self.run or "not known"),
+            ("pushed as version", self.version or "not pushed"),
+            ("weights", f"of step {lineage['step']}, seed {lineage['seed']}, started from {start}"),
+            (
+                "window",
+                f"{self.card['window_length']:,} bp; {self.card['target_length']} bins of "
+                f"{self.card['bin_size']} bp are predicted",
+            ),
+            ("code", f"enformer-keras {code['version']}, {code['fingerprint'][:12]}"),
+            ("date", f"{self.date:%Y-%m-%d %H:%M} UTC"),
+        ]
+
+
 def compared_metric(verdict: Verdict) -> str:
     """Returns the metric in which the model was compared with the last blessed one, or would have been."""
     return next(check.key for check in verdict.checks if check.key.endswith(_BOUND)).removesuffix(_BOUND)
 
 
 def make_page(
+    subject: Subject,
     heads: Mapping[str, HeadFigures],
     verdict: Verdict,
     metric: str,
@@ -34,6 +86,7 @@ def make_page(
     """Puts verdict, tables and pictures on a page that needs no other file.
 
     Args:
+        subject: what was evaluated.
         heads: head -> what the Evaluator measured.
         verdict: how it judged.
         metric: the figure that histograms and the order of tracks go by.
@@ -45,7 +98,9 @@ def make_page(
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(TEMPLATE).render(
+        subject=subject,
         verdict=verdict,
+        missed=sum(not check.met for check in verdict.checks),
         metric=metric,
         number=_number,
         changes=[f"{name}: {_describe_change(head, verdict, metric)}" for name, head in heads.items()],

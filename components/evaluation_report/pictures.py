@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import figure as mpl_figure
+from matplotlib import ticker
 
 from components.evaluation_report.curves import Curves
 from components.evaluation_report.signal import Signal
+from components.track_plot.draw import draw_interval, encode_png, make_panels, name_panel
 
 WIDTH = 10  # inches
+DPI = 90
 # Assays that get a histogram of their own: matplotlib draws no picture of any height.
 MOST_ASSAYS = 12
 
 
-def _png(figure: mpl_figure.Figure) -> bytes:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
-
-
 def draw_curves(curves: Curves) -> bytes:
     """Draws a panel for each curve, with a line for each phase."""
-    figure = mpl_figure.Figure(figsize=(WIDTH, 2.2 * len(curves)), layout="constrained")
-    panels = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
+    figure, panels = make_panels(len(curves), WIDTH, 2.2)
     for panel, (name, phases) in zip(panels, sorted(curves.items()), strict=True):
         for phase, points in sorted(phases.items()):
             panel.plot(points[:, 0], points[:, 1], marker=".", label=phase)
-        panel.set_ylabel(name)
+        name_panel(panel, name)
         panel.legend(frameon=False)
     panels[-1].set_xlabel("step")
-    return _png(figure)
+    return encode_png(figure, DPI)
 
 
 def draw_histograms(values: np.ndarray, assays: Sequence[str], metric: str) -> bytes:
@@ -51,33 +43,33 @@ def draw_histograms(values: np.ndarray, assays: Sequence[str], metric: str) -> b
         shown = {assay for assay, _ in tracks.most_common(MOST_ASSAYS - 1)}
         assays = [assay if assay in shown else f"{len(tracks) - len(shown)} others" for assay in assays]
     names = list(dict.fromkeys(assays))
-    figure = mpl_figure.Figure(figsize=(WIDTH, 1.5 * len(names) + 0.4), layout="constrained")
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    figure, panels = make_panels(len(names), WIDTH, 1.5 + 0.4 / len(names))
     defined = values[~np.isnan(values)]
-    edges = np.histogram_bin_edges(defined, bins=40) if defined.size else 1
+    edges: list[float] | int = np.histogram_bin_edges(defined, bins=40).tolist() if defined.size else 1
     for panel, assay in zip(panels, names, strict=True):
         own = values[np.array(assays) == assay]
         panel.hist(own[~np.isnan(own)], bins=edges, color="tab:blue")
-        panel.set_ylabel(f"{assay}\ntracks", parse_math=False)
-        panel.yaxis.get_major_locator().set_params(integer=True)
+        if panel is not panels[-1]:
+            panel.sharex(panels[-1])
+            panel.tick_params(labelbottom=False)
+        name_panel(panel, assay, "tracks")
+        panel.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     panels[-1].set_xlabel(metric)
-    return _png(figure)
+    return encode_png(figure, DPI)
 
 
 def draw_signals(signals: Sequence[Signal], titles: Mapping[int, str]) -> bytes:
-    """Draws measured and predicted signal, a panel for each.
+    """Draws measured and predicted signal at its place in the genome, a panel for each.
 
     Args:
         signals: of some tracks.
         titles: track -> title of its panel.
     """
-    figure = mpl_figure.Figure(figsize=(WIDTH, 1.7 * len(signals)), layout="constrained")
-    for panel, signal in zip(figure.subplots(len(signals), 1, squeeze=False)[:, 0], signals, strict=True):
-        panel.stairs(signal.measured, fill=True, color="0.75", label="measured")
-        panel.plot(np.arange(len(signal.predicted)) + 0.5, signal.predicted, color="tab:red", label="predicted")
+    figure, panels = make_panels(len(signals), WIDTH, 2.1)
+    for panel, signal in zip(panels, signals, strict=True):
+        draw_interval(panel, signal.target, signal.measured, signal.predicted)
         panel.set_title(
-            f"{titles[signal.track]}, bins of {signal.window}", fontsize=9, loc="left", parse_math=False
+            f"{titles[signal.track]}, over {signal.target}", fontsize=9, loc="left", parse_math=False
         )
-        panel.margins(x=0)
-    figure.axes[0].legend(frameon=False, ncols=2)
-    return _png(figure)
+    panels[0].legend(frameon=False, ncols=2)
+    return encode_png(figure, DPI)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from enformer_keras.formats.intervals import Interval
+
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
@@ -16,12 +18,14 @@ class Signal:
     Attributes:
         track: position among the tracks of the head.
         window: what the model read, as `contig:start-end`.
+        target: what the bins cover, in its middle.
         measured: [target_length].
         predicted: [target_length].
     """
 
     track: int
     window: str
+    target: Interval
     measured: np.ndarray
     predicted: np.ndarray
 
@@ -43,7 +47,12 @@ def extreme_tracks(values: np.ndarray, most: int) -> list[int]:
 
 
 def read_signals(
-    saved_model: str, endpoint: str, files: str, tracks: Mapping[str, Sequence[int]], most_windows: int
+    saved_model: str,
+    endpoint: str,
+    files: str,
+    tracks: Mapping[str, Sequence[int]],
+    most_windows: int,
+    bin_size: int,
 ) -> dict[str, list[Signal]]:
     """Reads windows one by one and keeps of each track the one with the strongest measured signal.
 
@@ -53,6 +62,7 @@ def read_signals(
         files: pattern of gzipped TFRecord files of examples.
         tracks: head, which is the examples' organism -> tracks.
         most_windows: windows of each organism that are looked at, from the first.
+        bin_size: bp of a bin.
 
     Returns:
         Head -> signal of each of its tracks, in their order; none where the files hold no window of it.
@@ -70,12 +80,13 @@ def read_signals(
         predicted = predict(tf.constant([record]))[head].numpy()[0]
         measured = np.frombuffer(features["target"].bytes_list.value[0], "<f2").reshape(predicted.shape)
         start, end = (features[name].int64_list.value[0] for name in ("start", "end"))
-        window = f"{features['chrom'].bytes_list.value[0].decode()}:{start}-{end}"
+        window = Interval(features["chrom"].bytes_list.value[0].decode(), start, end)
+        target = window.resize(len(predicted) * bin_size)
         kept = strongest[head]
         for track in tracks[head]:
             values = measured[:, track].astype(np.float32)
             if track not in kept or values.sum() > kept[track].measured.sum():
-                kept[track] = Signal(track, window, values, predicted[:, track].copy())
+                kept[track] = Signal(track, str(window), target, values, predicted[:, track].copy())
         if min(seen.values()) >= most_windows:
             break
     return {head: [kept[track] for track in tracks[head] if track in kept] for head, kept in strongest.items()}

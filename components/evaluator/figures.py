@@ -44,6 +44,7 @@ class Check:
         value: of the candidate; NaN where it is not defined.
         least: lowest value that passes, or -inf.
         most: highest value that passes, or inf.
+        tracks: those without a value, where the figure is their number.
     """
 
     head: str
@@ -51,6 +52,7 @@ class Check:
     value: float
     least: float
     most: float
+    tracks: tuple[str, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -60,7 +62,8 @@ class Check:
     def __str__(self) -> str:
         limits = [f"at least {self.least:g}"] * math.isfinite(self.least)
         limits += [f"at most {self.most:g}"] * math.isfinite(self.most)
-        return f"{self.head}: {self.key} {self.value:.4f}, {' and '.join(limits)} is wanted"
+        named = f" ({', '.join(self.tracks)})" if self.tracks else ""
+        return f"{self.head}: {self.key} {self.value:.4f}{named}, {' and '.join(limits)} is wanted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +133,7 @@ def load_verdict(evaluation: str | Path) -> Verdict:
                     float(figures[head].by_slice[()][key]),
                     limit.lower_bound.value if limit.HasField("lower_bound") else -math.inf,
                     limit.upper_bound.value if limit.HasField("upper_bound") else math.inf,
+                    _undefined_tracks(figures[head], key),
                 )
             )
     return Verdict(
@@ -138,6 +142,16 @@ def load_verdict(evaluation: str | Path) -> Verdict:
         endpoint=config.model_specs[0].signature_name,
         checks=checks,
     )
+
+
+def _undefined_tracks(head: HeadFigures, key: str) -> tuple[str, ...]:
+    """Names the tracks that a figure such as `r2_undefined_tracks/assay:CAGE` counts."""
+    mean, counts, group = key.partition("_undefined_tracks")
+    if not counts:
+        return ()
+    assay = group.removeprefix("/assay:")
+    values = zip(head.tracks, head.assays, head.per_track(mean), strict=True)
+    return tuple(track for track, own, value in values if np.isnan(value) and assay in ("", own))
 
 
 def _load_config(evaluation: str | Path) -> config_pb2.EvalConfig:

@@ -6,12 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
 
 from components.examples.description import description_path
-from components.examples.records import WriteRecords
+from components.examples.records import WriteRecords, split_pattern
 
 # Split -> organism -> serialized `tf.train.Example`s.
 Examples = dict[str, dict[str, beam.PCollection]]
@@ -63,6 +64,11 @@ class ExamplesExecutor(BaseExampleGenExecutor):
             read = self.read_examples(description_path(exec_properties), artifact.uri)
             splits = pipeline | "ReadExamples" >> read
             artifact.split_names = artifact_utils.encode_split_names(list(splits))
+            # For TFX's components; those that do not look at it read every file (`evaluator.executor`).
+            patterns = {split: split_pattern(f"Split-{split}") for split in splits}
+            artifact.set_string_custom_property(
+                *examples_utils.get_custom_split_patterns_key_and_property(patterns)
+            )
             for split, organisms in splits.items():
                 folder = artifact_utils.get_split_uri([artifact], split)
                 # What a killed build left there would be read with what this one writes.

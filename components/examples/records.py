@@ -83,7 +83,22 @@ def shard_pattern(folder: str, organism: str) -> str:
     Returns:
         A pattern for glob.
     """
-    return f"{folder}/{organism}-*.gz"
+    return f"{folder}/{organism}-*-of-*.gz"
+
+
+def split_pattern(folder: str) -> str:
+    """Names the files of all organisms in a split.
+
+    What else lies there is nobody's example: file managers leave files of their own in the folders that they
+    show (`.DS_Store`, `._<name>` for any name, `Thumbs.db`).
+
+    Args:
+        folder: of the split.
+
+    Returns:
+        A pattern for glob, TensorFlow's and Beam's too.
+    """
+    return f"{folder}/[A-Za-z]*-of-*.gz"  # as names of heads begin
 
 
 def find_records(files: Iterable[str]) -> list[Place]:

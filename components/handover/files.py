@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,14 +61,25 @@ def rename_all(text: str, new: Mapping[str, str]) -> str:
         new: folder -> its other name.
 
     Returns:
-        The text with the other names.
+        The text with the other names. Where it is JSON, a name may be written with JSON's escapes, and so is
+        the one that takes its place.
     """
     if not new:
         return text
+    # Twice: a JSON text may hold another one, as the Evaluator's settings hold those of its metrics.
+    for _ in range(2):
+        new = {**_as_in_json(new, ensure_ascii=True), **_as_in_json(new, ensure_ascii=False), **new}
     longest_first = sorted(new, key=len, reverse=True)
     # No name stands for one that merely begins as it does.
     names = re.compile(f"({'|'.join(map(re.escape, longest_first))})(?![\\w.-])")
     return names.sub(lambda found: new[found[0]], text)
+
+
+def _as_in_json(new: Mapping[str, str], *, ensure_ascii: bool) -> dict[str, str]:
+    return {
+        json.dumps(path, ensure_ascii=ensure_ascii)[1:-1]: json.dumps(name, ensure_ascii=ensure_ascii)[1:-1]
+        for path, name in new.items()
+    }
 
 
 def _take_back(outputs: Mapping[str, str], new: Mapping[str, str]) -> None:

@@ -21,6 +21,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.examples.records import split_pattern
+
 _logger = logging.getLogger(__name__)
 
 _PROBE = pathlib.Path(__file__).with_name("probe.py")
@@ -126,9 +128,7 @@ def InfraCheck(  # noqa: N802 (a component is named like a class)
         [
             file
             for split in artifact_utils.decode_split_names(examples.split_names)
-            for file in sorted(
-                fileio.glob(io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)))
-            )
+            for file in sorted(fileio.glob(split_pattern(artifact_utils.get_split_uri([examples], split))))
         ],
         time_limit_s,
         memory_limit_mb,

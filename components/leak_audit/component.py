@@ -1,4 +1,7 @@
-"""`LeakAudit`: inputs of one split that show targets of another end the run before training."""
+"""`LeakAudit`: examples by which no model can be judged end the run before training.
+
+Those are inputs of one split that show targets of another, and tracks whose correlation is undefined.
+"""
 
 # No `from __future__ import annotations`: TFX reads the component's annotations as objects.
 import json
@@ -9,13 +12,21 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from components.examples.account import read_accounts
 from components.leak_audit.places import write_report
 
 REPORT_FILE = "leaks.json"
 
 
+_NAMED = 10  # tracks that an error names
+
+
 class LeakError(ValueError):
     """Splits are not apart, or there is nothing to audit."""
+
+
+class FlatTrackError(ValueError):
+    """Tracks are the same in every bin of the split by which models are judged."""
 
 
 class LeakReport(Artifact):
@@ -31,6 +42,7 @@ def LeakAudit(  # noqa: N802 (a component is named like a class)
     target_width: tfx.dsl.components.Parameter[int],
     max_shift: tfx.dsl.components.Parameter[int],
     tolerance: tfx.dsl.components.Parameter[int] = 0,
+    judged_split: tfx.dsl.components.Parameter[str] = "",
     code_fingerprint: tfx.dsl.components.Parameter[str] = "",
     beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -44,11 +56,15 @@ def LeakAudit(  # noqa: N802 (a component is named like a class)
         target_width: bp of a target, which lies centred in its window.
         max_shift: largest shift of the augmentation in bp; inputs reach this far, or as far as their flanks.
         tolerance: inputs of a pair of splits that may leak.
+        judged_split: split by which models are judged, whose tracks must not be the same in every bin: the
+            Evaluator, and with it the Pusher, takes no model of an undefined correlation. Empty: none is.
         code_fingerprint: of the audit's code, so that the cache sees a change.
         beam_pipeline: where it runs; TFX gives it.
 
     Raises:
         LeakError: the counts above the tolerance with the first leaking inputs, or a split without examples.
+        FlatTrackError: names the tracks.
+        FileNotFoundError: tracks are to be looked at, and the examples have no account of their build.
     """
     del code_fingerprint
     folders = {
@@ -58,7 +74,15 @@ def LeakAudit(  # noqa: N802 (a component is named like a class)
     file = f"{report.uri}/{REPORT_FILE}"
     tf.io.gfile.makedirs(report.uri)
     with beam_pipeline as pipeline:
-        write_report(pipeline, folders, file, target_width, max_shift)
+        write_report(
+            pipeline,
+            folders,
+            file,
+            target_width,
+            max_shift,
+            judged_split,
+            read_accounts(examples.uri) if judged_split else {},
+        )
     with tf.io.gfile.GFile(file) as written:
         found = json.load(written)
     problems = [
@@ -76,3 +100,18 @@ def LeakAudit(  # noqa: N802 (a component is named like a class)
         raise LeakError(
             "the splits are not apart; move them apart, or drop windows:\n  " + "\n  ".join(problems)
         )
+    if found["flat"]:
+        raise FlatTrackError(
+            "\n".join(
+                _describe_flat(organism, judged_split, tracks) for organism, tracks in found["flat"].items()
+            )
+        )
+
+
+def _describe_flat(organism: str, split: str, tracks: list[str]) -> str:
+    more = f" and {len(tracks) - _NAMED} more" if len(tracks) > _NAMED else ""
+    return (
+        f"{organism}: of split {split} every bin is the same in track {', '.join(tracks[:_NAMED])}{more}: its "
+        "correlation is undefined, so that no model could be pushed; give the split regions in which "
+        "it has signal, or take the track out of the table"
+    )

@@ -1,19 +1,15 @@
 """The Trainer's part in a training on several hosts: it starts the chief's process and waits for it."""
 
-import contextlib
 import json
-import logging
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from components.trainer.fitting import Preempted
+from components.trainer.joining import TERMINATED, run_watched
 
-_logger = logging.getLogger(__name__)
-_PREEMPTED = {-signal.SIGTERM, Preempted().code}
+_PREEMPTED = {-signal.SIGTERM, TERMINATED}
 
 
 def train_as_chief(fn_args: Any) -> None:
@@ -33,16 +29,11 @@ def train_as_chief(fn_args: Any) -> None:
     """
     # What is left out reads examples through TFX, which nobody here does, and is made of functions.
     arguments = {name: value for name, value in vars(fn_args).items() if name != "data_accessor"}
-    process = subprocess.Popen(
+    status = run_watched(
         [sys.executable, "-m", "components.trainer.host"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},  # noqa: PTH109
-        stdin=subprocess.PIPE,
-        text=True,
+        {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},  # noqa: PTH109
+        json.dumps(arguments) + "\n",
     )
-    with process, _passing_on(process):
-        with contextlib.suppress(BrokenPipeError):  # it has died: its status tells
-            print(json.dumps(arguments), file=process.stdin, flush=True)
-        status = process.wait()
     if status in _PREEMPTED:
         raise Preempted
     if status:
@@ -50,18 +41,3 @@ def train_as_chief(fn_args: Any) -> None:
             f"the training on several hosts ended with status {status}, for the reason above; run again to go "
             "on from the last checkpoint"
         )
-
-
-@contextlib.contextmanager
-def _passing_on(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Passes SIGTERM on to a process."""
-    try:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
-    except ValueError:
-        _logger.warning("not in the main thread: SIGTERM is not passed on to the training")
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

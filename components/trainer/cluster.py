@@ -5,10 +5,11 @@ import dataclasses
 import json
 import logging
 import os
+import select
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 _logger = logging.getLogger(__name__)
 
@@ -16,7 +17,8 @@ _JOBS = ("chief", "worker")
 _EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 _RETRY_S = 1.0
 _LOG_EVERY_S = 60
-_ANSWER_S = 10  # for a host that has connected to say who it is
+_ANSWER_S = 10  # for a host that has connected to say who it is, or that it is still there
+_STILL_THERE = {"still": "there"}
 
 
 class ClusterError(RuntimeError):
@@ -93,8 +95,9 @@ def call_together(
 ) -> None:
     """Waits on the chief for all other hosts, and tells them what to train; ends when all know.
 
-    Hosts meet before TensorFlow joins them: there SIGTERM is lost on a host that waits, and no line says whom
-    it waits for. The port is the chief's in TF_CONFIG, free again afterwards.
+    Hosts meet before TensorFlow joins them, for there no line says whom a host waits for. One that came and has
+    gone is waited for again: before any is told, all have said once more that they are there. The port is the
+    chief's in TF_CONFIG, free again afterwards.
 
     Args:
         cluster: the hosts, of which this is the chief.
@@ -108,7 +111,14 @@ def call_together(
     deadline, logged = time.monotonic() + wait_s, time.monotonic()
     expected = _greeting(cluster, setup)
     missing = dict(enumerate(cluster.hosts[1:], start=1))
-    connections: dict[int, TextIO] = {}
+    there: dict[int, _Host] = {}
+
+    def wait_again_for(gone: set[int]) -> None:
+        for rank in gone:
+            there.pop(rank).close()
+            missing[rank] = cluster.hosts[rank]
+            _logger.warning("%s came and has gone: waiting for it again", cluster.hosts[rank])
+
     _logger.info("chief %s waits for %s", cluster.hosts[0], ", ".join(missing.values()))
     port = int(cluster.hosts[0].rpartition(":")[2])
     try:
@@ -117,7 +127,12 @@ def call_together(
         raise ClusterError(f"port {port} of the chief {cluster.hosts[0]} cannot be used: {error}") from None
     with server:
         server.settimeout(_RETRY_S)
-        while missing:
+        while True:
+            wait_again_for({rank for rank, host in there.items() if host.has_gone()})
+            if not missing:
+                wait_again_for({rank for rank, host in there.items() if not host.answers()})
+            if not missing:
+                break
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"no word from {', '.join(missing.values())} within {wait_s:g} s: start "
@@ -131,25 +146,28 @@ def call_together(
             except TimeoutError:
                 continue
             connection.settimeout(_ANSWER_S)
-            stream = connection.makefile("rw")
-            greeting = _receive(stream)
+            _notice_when_gone(connection)
+            host = _Host(connection, connection.makefile("rw"))
+            greeting = _receive(host.stream)
             rank = greeting.pop("rank", None)
             if rank not in range(1, len(cluster.hosts)):
-                stream.close()  # not of this training: a probe, say
+                host.close()  # not of this training: a probe, say
                 continue
             if greeting != expected:
                 problem = (
                     f"{cluster.hosts[rank]} has {greeting}, the chief {expected}: hosts must have the same "
                     "TF_CONFIG but for `task`, as many devices, and the same code"
                 )
-                _send(stream, {"refused": problem})
+                _send(host.stream, {"refused": problem})
+                host.close()
                 raise ClusterError(problem)
-            connections[rank] = stream  # a host that was started anew takes its own place
+            if rank in there:  # a host that was started anew takes its own place
+                there[rank].close()
+            there[rank] = host
             missing.pop(rank, None)
-        for connected in connections.values():
-            _send(connected, {"arguments": arguments})
-            with contextlib.suppress(OSError):  # what could not be sent, closing sends again
-                connected.close()
+        for host in there.values():
+            _send(host.stream, {"arguments": arguments})
+            host.close()
     _logger.info("all %d hosts are there", len(cluster.hosts))
 
 
@@ -184,6 +202,9 @@ def answer_call(cluster: Cluster, setup: Mapping[str, Any], wait_s: float) -> di
                 _send(stream, {"rank": cluster.rank, **_greeting(cluster, setup)})
                 connection.settimeout(max(deadline - time.monotonic(), _RETRY_S))
                 answer = _receive(stream)
+                while answer == _STILL_THERE:
+                    _send(stream, _STILL_THERE)
+                    answer = _receive(stream)
         except OSError as error:
             answer, problem = {}, f": {error}"
         if "refused" in answer:
@@ -194,8 +215,33 @@ def answer_call(cluster: Cluster, setup: Mapping[str, Any], wait_s: float) -> di
     raise ClusterError(f"the chief {chief} did not call within {wait_s:g} s{problem}")
 
 
+class _Host(NamedTuple):
+    """A host that has come to the chief, and waits to be told what to train."""
+
+    connection: socket.socket
+    stream: TextIO
+
+    def has_gone(self) -> bool:
+        """Says whether the other side has closed the connection; one that waits says nothing unasked."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def answers(self) -> bool:
+        """Asks whether it is still there: a host without power has closed nothing."""
+        _send(self.stream, _STILL_THERE)
+        return _receive(self.stream) == _STILL_THERE
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self.connection, contextlib.suppress(OSError):  # what could not be sent, closing sends again
+            self.stream.close()
+
+
 def _notice_when_gone(connection: socket.socket) -> None:
-    """Has a chief that went without a word found out within two minutes, not after days."""
+    """Has a host that went without a word found out within two minutes, not after days."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6)):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)

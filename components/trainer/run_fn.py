@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,27 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         export_model(model, transform_output, fn_args.serving_model_dir, card, windows)
         checkpoints.finish()
     if spans_hosts(strategy):
-        Alike(strategy).told_by_chief("exported")  # whoever leaves before counts as lost
+        leave_together(lambda: Alike(strategy).told_by_chief("exported"), is_chief(strategy))
+
+
+def leave_together(meet: Callable[[], Any], chief: bool) -> None:
+    """Waits until the chief has exported the model: whoever leaves before counts as lost.
+
+    The chief exports alone, and whole or not at all: once it has, nobody is needed any more.
+
+    Args:
+        meet: returns where all hosts have called it.
+        chief: whether this host is the chief.
+
+    Raises:
+        UnavailableError, CancelledError, AbortedError: on another host, the chief is lost.
+    """
+    try:
+        meet()
+    except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.AbortedError) as error:
+        if not chief:
+            raise
+        _logger.warning("the model is exported; a host left before it was: %s", error.message)
 
 
 def _find_heads(

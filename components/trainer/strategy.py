@@ -34,14 +34,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if find_hosts(name):
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
-    tpu = _find_tpu() if name in ("auto", "tpu") else None
+    tpu, no_tpu = _find_tpu() if name in ("auto", "tpu") else (None, "")
     if name == "auto":
         name = "tpu" if tpu else "mirrored" if len(gpus) > 1 else "one"
         _logger.info("strategy auto: %s (TPU %s, %d GPUs)", name, "found" if tpu else "not found", len(gpus))
     if name == "tpu":
         if tpu is None:
             raise RuntimeError(
-                "strategy 'tpu' was asked for, but no TPU answers: set TPU_NAME, or ask for 'auto'"
+                f"strategy 'tpu' was asked for, but no TPU answers ({no_tpu}): set TPU_NAME, or ask for 'auto'"
             )
         tf.config.experimental_connect_to_cluster(tpu)
         tf.tpu.experimental.initialize_tpu_system(tpu)
@@ -119,9 +119,11 @@ def per_replica_batch(batch_size: int, replicas: int, of: str) -> int:
     return batch_size // replicas
 
 
-def _find_tpu() -> tf.distribute.cluster_resolver.TPUClusterResolver | None:
+def _find_tpu() -> tuple[tf.distribute.cluster_resolver.TPUClusterResolver | None, str]:
+    """Finds the TPU; and if there is none, why."""
     try:
-        return tf.distribute.cluster_resolver.TPUClusterResolver()
+        return tf.distribute.cluster_resolver.TPUClusterResolver(), ""
     except (ValueError, tf.errors.NotFoundError) as error:
-        _logger.info("no TPU: %s", error)
-        return None
+        if os.environ.get("TPU_NAME"):  # nobody else expects one
+            _logger.warning("TPU_NAME=%r: no TPU: %s", os.environ["TPU_NAME"], error)
+        return None, str(error)

@@ -1,10 +1,19 @@
-"""Weights that a training begins with, of an earlier model or of the authors'."""
+"""Weights that a training begins with, of an earlier model or of the authors'.
+
+As a program (`python -m components.trainer.warm_start`) it is the process that `check_start` asks.
+"""
 
 import hashlib
 import json
 import logging
+import os
+import subprocess
+import sys
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -17,6 +26,20 @@ _logger = logging.getLogger(__name__)
 SCRATCH = "scratch"
 # The source that is found when the training begins.
 LAST_BLESSED = "last_blessed"
+
+# What zipfile, h5py and Keras raise on files that are cut, altered, or of something else.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_REFUSED = 3  # exit status of the process that looks at a start
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def find_start(source: str, pushed: Path) -> str:
@@ -55,18 +78,16 @@ def start_from(model: Enformer, source: str, tracks: Mapping[str, Sequence[str]]
 
     Raises:
         FileNotFoundError: there is no such thing.
-        ValueError: the trunks differ in size; all weights that do are named.
+        ValueError: it is damaged or no Enformer, or the trunks differ in size; all weights that do are named.
     """
     if not source:
         return SCRATCH
     known: dict[str, list[str]] = {}
     if _is_sonnet(source):
-        heads = sonnet_heads(source)
-        other = Enformer.from_config({**model.get_config(), "heads": heads, "frozen": [], "lora_rank": None})
-        load_sonnet_checkpoint(other, source)
+        other = _load_sonnet(model, source)
     else:
         file = _keras_file(source)
-        other = keras.saving.load_model(file, compile=False)
+        other = _load_keras(file)
         if not isinstance(other, Enformer):
             raise ValueError(f"{file}: is a {type(other).__name__}; give the file of an Enformer")
         if other.lora_rank is not None:
@@ -95,6 +116,43 @@ def start_from(model: Enformer, source: str, tracks: Mapping[str, Sequence[str]]
     return source
 
 
+def check_start(source: str, model: Mapping[str, Any], tracks: Mapping[str, Sequence[str]]) -> None:
+    """Looks whether a training could begin with a source, before hours are spent on its examples.
+
+    It does what the Trainer will do, in a process of its own without GPUs, whose memory TensorFlow would keep.
+
+    Args:
+        source: as for `start_from`.
+        model: arguments of `Enformer`.
+        tracks: as for `start_from`.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `start_from`.
+        RuntimeError: the process ended otherwise; what it said last is quoted.
+    """
+    if not source:
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "components.trainer.warm_start"],
+        input=json.dumps({"source": source, "model": model, "tracks": tracks}),
+        env={
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONPATH": os.pathsep.join([str(_PROJECT), os.environ.get("PYTHONPATH", "")]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == _REFUSED:
+        raise ValueError(done.stdout.strip())
+    if done.returncode:
+        raise RuntimeError(
+            f"{source}: the process that looked at it ended with status {done.returncode}: "
+            f"{done.stderr[-2000:].strip()}"
+        )
+
+
 def fingerprint_start(source: str) -> str:
     """Hashes the files of a source, so that other weights under the same name are not taken for these.
 
@@ -109,7 +167,8 @@ def fingerprint_start(source: str) -> str:
     """
     if _is_sonnet(source):
         prefix = Path(source)
-        files = [*sorted(prefix.parent.glob(f"{prefix.name}.data-*")), Path(f"{source}.index")]
+        files = sorted(file for file in prefix.parent.iterdir() if file.name.startswith(f"{prefix.name}.data-"))
+        files.append(Path(f"{source}.index"))
     else:
         files = [_keras_file(source)]
     total = hashlib.sha256()
@@ -123,6 +182,34 @@ def _is_sonnet(source: str) -> bool:
     return Path(f"{source}.index").exists()
 
 
+def _load_sonnet(model: Enformer, prefix: str) -> Enformer:
+    """Reads a checkpoint of the authors' layout into a model with its heads and the sizes of another."""
+    from tensorflow import errors
+
+    try:
+        config = {**model.get_config(), "heads": sonnet_heads(prefix), "frozen": [], "lora_rank": None}
+        other = Enformer.from_config(config)
+        load_sonnet_checkpoint(other, prefix)
+    except errors.OpError as error:
+        raise ValueError(f"{prefix}: is damaged, or not whole ({error}); fetch the checkpoint again") from error
+    return other
+
+
+def _load_keras(file: Path) -> keras.Model:
+    """Reads a model's file; of its parts Keras verifies no checksum, zipfile does."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+        return keras.saving.load_model(file, compile=False)
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{file}: is damaged, or was not saved by Keras ({error}); give the file of an Enformer that "
+            "keras.saving.load_model opens"
+        ) from error
+
+
 def _keras_file(source: str) -> Path:
     path = Path(source)
     file = path / TRAINABLE_MODEL if path.is_dir() else path
@@ -132,3 +219,12 @@ def _keras_file(source: str) -> Path:
             f"{TRAINABLE_MODEL}), or the prefix of a Sonnet checkpoint (without .index)"
         )
     return file
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    try:
+        start_from(Enformer(**asked["model"]), asked["source"], asked["tracks"])
+    except (FileNotFoundError, ValueError) as refusal:
+        print(refusal)
+        sys.exit(_REFUSED)

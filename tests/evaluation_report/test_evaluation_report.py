@@ -1,5 +1,7 @@
 """The report's parts: TensorBoard's logs, tracks that are drawn, and a page of escaped text."""
 
+import dataclasses
+import datetime
 import html.parser
 import math
 
@@ -8,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from components.evaluation_report.curves import read_curves
-from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.page import Subject, compared_metric, make_page
 from components.evaluation_report.pictures import draw_histograms
 from components.evaluation_report.signal import extreme_tracks, read_signals
 from components.evaluator.figures import Check, HeadFigures, Verdict
@@ -54,7 +56,7 @@ def test_best_and_worst_tracks(values, expected):
 
 def test_signals_are_those_of_the_strongest_window(examples, saved_model):
     (second, first) = read_signals(
-        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [1, 0]}, 5, tiny_model.BIN
     )[tiny_model.HEAD]
     assert (second.track, first.track) == (1, 0)
     files = sorted(tf.io.gfile.glob(f"{examples}/Split-test/*"))
@@ -68,6 +70,9 @@ def test_signals_are_those_of_the_strongest_window(examples, saved_model):
         best = targets[..., signal.track].sum(axis=1).argmax()
         start = parsed[best]["start"].int64_list.value[0]
         assert signal.window.endswith(f":{start}-{start + tiny_model.WINDOW}")
+        # A bin is cropped from each end of the window.
+        first_bin, end = start + tiny_model.BIN, start + tiny_model.WINDOW - tiny_model.BIN
+        assert (signal.target.start, signal.target.end) == (first_bin, end)
         np.testing.assert_array_equal(signal.measured, targets[best, :, signal.track])
         np.testing.assert_allclose(signal.predicted, predictions[best, :, signal.track], rtol=1e-5)
 
@@ -82,10 +87,26 @@ def test_histograms_of_any_number_of_assays_and_any_name(count):
     assert height == pytest.approx((1.5 * panels + 0.4) * 90, abs=1)
 
 
+SUBJECT = Subject(
+    dataset="data/<b>/dataset.yaml",
+    run="runs/demo",
+    version="1732324516",
+    date=datetime.datetime(2026, 11, 28, 3, 19, tzinfo=datetime.UTC),
+    card={
+        "window_length": 16_384,
+        "target_length": 112,
+        "bin_size": 128,
+        "organisms": {"ecoli": {"assembly": "ASM584v2", "tracks": [{}] * 2}},
+        "code": {"version": "0.1.0", "fingerprint": "c0de" * 16},
+        "lineage": {"started_from": "scratch", "seed": 7, "step": 600},
+    },
+)
+
+
 def verdict(compared):
     checks = [
         Check("ecoli", "r2", 0.25, 0.5, math.inf),
-        Check("ecoli", "r2_undefined_tracks", 0.0, -math.inf, 1.0),
+        Check("ecoli", "r2_undefined_tracks", 1.0, -math.inf, 0.0, ("rare",)),
         Check("ecoli", "r2_change_high", 0.01 if compared else math.inf, -0.02, math.inf),
     ]
     return Verdict(blessed=False, compared=compared, endpoint="serving_default", checks=checks)
@@ -106,9 +127,9 @@ def make(compared, examples, saved_model):
         {(): figures | groups | change | across, ("chr<1>",): figures | across, ("chr2",): figures | nowhere},
     )
     signals = read_signals(
-        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1
+        saved_model, "serving_default", f"{examples}/Split-test/*", {tiny_model.HEAD: [0, 1]}, 1, tiny_model.BIN
     )
-    return make_page({"ecoli": head}, verdict(compared), "r2", signals, {})
+    return make_page(SUBJECT, {"ecoli": head}, verdict(compared), "r2", signals, {})
 
 
 class Tags(html.parser.HTMLParser):
@@ -139,7 +160,8 @@ def test_the_page_says_why_and_holds_all_that_it_shows(examples, saved_model):
     assert compared_metric(verdict(True)) == "r2"
     page = Tags()
     page.feed(make(True, examples, saved_model))
-    assert "Refused" in page.text
+    assert "Refused: 2 of 3 limits missed" in page.text
+    assert "r2_undefined_tracks: rare" in page.text
     assert "missed" in page.text
     assert "endpoint serving_default" in page.text
     assert "-0.0123 against the last blessed model" in page.text
@@ -166,6 +188,20 @@ def test_the_page_has_a_table_over_positions_and_one_across_regions(examples, sa
     second = page.rows.index(["across regions", "tracks", "regions", "region_r2", "undefined"])
     assert page.rows[second + 4 :][0] == ["chr2", "2", "0", "nan", "2"]
     assert page.rows[second + 1] == ["all", "2", "17", "0.2500", "0"]
+
+
+def test_the_page_says_what_was_evaluated(examples, saved_model):
+    page = Tags()
+    page.feed(make(True, examples, saved_model))
+    assert "\necoli (ASM584v2): evaluation of 2026-11-28, refused\n" in page.text
+    rows = dict(row for row in page.rows if len(row) == 2)
+    assert rows["dataset"] == "data/<b>/dataset.yaml"
+    assert rows["organism (assembly)"] == "ecoli (ASM584v2)"
+    assert rows["run"] == "runs/demo"
+    assert rows["pushed as version"] == "1732324516"
+    assert rows["weights"] == "of step 600, seed 7, started from scratch"
+    assert rows["date"] == "2026-11-28 03:19 UTC"
+    assert dict(dataclasses.replace(SUBJECT, version="").rows)["pushed as version"] == "not pushed"
 
 
 def test_a_first_model_is_compared_with_none(examples, saved_model):

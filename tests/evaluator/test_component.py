@@ -1,9 +1,11 @@
-"""TFX's own Evaluator component with this configuration, under LocalDagRunner."""
+"""The Evaluator component with this configuration, under LocalDagRunner."""
 
 import pathlib
+import shutil
 
 from tfx import v1 as tfx
 
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.figures import load_verdict
 from tests.evaluator import tiny_model
@@ -16,10 +18,16 @@ def test_evaluator_blesses_by_value_and_by_change(tmp_path, examples, models):
     importers = {
         name: importer(name, models[name], tfx.types.standard_artifacts.Model) for name in ("good", "weaker")
     }
-    data = importer("data", examples, tfx.types.standard_artifacts.Examples, split_names=tiny_model.SPLIT_NAMES)
+    # With what a file manager leaves there, once as if it were one of the files.
+    data = shutil.copytree(examples, tmp_path / "data")
+    for name in (".DS_Store", "._data_tfrecord-00000-of-00002.gz"):
+        (data / "Split-test" / name).write_bytes(b"\0\0\0\1Bud1" + bytes(100))
+    data = importer(
+        "data", str(data), tfx.types.standard_artifacts.Examples, split_names=tiny_model.SPLIT_NAMES
+    )
     runs = {"first": ("weaker", None), "worse": ("weaker", "good")}
     evaluators = [
-        tfx.components.Evaluator(
+        Evaluator(
             examples=data.outputs["result"],
             example_splits=["test"],
             model=importers[candidate].outputs["result"],

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
 
@@ -62,6 +63,10 @@ def test_executor_writes_every_planned_window_once(tiny, tmp_path, caplog):
     tiny.edit(max_n_fraction=0.5, gaps="gaps.bed")  # the 100 N of c2 drop some windows
     splits, artifact = run_executor(tiny.path, tmp_path)
     assert artifact.split_names == '["train", "valid", "test"]'
+    # What TFX's StatisticsGen reads.
+    assert examples_utils.get_split_file_patterns([artifact], "test") == [
+        f"{artifact.uri}/Split-test/[A-Za-z]*-of-*.gz"
+    ]
 
     dataset = load_dataset(tiny.path)
     reader = dataset.open_tracks()

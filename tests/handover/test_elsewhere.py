@@ -19,6 +19,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.pipeline import RunOptions
 
 from components.basenji_example_gen.component import BasenjiExampleGen
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import BEAM_ARGUMENTS, make_eval_config
 from components.evaluator.figures import load_figures, load_verdict
 from components.examples import records
@@ -179,7 +180,7 @@ def evaluations(tmp_path_factory, elsewhere):
     examples = importer("examples", tfx.types.standard_artifacts.Examples, split_names=tiny_model.SPLIT_NAMES)
     evaluators = {}
     for name, flags in {"one": (), "processes": PROCESSES, "elsewhere": elsewhere}.items():
-        evaluators[name] = tfx.components.Evaluator(
+        evaluators[name] = Evaluator(
             examples=examples.outputs["result"],
             example_splits=["test"],
             model=models[0].outputs["result"],

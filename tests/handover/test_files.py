@@ -11,7 +11,7 @@ from components.handover.files import handed_over, rename_all
 
 @pytest.fixture(params=["folder", "store"])
 def place(request, tmp_path):
-    return {"folder": str(tmp_path / "place"), "store": f"ram://{tmp_path.name}/place"}[request.param]
+    return {"folder": str(tmp_path / "plätze"), "store": f"ram://{tmp_path.name}/place"}[request.param]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_outputs_come_back_and_nothing_stays(paths, place):
     said = json.loads(Path(target, "said.json").read_text())
     assert said == {"read": f"{source}/Split-train", "wrote": target}
     assert not fileio.listdir(place)
-    assert {one.name for one in Path(target).parent.iterdir()} <= {"in", "out", "place"}
+    assert {one.name for one in Path(target).parent.iterdir()} <= {"in", "out", "plätze"}
 
 
 def test_nothing_comes_back_from_workers_that_died(paths, place):
@@ -67,7 +67,7 @@ def test_nothing_comes_back_if_the_way_back_breaks_off(paths, place, monkeypatch
     with pytest.raises(OSError, match="no space left"):
         work(paths, place)
     assert not list(Path(paths[1]).iterdir())
-    assert {one.name for one in Path(paths[1]).parent.iterdir()} <= {"in", "out", "place"}
+    assert {one.name for one in Path(paths[1]).parent.iterdir()} <= {"in", "out", "plätze"}
 
 
 def test_workers_that_do_not_see_the_place_are_found_out(paths, place):
@@ -76,6 +76,16 @@ def test_workers_that_do_not_see_the_place_are_found_out(paths, place):
         handed_over(paths[:1], paths[1:2], place),
     ):
         pass
+
+
+def test_names_beyond_ascii_are_found_in_json_and_in_json_in_json():
+    new = {'/hand/über "x"/1': "/läuft/hier", "/plain/2": "/größe"}
+    said = {"read": '/hand/über "x"/1/Split-train', "config": json.dumps({"folder": '/hand/über "x"/1'})}
+    for ascii_only in (True, False):
+        renamed = json.loads(rename_all(json.dumps([said, "/plain/2/x"], ensure_ascii=ascii_only), new))
+        assert renamed[0]["read"] == "/läuft/hier/Split-train"
+        assert json.loads(renamed[0]["config"]) == {"folder": "/läuft/hier"}
+        assert renamed[1] == "/größe/x"
 
 
 def test_a_name_that_begins_as_another_is_another():

@@ -16,6 +16,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import channel_utils
 
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import BEAM_ARGUMENTS, make_eval_config
 from components.genome_example_gen.component import GenomeExampleGen
 from pipeline.configs import PROJECT, Settings
@@ -55,7 +56,7 @@ def evaluator(folder):
     inputs["examples"] = tfx.types.standard_artifacts.Examples()
     inputs["examples"].uri = tiny_model.write_examples(folder / "data")
     inputs["examples"].split_names = tiny_model.SPLIT_NAMES
-    component = tfx.components.Evaluator(
+    component = Evaluator(
         **{name: channel_utils.as_channel([artifact]) for name, artifact in inputs.items()},
         example_splits=["test"],
         eval_config=make_eval_config([tiny_model.head()], {"pearson_r": 0.1}, max_drop=0.01),

@@ -143,7 +143,8 @@ def test_the_pusher_pushes_what_passes_and_nothing_else(tmp_path, served, exampl
     graph.write_bytes(graph.read_bytes()[:1000])
     split = tmp_path / "examples" / "Split-test"
     split.mkdir(parents=True)
-    shutil.copy(examples[0], split)
+    shutil.copy(examples[0], split / "ecoli-00000-of-00001.gz")
+    (split / ".DS_Store").write_bytes(b"no record")  # as a file manager leaves it
     blessing = tmp_path / "blessing"
     blessing.mkdir()
 

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 from tfx import v1 as tfx
 
+from components.examples.account import Account, TrackAccount, write_accounts
 from components.genome_example_gen.executor import make_example
 from components.leak_audit.component import LeakAudit
+from components.leak_audit.places import Range, find_flat_tracks, join_ranges
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.intervals import Interval
 
@@ -58,6 +60,9 @@ def examples(tmp_path):
     """A training input that ends, with its flank of 3, where the first test target begins."""
     write_split(tmp_path / "examples", "train", [("x", "chr1", 0), ("y", "chr1", 50)])
     write_split(tmp_path / "examples", "test", [("x", "chr1", 103 - 30), ("x", "chr2", 0)])
+    # As file managers leave them, in every folder that they show.
+    for name in (".DS_Store", "Thumbs.db", "._data_tfrecord-00000-of-00001.gz"):
+        (tmp_path / "examples" / "Split-test" / name).write_bytes(b"\0\0\0\1Bud1" + bytes(100))
     return tmp_path
 
 
@@ -77,6 +82,21 @@ def test_one_bp_more_of_shift_fails_the_pipeline_above_the_tolerance(examples):
     ):
         audit(examples, max_shift=4)
     assert audit(examples, max_shift=4, tolerance=1)["train", "test"]["inputs"] == 1
+
+
+def test_tracks_that_cannot_be_judged_are_named_before_training(tmp_path):
+    track = TrackAccount(0, "rare", "CHIP", "x", 0)
+    account = Account(None, [track], 4, 10, {})
+    ranges = [Range(np.zeros(1), np.zeros(1)), Range(np.zeros(1), np.ones(1))]
+    accounts = {"x": account, "y": account}
+    assert find_flat_tracks({"x": ranges[0], "y": join_ranges(ranges)}, accounts) == {"x": ["rare"]}
+    write_split(tmp_path / "examples", "train", [("x", "chr1", 0)])
+    write_split(tmp_path / "examples", "test", [("x", "chr1", 200), ("x", "chr2", 0)])
+    write_accounts(str(tmp_path / "examples"), {"x": account})
+    with pytest.raises(
+        ValueError, match=r"x: of split test every bin is the same in track rare: .* no model could be pushed"
+    ):
+        audit(tmp_path, judged_split="test")
 
 
 def test_a_split_without_examples_is_no_clean_split(tmp_path):

@@ -233,7 +233,15 @@ def test_data_report_of_the_run(chain):
 
 def test_evaluation_report_of_the_run(chain):
     page = (chain.first_outcome.report / "report.html").read_text()
-    assert "<h1>Blessed</h1>" in page
+    assert "<h1>Evaluation: tiny (tiny1), yeast (R64)</h1>" in page
+    assert ">Blessed</p>" in page
+    for said in (
+        chain.settings.dataset,
+        chain.settings.run,
+        chain.first_outcome.pushed.name,
+        "of step 8, seed 0",
+    ):
+        assert str(said) in page
     assert page.count("data:image/png;base64,") == 5  # histograms and signals of each, curves
     nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
     assert not nodes["EvaluationReporter"].downstream_nodes
@@ -322,7 +330,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
         ("evaluation_report", {"EvaluationReporter"}),
         ("data_report", {"DataReporter"}),
-        ("examples", {"DataReporter", "Trainer"}),
+        ("examples", {"DataReporter", "LeakAudit", "Trainer"}),
         ("anomaly_gate", {"AnomalyGate"}),
         ("genome", {"LeakAudit"}),
     ],

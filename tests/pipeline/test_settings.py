@@ -79,6 +79,17 @@ def test_a_place_for_workers_that_cannot_be_written_ends_the_run_at_once(monkeyp
         ("ENFORMER_STEPS", "0", r"training\.steps must be at least 1"),
         ("ENFORMER_SEED", "-1", r"training\.seed must be from 0"),
         ("ENFORMER_DATASET", "/nowhere/dataset.yaml", r"/nowhere/dataset\.yaml: no such file"),
+        (
+            "ENFORMER_RUN",
+            "/runs/run [1]",
+            r"run='/runs/run \[1\]' \(ENFORMER_RUN\) holds \[, .* give a path without",
+        ),
+        ("ENFORMER_RUN", "/runs/what? a*b", r"\(ENFORMER_RUN\) holds \* \?, which"),
+        (
+            "ENFORMER_BEAM_FILES",
+            "gs://bucket/a*",
+            r"beam_files='gs://bucket/a\*' \(ENFORMER_BEAM_FILES\) holds \*",
+        ),
     ],
 )
 def test_settings_that_cannot_work(monkeypatch, variable, value, message):
@@ -161,6 +172,17 @@ def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
     assert settings.region_files["ecoli"].path == str(bed)
     with pytest.raises(ValueError, match=r"regions are given for \['yeast'\], but it describes ecoli"):
         dataclasses.replace(settings, regions={"yeast": bed})
+
+
+def test_the_demos_missing_files_are_said_to_be_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "PROJECT", tmp_path)
+    monkeypatch.setattr(environment, "ECOLI", tmp_path / "datasets" / "ecoli" / "dataset.yaml")
+    yeast = tmp_path / "datasets" / "ecoli_yeast" / "dataset.yaml"
+    assert "`make data` fetches them" in environment._hint_at_demo_data(environment.ECOLI)
+    (tmp_path / "data" / "ecoli").mkdir(parents=True)
+    assert environment._hint_at_demo_data(environment.ECOLI) == ""
+    assert "`make data DATASET=datasets/ecoli_yeast/dataset.yaml`" in environment._hint_at_demo_data(yeast)
+    assert environment._hint_at_demo_data(tmp_path / "mine" / "dataset.yaml") == ""
 
 
 def test_what_is_served_must_stay():

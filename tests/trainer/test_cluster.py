@@ -1,8 +1,10 @@
 """TF_CONFIG, and how the hosts that it names meet."""
 
+import contextlib
 import json
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -130,6 +132,39 @@ def test_whoever_does_not_come_is_named():
         answer_call(Cluster(hosts, 1), {}, wait_s=0)
     with pytest.raises(ClusterError, match=r"nowhere\.invalid:1 did not call within 0\.1 s: \[Errno"):
         answer_call(Cluster(("nowhere.invalid:1", "b:1"), 1), {}, wait_s=0.1)
+
+
+def test_a_host_that_came_and_went_is_waited_for_again_and_named(caplog):
+    hosts = (*two_hosts(), "c:3")
+    said = []
+
+    def come_and_go(ranks):
+        """Greets the chief for these hosts, all of which leave again when the last has come."""
+        connections = []
+        for rank in ranks:
+            connection = None
+            while connection is None:
+                with contextlib.suppress(ConnectionRefusedError):
+                    connection = socket.create_connection(hosts[0].split(":"))
+            connection.sendall(json.dumps({"rank": rank, "hosts": hosts}).encode() + b"\n")
+            connections.append(connection)
+        time.sleep(0.2)
+        for connection in connections:
+            connection.close()
+
+    def call():
+        try:
+            call_together(Cluster(hosts, 0), {}, {}, wait_s=3)
+        except ClusterError as error:
+            said.append(str(error))
+
+    chief = threading.Thread(target=call)
+    chief.start()
+    come_and_go([1])
+    come_and_go([1, 2])  # now all have come, and none is there
+    chief.join()
+    assert said[0].startswith(f"no word from {hosts[1]}, c:3 within 3 s")
+    assert f"{hosts[1]} came and has gone: waiting for it again" in caplog.text
 
 
 def test_a_port_in_use_is_named():

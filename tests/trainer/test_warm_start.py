@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from components.trainer.training import MODEL_CARD, TRAINABLE_MODEL
-from components.trainer.warm_start import LAST_BLESSED, SCRATCH, find_start, fingerprint_start, start_from
+from components.trainer.warm_start import (
+    LAST_BLESSED,
+    SCRATCH,
+    check_start,
+    find_start,
+    fingerprint_start,
+    start_from,
+)
 from enformer_keras import Enformer
 from tests import golden
 from tests.trainer.tiny_training import MODEL
@@ -114,6 +121,34 @@ def test_what_cannot_be_started_from(tmp_path):
         start_from(make_model(), other, TRACKS)
 
 
+def test_what_is_damaged_is_named_with_a_cure(tmp_path):
+    file = tmp_path / "before.keras"
+    make_model().save(file)
+    whole = file.read_bytes()
+    altered = bytearray(whole)
+    altered[len(whole) // 2] ^= 1  # in the weights, of which Keras verifies nothing
+    for content in (b"no model\n", whole[: len(whole) // 2], bytes(altered)):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"before\.keras: is damaged, or was not saved by Keras .*give"):
+            start_from(make_model(), str(file), TRACKS)
+    prefix = str(tmp_path / "golden")
+    golden.write_checkpoint(prefix, golden.description()["variables"])
+    index = tmp_path / "golden.index"
+    index.write_bytes(index.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"golden: is damaged, or not whole .*fetch the checkpoint again"):
+        start_from(make_model(), prefix, TRACKS)
+
+
+def test_a_start_is_looked_at_in_a_process_of_its_own(tmp_path):
+    check_start("", MODEL, TRACKS)
+    wide = str(tmp_path / "wide.keras")
+    make_model(channels=48).save(wide)
+    with pytest.raises(
+        ValueError, match=r"cannot start from .*wide\.keras: .*\n  stem_conv/bias: \(12,\) here"
+    ):
+        check_start(wide, {**MODEL, "heads": {"human": 2, "mouse": 1}}, TRACKS)
+
+
 def test_other_weights_have_another_fingerprint(tmp_path):
     files = [tmp_path / f"{number}.keras" for number in range(2)]
     for file in files:
@@ -121,9 +156,9 @@ def test_other_weights_have_another_fingerprint(tmp_path):
     assert (
         fingerprint_start(str(files[0])) == fingerprint_start(str(files[0])) != fingerprint_start(str(files[1]))
     )
-    prefix = str(tmp_path / "golden")
+    prefix = str(tmp_path / "golden[1]")  # no pattern
     golden.write_checkpoint(prefix, golden.description()["variables"])
     before = fingerprint_start(prefix)
-    (data,) = tmp_path.glob("golden.data-*")
+    (data,) = (file for file in tmp_path.iterdir() if ".data-" in file.name)
     data.write_bytes(data.read_bytes()[:-1] + b"x")
     assert fingerprint_start(prefix) != before

@@ -1,0 +1,1 @@
+"""How tracks are drawn, in every report."""
