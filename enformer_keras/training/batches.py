@@ -128,21 +128,22 @@ class WindowBatches(keras.utils.PyDataset):
         return bool(self.workers > 1 or (self.workers > 0 and self.use_multiprocessing))
 
     def on_epoch_begin(self) -> None:
-        """Say so where Keras begins anew in the middle of a pass."""
-        if self._was_cut:
+        """Begin an epoch of Keras."""
+        self._passes.begin_epoch()
+
+    def on_epoch_end(self) -> None:
+        """Take the next pass's order and draws, unless Keras goes on with this one in its next epoch."""
+        is_cut = self._passes.end_epoch(self._has_workers) and self._has_workers
+        if is_cut and self._was_cut:  # once Keras does so itself, for a look at the shapes
             _logger.warning(
-                "split %s: with workers=%d Keras left a pass over its %d windows half-way and begins anew: "
-                "some come twice, others not at all; give repeat=True, and steps_per_epoch (%d make a pass)",
+                "split %s: with workers=%d Keras leaves passes over %d windows half-way and begins anew: some "
+                "windows come more often than others; give repeat=True with steps_per_epoch (%d make a pass)",
                 self.split,
                 self.workers,
                 len(self.windows),
                 self._batches_per_pass,
             )
-        self._passes.begin_epoch()
-
-    def on_epoch_end(self) -> None:
-        """Take the next pass's order and draws, unless Keras goes on with this one in its next epoch."""
-        self._was_cut = self._passes.end_epoch(self._has_workers) and self._has_workers
+        self._was_cut = is_cut
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches of a pass, or of all passes to come."""
