@@ -38,4 +38,5 @@ say "$task: building $venv from setup/core.lock (about 600 MB)"
 "$uv" venv --quiet --no-python-downloads --python "$found" "$venv" || fail "uv could not make $venv"
 VIRTUAL_ENV="$(pwd)/$venv" "$uv" pip install --quiet --no-deps --require-hashes -r setup/core.lock ||
     fail "the packages of setup/core.lock could not be installed: see above; is the package index reachable?"
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || : # as setup/environment.sh does, and why
 printf '%s\n' "$wanted" >"$stamp"
