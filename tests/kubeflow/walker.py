@@ -69,7 +69,14 @@ IMAGE_ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-IMAGE_CONTENT = ("components", "datasets", "enformer_keras", "kubeflow", "pipeline")
+# The project's folders in it, as the Dockerfile's context has them.
+IMAGE_CONTENT = sorted(
+    name
+    for name in re.findall(
+        r"^!(\w+)$", (PROJECT / "kubeflow/Dockerfile.dockerignore").read_text(), re.MULTILINE
+    )
+    if (PROJECT / name).is_dir()
+)
 
 
 @dataclasses.dataclass

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from kubeflow import run
+from kubeflow.package import KubeflowError, read_package
+from kubeflow.server import Server
 
 PARAMETERS = {
     "steps": {"parameterType": "NUMBER_INTEGER", "defaultValue": 10},
@@ -118,3 +120,26 @@ def test_a_value_that_the_tasks_could_not_use_asks_nothing_of_the_server(command
 def test_a_server_that_refuses_the_run(command, server):
     server.fail("POST", "/apis/v2beta1/runs", 400)
     assert "could not start the run: 400, it is refused" in command.run(status=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": "20"}, "input parameter steps requires type NUMBER_INTEGER"),
+        ({"steps": True}, "input parameter steps requires type NUMBER_INTEGER"),
+        ({"data": 1}, "input parameter data requires type STRING"),
+        ({"epochs": 3}, "parameter epochs provided is not required"),
+        ({"steps": 1.5}, ""),  # the tasks refuse it
+    ],
+)
+def test_the_stand_in_refuses_what_the_server_does(command, server, values, message):
+    asked = Server(server.url, None, None, timeout=5)
+    package = read_package(command.package)
+    pipeline, version = asked.upload(package)
+    places = {"pipeline": pipeline, "version": version, "experiment": asked.experiment("mouse")}
+    if message:
+        with pytest.raises(KubeflowError, match=f"could not start the run: 400, .*{message}"):
+            asked.run("a run", values, None, **places)
+    else:
+        asked.run("a run", values, None, **places)
+    assert len(server.runs) == int(not message)
