@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. Each sets up all that it needs.
+# The two commands: `make demo` and `make test`. Each sets up all that it needs. `make help` lists all.
 
 # Empty: the defaults of pipeline/configs.py.
 RUN ?=
@@ -17,7 +17,7 @@ EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: help demo test kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
+.PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
@@ -27,8 +27,11 @@ demo: setup data ## trains on E. coli through the whole chain; RUN=, STEPS=, DAT
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) -m pipeline.report
 
-test: setup data lint ## all tests, the library's on every backend that is installed
-	@sh tests/run.sh
+test: setup data lint ## the tests between two edits: readers, golden data, one chain, one kill and resume; ten minutes
+	@sh tests/run.sh quick
+
+test-all: setup data lint ## all tests, the library's on every backend that is installed; forty minutes
+	@sh tests/run.sh quick rest
 
 kubeflow: setup ## compiles the pipeline for Kubeflow into kubeflow/pipeline.yaml, as kubeflow/config.yaml says
 	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) kubeflow/compile.py

@@ -17,6 +17,8 @@ from tests.beam_services import job_service
 from tests.datasets.tiny_genome import build_tiny_genome
 from tests.genome_example_gen.test_genome_example_gen import build_examples
 
+pytestmark = pytest.mark.full
+
 # A server that has imported TFX, and run nothing with it, forks a process for each build.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.genome_example_gen.test_genome_example_gen"])

@@ -34,6 +34,8 @@ from tests.datasets.tiny_basenji import build_tiny_basenji
 from tests.evaluator import tiny_model
 from tests.pipeline.conftest import Chain
 
+pytestmark = pytest.mark.full
+
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 
 

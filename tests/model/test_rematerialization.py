@@ -35,6 +35,7 @@ def train(model, steps=2):
     ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("parts", "winograd"),
     [(("transformer",), False), (("stem", "tower", "transformer"), False), (("tower",), True)],

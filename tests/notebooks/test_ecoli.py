@@ -33,6 +33,7 @@ def folder(tmp_path):
     return tmp_path / "notebooks"
 
 
+@pytest.mark.full
 def test_it_runs_and_leaves_its_models(folder):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]

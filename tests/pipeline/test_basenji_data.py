@@ -159,6 +159,7 @@ def test_organisms_whose_targets_differ_cannot_share_a_model(dataset):
         describe_data(path)
 
 
+@pytest.mark.full
 def test_the_whole_chain(settings, capsys):
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(settings.metadata))
     pipeline = create_pipeline(settings, fingerprint_data(settings.dataset), metadata)

@@ -262,6 +262,7 @@ def test_a_second_run_uses_the_cache(chain):
     assert chain.outcome().pushed == chain.first_outcome.pushed
 
 
+@pytest.mark.full
 def test_averages_are_judged_without_training_again(chain):
     settings = chain.settings
     trained = {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")}
@@ -282,6 +283,7 @@ def test_averages_are_judged_without_training_again(chain):
     chain.settings = settings
 
 
+@pytest.mark.full
 def test_a_model_starts_from_the_last_blessed_one(chain):
     settings, before = chain.settings, chain.outcome().pushed
     assert chain.run(warm_start="last_blessed") & CACHED >= {"Trainer", "Pusher"}
@@ -291,6 +293,7 @@ def test_a_model_starts_from_the_last_blessed_one(chain):
     chain.settings = settings
 
 
+@pytest.mark.full
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
     assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher", "EvaluationReporter"}
@@ -312,6 +315,7 @@ def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
     chain.settings = settings
 
 
+@pytest.mark.full
 def test_changed_data_runs_everything_anew(chain):
     genes = chain.settings.dataset.parent / "genes.gff3"
     genes.write_text(genes.read_text().replace("\t300\t", "\t299\t"))

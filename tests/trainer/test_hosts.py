@@ -19,6 +19,8 @@ from tests.trainer.tiny_run import (
     write_inputs,
 )
 
+pytestmark = pytest.mark.full
+
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.trainer.tiny_run"])
 PATIENCE_S = 1200

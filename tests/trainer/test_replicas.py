@@ -30,6 +30,7 @@ def run(folder, replicas):
     return history, read_weights(folder)
 
 
+@pytest.mark.full
 def test_two_replicas_of_two_are_one_of_four(tmp_path):
     (history, weights), (expected_history, expected_weights) = (
         run(tmp_path / f"{replicas}", replicas) for replicas in (2, 1)

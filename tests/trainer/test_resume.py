@@ -42,6 +42,7 @@ def test_killed_in_a_step_while_saving_and_while_exporting(tmp_path, weights):
     assert_same(attempts, weights)
 
 
+@pytest.mark.full
 def test_terminated_then_a_full_disk_then_a_damaged_checkpoint(tmp_path, weights):
     attempts = Attempts(tmp_path / "run")
     status, log = attempts.run(send=signal.SIGTERM, after="step 2:")
@@ -63,6 +64,7 @@ def test_terminated_then_a_full_disk_then_a_damaged_checkpoint(tmp_path, weights
     assert_same(attempts, weights)
 
 
+@pytest.mark.full
 def test_the_best_part_is_kept_and_training_stops_when_it_stays_the_best(tmp_path):
     attempts = Attempts(tmp_path / "run")
     status, log = attempts.run(keep="best", patience=2)
