@@ -13,8 +13,8 @@ where they lie already.
 
 What it does not do: another user (uid 1000, gid 0) and a file system of its own, by which the image could not
 be written and other paths would not be seen; limits of CPU and memory, node selection, secrets, pull secrets;
-waiting between attempts; the store's credentials; nested DAGs, conditions, loops and importers, which the
-pipeline has not.
+waiting between attempts, and retries of the DAG's levels, as `Always` has them; the store's credentials;
+nested DAGs, conditions, loops and importers, which the pipeline has not.
 """
 
 import concurrent.futures

@@ -33,7 +33,6 @@ from typing import Any
 
 from kubeflow.package import KubeflowError, Package, read_package
 from kubeflow.server import SUCCEEDED, Progress, Server
-from pipeline.configs import PROJECT
 from tests.kubeflow_cluster.namespace import GIVEN, Namespace, NamespaceError
 
 NEEDS = """make cluster-test runs a tiny genome's pipeline on a Kubeflow of yours. It needs
@@ -45,6 +44,7 @@ NEEDS = """make cluster-test runs a tiny genome's pipeline on a Kubeflow of your
   KFP_EXISTING_TOKEN in the environment where the server wants a bearer token.
 It may be told DATA_CLAIM and RUNS_CLAIM (enformer-data, enformer-runs: made if they are not there, with ACCESS,
 ReadWriteMany, and STORAGE_CLASS), PULL_SECRET, PIPELINE_ROOT, and KEEP=1 to remove nothing."""
+PROJECT = Path(__file__).parents[2]
 DATA, RUNS = "/app/data", "/app/runs"
 TRAINER, FIRST_LOOK = "trainer", "first-look"
 STEPS, MANY_STEPS, PARTS = 20, 10_000, 10
