@@ -22,6 +22,10 @@ class Dense(keras.layers.Dense):
         **kwargs: Likewise.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._written = self.name  # the name in the last file
+
     def save_own_variables(self, store: Any) -> None:
         """Write the weights and the layer's name."""
         super().save_own_variables(store)
@@ -36,11 +40,14 @@ class Dense(keras.layers.Dense):
         Raises:
             ValueError: They were written under another name; or do not fit.
         """
-        if _NAME in store.keys():  # noqa: SIM118 (a store is no mapping)
-            written = np.asarray(store[_NAME]).tobytes().decode()
-            if written != self.name:
-                raise ValueError(
-                    f"{self.name}: the file has the weights of {written} in its place; load it into a model of "
-                    "the heads that were saved, and take_weights() of that"
-                )
-        super().load_own_variables({key: store[key] for key in store.keys() if key != _NAME})  # noqa: SIM118
+        content = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a store is no mapping)
+        # Keras looks a second time for a layer that is not loaded, where the file has nothing; say the same.
+        if content:
+            written = content.pop(_NAME, None)
+            self._written = self.name if written is None else np.asarray(written).tobytes().decode()
+        if self._written != self.name:
+            raise ValueError(
+                f"{self.name}: the file has the weights of {self._written} in its place; load it into a model "
+                "of the heads that were saved, and take_weights() of it"
+            )
+        super().load_own_variables(content)
