@@ -66,9 +66,10 @@ class AlternatingHeads(keras.Model):
             loss: A loss, or a dict with one for each head.
             metrics: Configurations do not hold state, metrics do: a function without arguments that returns a
                 list of fresh metrics for a head, or ``None``.
-            gradient_accumulation_steps: Batches of a head of which the mean gradient makes an update of it. So
-                many steps make one update for each head in turn, as one step of batches so many times as large
-                would. Each head keeps a sum of gradients, the size of the model.
+            gradient_accumulation_steps: Batches of a head of which the mean gradient makes an update. So many
+                steps make one update for each head in turn, nearly as one step of batches so many times as
+                large would: a head's earlier gradients are from before the last updates of other heads. Each
+                head keeps a sum of gradients, the size of the model.
             **kwargs: Further arguments of ``keras.Model.compile``.
 
         Raises:

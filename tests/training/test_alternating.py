@@ -63,23 +63,25 @@ def test_alternating_is_one_update_for_each_head_in_turn(windows):
 
 
 def test_accumulated_gradients_are_those_of_one_large_batch(windows):
-    """With a factor of the loss, which must leave the sums alone."""
+    """With a factor of the loss that each update changes, and that must leave the sums alone."""
     x, y = windows
     trained = []
     for batch_size, steps in ((4, 1), (2, 2)):
         both = AlternatingHeads(build(**NO_DROPOUT, **END_ALONE, frozen_statistics=True))
         before = to_numpy(both.model)
         optimizer = keras.optimizers.LossScaleOptimizer(
-            keras.optimizers.SGD(1.0, momentum=0.9), initial_scale=8.0, dynamic_growth_steps=1
+            keras.optimizers.SGD(1e-2), initial_scale=8.0, dynamic_growth_steps=1
         )
         both.compile(optimizer, gradient_accumulation_steps=steps)
-        both.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)
-        assert int(optimizer.iterations) == 4
+        both.fit(x, y, batch_size=batch_size, verbose=0)
+        assert int(optimizer.iterations) == 2
         trained.append(to_numpy(both.model))
-    for path, value in trained[1].items():
-        np.testing.assert_allclose(value, trained[0][path], rtol=1e-4, atol=1e-5, err_msg=path)
-    for head in x:
-        assert np.abs(trained[1][f"head_{head}/kernel"] - before[f"head_{head}/kernel"]).max() > 1e-3
+    large, accumulated = trained
+    for path, value in large.items():
+        # The second head has one gradient of two from before the first one's update.
+        move = np.abs(value - before[path]).max()
+        assert np.abs(accumulated[path] - value).max() <= 0.05 * move + 2e-7, path
+        assert (move > 0) == path.startswith(("final_pointwise", "head")) or "moving" in path, path
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
