@@ -336,7 +336,8 @@ def test_changed_data_runs_everything_anew(chain):
         ("data_report", {"DataReporter"}),
         ("examples", {"DataReporter", "LeakAudit", "Trainer"}),
         ("anomaly_gate", {"AnomalyGate"}),
-        ("genome", {"LeakAudit"}),
+        ("datasets", {"LeakAudit"}),
+        ("formats", {"LeakAudit"}),
     ],
 )
 def test_code_is_in_the_cache_key_of_what_it_decides(chain, monkeypatch, folder, components):
