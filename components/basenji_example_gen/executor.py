@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 
 from components.basenji_example_gen.description import (
     BasenjiDescription,
@@ -22,7 +20,6 @@ from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.datasets.basenji import (
     BasenjiFolder,
-    BasenjiRecord,
     count_records,
     describe_disagreement,
 )
@@ -118,8 +115,7 @@ def load_data(path: Path) -> BasenjiData:
             for part in (part for parts in description.splits.values() for part in parts):
                 records = folder.records(part, data.fasta(organism), description.sequence_length)
                 with contextlib.closing(records):
-                    for record in itertools.islice(records, 1):
-                        check_record(record, folder, f"{folder.files(part)[0]}: record 0")
+                    next(records, None)
         except DatasetError as error:
             problems += error.problems
             continue
@@ -133,27 +129,6 @@ def load_data(path: Path) -> BasenjiData:
     if problems:
         raise DatasetError(problems)
     return data
-
-
-def check_record(record: BasenjiRecord, folder: BasenjiFolder, where: str) -> None:
-    """Looks for negative targets, which no model can learn: what it predicts is never below 0.
-
-    Args:
-        record: of the folder.
-        folder: whose tracks they are.
-        where: what the error calls the record.
-
-    Raises:
-        DatasetError: a target is negative; names the track.
-    """
-    negative = record.target < 0
-    if negative.any():
-        row, track = np.argwhere(negative)[0]
-        raise DatasetError(
-            f"{where}: target: bin {row} of track {folder.targets[track].identifier} is "
-            f"{record.target[row, track]:g} ({negative.sum()} such values), and no model predicts below 0; "
-            "make the data without negative values, of a minus strand with the absolute ones"
-        )
 
 
 class _ReadFile(beam.DoFn):
@@ -179,7 +154,6 @@ class _ReadFile(beam.DoFn):
                     first = report.first or (file.number, number, where)
                     report = report._replace(disagreeing=report.disagreeing + 1, first=first)
                     continue
-                check_record(record, folder, f"{path}: record {number}")
                 example = make_example(
                     organism=file.organism,
                     window=Window(

@@ -97,19 +97,19 @@ def test_training_output_loss_and_gradient_norms(prefix, winograd):
     entries = {key: norms[id(v)] for key, v, _ in sonnet_entries(model) if id(v) in norms}
     expected = golden.description()["train_gradient_norms"]
     assert expected.keys() <= entries.keys()
-    # The reference itself is up to 9e-4 from a float64 evaluation. On torch, rounding puts a ReLU of the first
-    # transformer block on the other side of zero, which moves three norms there to 1.1e-3; with Winograd's
-    # convolutions one moved to 1.9e-3 in one run and none by more than 3e-5 in the next: a few may move there.
-    bound = 1.5e-3 if keras.backend.backend() == "torch" else 1e-3
+    # The reference itself is up to 9e-4 from a float64 evaluation. Rounding may put a ReLU of the first
+    # transformer block on the other side of zero. On torch that moves three norms there to 1.1e-3; on
+    # TensorFlow two on a CPU with AVX-512 and none on another; with Winograd's convolutions one to 1.9e-3 in
+    # one run, and none by more than 3e-5 in the next. So a few may move, and not far.
     moved = []
     for key, norm in expected.items():
         # Biases in front of a normalization have a gradient of zero but for rounding, below 1e-6 in the
         # reference; the largest norm is 3.2.
-        if abs(entries[key] - norm) >= max(bound * norm, 1e-6):
+        if abs(entries[key] - norm) >= max(1e-3 * norm, 1e-6):
             moved.append((key, entries[key], norm))
-    assert len(moved) <= (5 if winograd else 0), moved
-    for _, found, norm in moved:
-        assert abs(found - norm) < 5e-3 * norm, moved
+    few, far = (5, 5e-3) if winograd else (3, 1.5e-3)
+    assert len(moved) <= few, moved
+    assert all(abs(found - norm) < far * norm for _, found, norm in moved), moved
 
 
 def test_positional_features_of_the_full_size_model():
