@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import absl.logging
+
 from components.trainer.warm_start import LAST_BLESSED, check_start, find_start
 from enformer_keras.formats.errors import DatasetError
 from pipeline.configs import CONFIGURATIONS, ECOLI, PROJECT, SPLITS, Settings
@@ -152,4 +154,7 @@ def show_progress() -> None:
     handler.setFormatter(_Progress())
     handler.addFilter(_is_progress)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # TFX says through absl which component runs. What exports a graph, as Transform does, sets absl to another
+    # verbosity and then back to what it was told, which is warnings where nobody told it.
+    absl.logging.set_verbosity(absl.logging.INFO)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it has a handler of its own

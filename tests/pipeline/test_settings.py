@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 
+import absl.logging
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -172,6 +174,17 @@ def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
     assert settings.region_files["ecoli"].path == str(bed)
     with pytest.raises(ValueError, match=r"regions are given for \['yeast'\], but it describes ecoli"):
         dataclasses.replace(settings, regions={"yeast": bed})
+
+
+def test_components_are_named_after_a_graph_was_exported_too(monkeypatch):
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)  # pytest's handlers stay
+    before = absl.logging.get_verbosity()
+    environment.show_progress()
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(verbosity)
+    assert logging.getLogger("absl").isEnabledFor(logging.INFO)
+    absl.logging.set_verbosity(before)
 
 
 def test_the_demos_missing_files_are_said_to_be_fetched(monkeypatch, tmp_path):
