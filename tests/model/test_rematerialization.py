@@ -57,8 +57,9 @@ def test_a_step_in_half_precision_is_the_same():
     (losses, weights), (other_losses, other_weights) = train(model, steps=1), train(other, steps=1)
     np.testing.assert_allclose(other_losses, losses, rtol=1e-6)
     for found, expected in zip(other_weights, weights, strict=True):
-        # Updates are up to 2e-3. XLA rounds to bfloat16 at other places when it computes a second time.
-        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
+        # Updates are up to 2e-3. XLA rounds to bfloat16 at other places when it computes a second time: below
+        # 5e-5, but on a CPU with instructions for bfloat16 three weights of one layer differ by up to 6.6e-5.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_head_models_are_rematerialized_and_survive_saving(tmp_path):
