@@ -13,7 +13,7 @@ WARM_START ?=
 UPGRADE ?=
 
 PYTHON_IN_VENV := .venv/bin/python
-EXTRAS := --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
+EXTRAS := --extra command --extra tensorflow --extra jax --extra genome --extra pipeline --extra notebook --extra dev
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 

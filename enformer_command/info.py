@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from enformer_command.options import choose_tracks, model_options, open_predictor
+from enformer_command.options import ModelOptions, model_options
 
 
 @click.command()
 @model_options
-@click.option(
-    "--tracks", multiple=True, metavar="WHICH", help="List these: index, identifier, re:PATTERN, @FILE."
-)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def info(model: Path, head: str | None, preset: str | None, tracks: tuple[str, ...], as_json: bool) -> None:
+def info(model: ModelOptions, as_json: bool) -> None:
     """Say what MODEL reads and predicts, and list its tracks."""
-    predictor = open_predictor(model, head, preset)
+    predictor = model.open()
     frame = predictor.frame
-    chosen = [predictor.tracks[index] for index in choose_tracks(predictor.tracks, tracks)]
+    chosen = [predictor.tracks[index] for index in model.tracks(predictor)]
     if as_json:
         fields = ("index", "identifier", "description", "strand_pair")
         click.echo(

@@ -1,38 +1,188 @@
-"""Options that several subcommands have, and what they mean."""
+"""Options that several subcommands have, bundled: what belongs together comes to a command as one argument."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from enformer_keras.prediction.predictor import PredictedTrack, Predictor
+    from enformer_keras.formats.fasta import Genome
+    from enformer_keras.prediction.predictor import PredictedTrack, Predictor, Strands
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def model_options(function: _Function) -> _Function:
-    """Adds MODEL and what says how to open it."""
-    for option in (
-        click.option("--preset", help="Sizes of a checkpoint's model."),
-        click.option("--head", help="Which head is asked; needed where the model has several."),
-        click.argument("model", type=click.Path(path_type=Path)),
-    ):
-        function = option(function)
-    return function
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def open_predictor(model: Path, head: str | None, preset: str | None, batch_size: int = 4) -> Predictor:
-    """Opens a model; what Keras and its backend say at start-up that is no error is not shown."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from enformer_keras import open_model
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """MODEL, how it is opened, and which of its tracks are asked for."""
 
-    return open_model(model, head=head, preset=preset, batch_size=batch_size)
+    path: Path
+    head: str | None
+    preset: str | None
+    batch_size: int
+    asked_tracks: tuple[str, ...]
+
+    def open(self) -> Predictor:
+        """Opens the model; what Keras and its backend say at start-up that is no error is not shown."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from enformer_keras import open_model
+
+        return open_model(self.path, head=self.head, preset=self.preset, batch_size=self.batch_size)
+
+    def tracks(self, predictor: Predictor) -> list[int]:
+        """Returns the indices of the tracks that are asked for.
+
+        Raises:
+            click.UsageError: a text stands for no track.
+        """
+        return choose_tracks(predictor.tracks, self.asked_tracks)
+
+
+@dataclasses.dataclass(frozen=True)
+class GenomeOptions:
+    """The genome, and what else its contigs are called."""
+
+    fasta: Path
+    alias: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Genome]:
+        """Opens the genome for a while."""
+        from enformer_keras.formats.fasta import Genome
+
+        with contextlib.closing(Genome(self.fasta)) as genome:
+            yield genome
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Contig of the genome -> its other names.
+
+        Raises:
+            click.UsageError: a text is no `CONTIG=NAME`.
+        """
+        return parse_aliases(self.alias)
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragingOptions:
+    """What predictions are averaged over."""
+
+    strands: Strands
+    shifts_text: str
+
+    @property
+    def shifts(self) -> list[int]:
+        """Bp by which windows move to the right.
+
+        Raises:
+            click.UsageError: they are no whole numbers, or one comes twice.
+        """
+        try:
+            shifts = [int(shift) for shift in self.shifts_text.split(",")]
+        except ValueError as error:
+            raise click.UsageError(
+                f"--shifts {self.shifts_text}: write whole numbers, separated by commas"
+            ) from error
+        if len(set(shifts)) < len(shifts):
+            raise click.UsageError(f"--shifts {self.shifts_text}: give each once")
+        return shifts
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+    """Where results go, and what is told meanwhile."""
+
+    folder: Path
+    overwrite: bool
+    dry_run: bool
+    quiet: bool
+
+    def check(self, names: Sequence[str]) -> None:
+        """Checks that files may be written.
+
+        Args:
+            names: of the files in the folder.
+
+        Raises:
+            click.UsageError: one is there, and shall not be replaced.
+        """
+        there = [self.folder / name for name in names if (self.folder / name).exists()]
+        if there and not self.overwrite:
+            raise click.UsageError(f"{there[0]}: is there; give another --output, or --overwrite")
+
+
+def _bundle(argument: str, kind: type, *options: Callable[[_Command], _Command]) -> Callable[[_Command], Any]:
+    """Makes a decorator: a command gets these options' values as one argument, an instance of `kind`."""
+
+    def decorate(function: _Command) -> Any:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            fields = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
+            return function(**values, **{argument: kind(**fields)})
+
+        return functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+    return decorate
+
+
+model_options = _bundle(
+    "model",
+    ModelOptions,
+    click.argument("path", type=click.Path(path_type=Path), metavar="MODEL"),
+    click.option("--head", help="Which head is asked; needed where the model has several."),
+    click.option("--preset", help="Sizes of a checkpoint's model."),
+    click.option(
+        "--tracks",
+        "asked_tracks",
+        multiple=True,
+        metavar="WHICH",
+        help="These tracks: index, identifier, re:PATTERN over identifiers and descriptions, @FILE.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Windows at a time."
+    ),
+)
+genome_options = _bundle(
+    "genome",
+    GenomeOptions,
+    click.option("--fasta", required=True, type=click.Path(path_type=Path), help="The genome."),
+    click.option(
+        "--alias", multiple=True, metavar="CONTIG=NAME", help="Another name of a contig in the input."
+    ),
+)
+averaging_options = _bundle(
+    "averaging",
+    AveragingOptions,
+    click.option("--strands", type=click.Choice(["both", "forward"]), default="both", show_default=True),
+    click.option(
+        "--shifts",
+        "shifts_text",
+        default="0",
+        show_default=True,
+        help="Windows' shifts in bp to average over, by commas.",
+    ),
+)
+output_options = _bundle(
+    "output",
+    OutputOptions,
+    click.option("--output", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER"),
+    click.option("--overwrite", is_flag=True, help="Replace results that are there."),
+    click.option(
+        "--dry-run", is_flag=True, help="Only say what would be done, what skipped, and how long it takes."
+    ),
+    click.option("--quiet", is_flag=True, help="Show no progress."),
+)
+width_option = click.option(
+    "--width", type=click.IntRange(1), metavar="BP", help="Only bins within BP about the centre count."
+)
 
 
 def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> list[int]:

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from enformer_command.options import choose_tracks, model_options, open_predictor, parse_aliases
+from enformer_command.about import about
+from enformer_command.options import (
+    AveragingOptions,
+    GenomeOptions,
+    ModelOptions,
+    OutputOptions,
+    averaging_options,
+    genome_options,
+    model_options,
+    output_options,
+    width_option,
+)
+from enformer_command.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.variants import Variant
-    from enformer_keras.prediction.predictor import Strands
+    from enformer_keras.prediction.predictor import Predictor
 
 
 @click.command()
 @model_options
 @click.argument("variants", required=False)
-@click.option("--fasta", required=True, type=click.Path(path_type=Path), help="The genome of the variants.")
+@genome_options
 @click.option(
     "--variant", "spelled", multiple=True, metavar="CHR:POS:REF>ALT", help="A variant, instead of a file."
 )
-@click.option(
-    "--tracks", multiple=True, metavar="WHICH", help="Score these: index, identifier, re:PATTERN, @FILE."
-)
 @click.option("--statistics", default="SAD", show_default=True, help="Scores, separated by commas.")
-@click.option(
-    "--width", type=click.IntRange(1), metavar="BP", help="Only bins within BP about the variant count."
-)
-@click.option("--strands", type=click.Choice(["both", "forward"]), default="both", show_default=True)
-@click.option(
-    "--shifts", default="0", show_default=True, help="Windows' shifts in bp to average over, by commas."
-)
+@width_option
+@averaging_options
 @click.option(
     "--reference",
     "policy",
@@ -45,11 +48,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where REF is not the genome's.",
 )
-@click.option(
-    "--alias", multiple=True, metavar="CONTIG=NAME", help="Another name of a contig among the variants."
-)
-@click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Windows at a time.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER")
+@output_options
 @click.option(
     "--format",
     "formats",
@@ -57,31 +56,21 @@ if TYPE_CHECKING:
     type=click.Choice(["h5", "tsv"]),
     default=("h5",),
     show_default=True,
-    help="Of the files; may be given twice.",
+    help="Of the files; may be given more than once.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace scores that are there.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
 def score(
-    model: Path,
-    head: str | None,
-    preset: str | None,
+    model: ModelOptions,
     variants: str | None,
-    fasta: Path,
+    genome: GenomeOptions,
     spelled: tuple[str, ...],
-    tracks: tuple[str, ...],
     statistics: str,
     width: int | None,
-    strands: Strands,
-    shifts: str,
+    averaging: AveragingOptions,
     policy: str,
-    alias: tuple[str, ...],
-    batch_size: int,
-    output: Path,
+    output: OutputOptions,
     formats: tuple[str, ...],
-    overwrite: bool,
-    quiet: bool,
 ) -> None:
-    r"""Score VARIANTS: VCF or BCF, a table (.tsv) with the columns chrom, pos, ref and alt, or - for stdin.
+    """Score VARIANTS: VCF or BCF, a table (.tsv) with the columns chrom, pos, ref and alt, or - for stdin.
 
     Of every allele, in the order of the file, FOLDER gets a row with its status; what was not scored is also in
     skipped.tsv. Scores compare two predictions, of the reference's window (R) and of the alternative's (A):
@@ -92,59 +81,55 @@ def score(
     D1    sum(abs(A - R))                           D2   sqrt(sum((A - R)^2))
     logD1, logD2: D1 and D2 of log2(1 + x)          JSD  Jensen-Shannon divergence, in bits
     REF   sum(R)                                    ALT  sum(A)
-    """
+    """  # noqa: D301 (click takes the character itself)
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
     names = [name.strip() for name in statistics.split(",")]
-    try:
-        offsets = [int(shift) for shift in shifts.split(",")]
-    except ValueError as error:
-        raise click.UsageError(f"--shifts {shifts}: write whole numbers, separated by commas") from error
-    aliases = parse_aliases(alias)
+    shifts, aliases = averaging.shifts, genome.aliases
 
-    from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.variants import Variant, read_variants
-    from enformer_keras.prediction.predictor import check_averaging
     from enformer_keras.prediction.score_files import FORMATS, write_scores
     from enformer_keras.prediction.statistics import check_statistics
 
     # All that can be known before the model is loaded, which takes long.
     try:
         check_statistics(names)
-        check_averaging(strands, offsets)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    there = [output / FORMATS[kind].name for kind in formats if (output / FORMATS[kind].name).exists()]
-    if there and not overwrite:
-        raise click.UsageError(f"{there[0]}: is there; give another --output, or --overwrite")
+    output.check([FORMATS[kind].name for kind in formats])
     alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
     first = list(itertools.islice(alleles, 1))
     if not first:
         raise ValueError(f"{variants}: holds no variant; give another file")
-    with contextlib.closing(Genome(fasta)) as genome:
-        predictor = open_predictor(model, head, preset, batch_size)
-        chosen = choose_tracks(predictor.tracks, tracks)
-        about = {
-            "model": str(model),
-            "head": head or "",
-            "genome": str(fasta),
-            "variants": str(variants or ", ".join(spelled)),
-            "strands": strands,
-            "shifts": offsets,
-            "width": width or 0,
-            "reference_policy": policy,
-        }
+    alleles = itertools.chain(first, alleles)
+    with genome.open() as opened:
+        predictor = model.open()
+        chosen = model.tracks(predictor)
+        if output.dry_run:
+            _tell_what_would_be(alleles, predictor, opened, policy, averaging, aliases)
+            return
+        said = about(
+            model,
+            genome,
+            averaging,
+            variants=str(variants or ", ".join(spelled)),
+            width=width or 0,
+            reference_policy=policy,
+        )
         kept = [predictor.tracks[index] for index in chosen]
         counts: Counter[str] = Counter()
-        with write_scores(output, formats, kept, names, about) as append:
+        with (
+            progress(alleles, unit="variants", quiet=output.quiet) as taken,
+            write_scores(output.folder, formats, kept, names, said) as append,
+        ):
             for part in predictor.score_in_parts(
-                _with_progress(itertools.chain(first, alleles), quiet),
-                genome,
+                taken,
+                opened,
                 statistics=names,
                 tracks=chosen,
                 width=width,
-                strands=strands,
-                shifts=offsets,
+                strands=averaging.strands,
+                shifts=shifts,
                 reference_policy=policy,
                 contig_aliases=aliases,
             ):
@@ -153,12 +138,26 @@ def score(
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
 
 
-def _with_progress(variants: Iterable[Variant], quiet: bool) -> Iterator[Variant]:
-    """Tells every ten seconds, on the error output, how many variants were taken and how fast."""
-    begun = told = time.monotonic()
-    for number, variant in enumerate(variants, start=1):
-        yield variant
-        now = time.monotonic()
-        if not quiet and now - told > 10:
-            click.echo(f"{number} variants, {number / (now - begun):.3g} a second", err=True)
-            told = now
+def _tell_what_would_be(
+    variants: Iterable[Variant],
+    predictor: Predictor,
+    genome: Genome,
+    policy: str,
+    averaging: AveragingOptions,
+    aliases: dict[str, tuple[str, ...]],
+) -> None:
+    """Counts alleles by status, and tells the time that they would take."""
+    from enformer_keras.prediction.alleles import ReferencePolicy
+    from enformer_keras.prediction.predictor import strands_of
+
+    counts: Counter[str] = Counter()
+    windows = 0
+    for _, status, allele in predictor.resolve_variants(variants, genome, ReferencePolicy(policy), aliases):
+        counts[str(status)] += 1
+        if allele is not None:  # its reference, and its alternative anchored on either side
+            windows += 3 if allele.shift else 2
+    windows *= len(strands_of(averaging.strands)) * len(averaging.shifts)
+    click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
+    click.echo(
+        f"{windows} windows, {windows * predictor.seconds_per_window() / 60:.1f} min; nothing was written"
+    )

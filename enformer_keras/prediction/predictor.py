@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -132,11 +133,11 @@ class Predictor:
             ValueError: a sequence has another length, or an argument cannot be.
             DatasetError: an interval lies on no contig of the genome.
         """
-        columns = self._columns(tracks)
+        columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
         sequences: list[list[str]] = []
-        with contextlib.nullcontext() if genome is None else _opened(genome) as opened:
+        with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
             for window in windows:
                 if isinstance(window, Interval):
                     if opened is None:
@@ -153,11 +154,11 @@ class Predictor:
             (bases if not reverse else reverse_complement(bases.upper()), reverse)
             for shifted in sequences
             for bases in shifted
-            for reverse in _strands(strands)
+            for reverse in strands_of(strands)
         ]
-        each = len(shifts) * len(_strands(strands))
+        each = len(shifts) * len(strands_of(strands))
         found = np.zeros((len(sequences), self.frame.target_length, len(columns)), dtype=np.float32)
-        for number, bins in enumerate(self._predict_along(asked, columns)):
+        for number, bins in enumerate(self.predict_strands(asked, columns)):
             found[number // each] += bins / each
         return found
 
@@ -213,7 +214,7 @@ class Predictor:
                 contig_aliases=contig_aliases,
             )
         )
-        columns = self._columns(tracks)
+        columns = self.columns(tracks)
         nothing = np.zeros((0, len(columns)), dtype=np.float32)
         return VariantScores(
             tuple(itertools.chain.from_iterable(part.variants for part in parts)),
@@ -243,18 +244,18 @@ class Predictor:
         Yields:
             The next alleles.
         """
-        columns = self._columns(tracks)
+        columns = self.columns(tracks)
         check_statistics(statistics)
         check_averaging(strands, shifts)
         bins = self.frame.central_bins(width)
         policy = ReferencePolicy(reference_policy)
         if isinstance(variants, str | Path):
             variants = read_variants(variants)
-        with _opened(genome) as opened:
-            views = [StrandView(opened, reverse=reverse) for reverse in _strands(strands)]
-            resolved = self._resolve(variants, opened, policy, contig_aliases or {})
+        with opened_genome(genome) as opened:
+            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
+            resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
             for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
-                pairs = self._predict_alleles([allele for _, _, allele in part], views, shifts, columns)
+                pairs = self.predict_alleles([allele for _, _, allele in part], views, shifts, columns)
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
@@ -270,14 +271,27 @@ class Predictor:
                     tuple(self.tracks[column] for column in columns),
                 )
 
-    def _resolve(
+    def resolve_variants(
         self,
         variants: Iterable[Variant],
         genome: Genome,
         policy: ReferencePolicy,
         aliases: Mapping[str, Sequence[str]],
     ) -> Iterator[tuple[Variant, Status, Allele | None]]:
-        """Holds variants against the genome; the first ones together, before anything is predicted."""
+        """Holds variants against the genome; the first thousand together, before the first is yielded.
+
+        Args:
+            variants: as their file spells them.
+            genome: what they are variants of.
+            policy: what to do where REF is not the genome's.
+            aliases: contig of the genome -> other names that it has among the variants.
+
+        Yields:
+            Each variant, its status, and its allele where it can be scored.
+
+        Raises:
+            DatasetError: see `score_variants`.
+        """
         names = ContigNames(genome.contig_lengths, aliases)
 
         def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
@@ -305,16 +319,26 @@ class Predictor:
         yield from first
         yield from each(variants)
 
-    def _predict_alleles(
+    def predict_alleles(
         self,
         alleles: Sequence[Allele | None],
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
-        """Predicts reference and alternative of each allele, averaged: float32 [bins, tracks].
+        """Predicts reference and alternative of alleles, averaged over strands and shifts.
 
-        No window is predicted twice, whichever alleles share it.
+        No window is predicted twice, whichever of these alleles share it.
+
+        Args:
+            alleles: as `alleles.resolve` makes them; `None` where there is nothing to predict.
+            views: the strands of the genome.
+            shifts: bp by which windows move to the right along the strand.
+            columns: indices of the head's tracks.
+
+        Yields:
+            For each allele R and A, float32 [bins, tracks] along the forward strand, A's bins on R's
+            (`AlleleWindows.align`); or `None`.
         """
         laid_out = [
             []
@@ -332,7 +356,7 @@ class Predictor:
             for windows, reverse in layouts
             for bases in (windows.reference, windows.left, windows.right)
         )
-        predicted = dict(zip(asked, self._predict_along(list(asked), columns), strict=True))
+        predicted = dict(zip(asked, self.predict_strands(list(asked), columns), strict=True))
         for layouts in laid_out:
             if not layouts:
                 yield None
@@ -347,8 +371,15 @@ class Predictor:
                 alternate += turned.align(left, right) / len(layouts)
             yield reference, alternate
 
-    def _predict_along(self, asked: Sequence[tuple[str, bool]], columns: Sequence[int]) -> Iterator[np.ndarray]:
-        """Predicts sequences, each with whether it is of the other strand, whose predictions are turned back.
+    def predict_strands(
+        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+    ) -> Iterator[np.ndarray]:
+        """Predicts sequences as they come, a batch of them at a time.
+
+        Args:
+            asked: bases of the window's length, upper case, each with whether it is of the other strand; the
+                predictions of such are turned back, tracks of strand pairs included.
+            columns: indices of the head's tracks.
 
         Yields:
             float32 [bins, tracks] along the forward strand.
@@ -357,6 +388,14 @@ class Predictor:
         for batch in _batched(asked, self.batch_size):
             for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
                 yield bins[::-1, partners] if reverse else bins[:, columns]
+
+    def seconds_per_window(self) -> float:
+        """Measures the time that one window takes once the model is compiled: one batch, after one."""
+        batch = ["N" * self.frame.window_length] * self.batch_size
+        self._full_pass(batch)
+        begun = time.perf_counter()
+        self._full_pass(batch)
+        return (time.perf_counter() - begun) / self.batch_size
 
     def _full_pass(self, sequences: Sequence[str]) -> np.ndarray:
         """The one step from windows to predictions, in batches of one size: float32 [batch, bins, all tracks].
@@ -367,7 +406,12 @@ class Predictor:
         predicted = self.model.predict_on_batch(one_hot_encode(filled))
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
-    def _columns(self, tracks: Sequence[int] | None) -> list[int]:
+    def columns(self, tracks: Sequence[int] | None) -> list[int]:
+        """Returns indices of the head's tracks, checked; all of them for `None`.
+
+        Raises:
+            ValueError: one is none, or there is none.
+        """
         columns = list(range(len(self.tracks))) if tracks is None else list(tracks)
         wrong = [column for column in columns if not 0 <= column < len(self.tracks)]
         if wrong or not columns:
@@ -388,8 +432,8 @@ def check_averaging(strands: str, shifts: Sequence[int]) -> None:
 
 
 @contextlib.contextmanager
-def _opened(genome: Genome | str | Path) -> Iterator[Genome]:
-    """A genome; one that is given by its file is open meanwhile."""
+def opened_genome(genome: Genome | str | Path) -> Iterator[Genome]:
+    """Gives a genome; one that is given by its file is open meanwhile."""
     if not isinstance(genome, str | Path):
         yield genome
         return
@@ -405,5 +449,6 @@ def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
         yield batch
 
 
-def _strands(strands: Strands) -> tuple[bool, ...]:
+def strands_of(strands: Strands) -> tuple[bool, ...]:
+    """Returns for each strand that is predicted whether it is the other one."""
     return (False, True) if strands == "both" else (False,)

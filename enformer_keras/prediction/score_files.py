@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
 
@@ -161,36 +162,27 @@ def write_scores(
     Raises:
         OSError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = {
-        name: folder / f".{name}.partial" for name in [FORMATS[f].name for f in formats] + ["skipped.tsv"]
-    }
-    try:
-        with contextlib.ExitStack() as opened:
-            files: list[ScoreFile] = []
-            for kind in dict.fromkeys(formats):
-                path = partial[FORMATS[kind].name]
-                if kind == "h5":
-                    import h5py
+    names = [*(FORMATS[kind].name for kind in formats), "skipped.tsv"]
+    with whole_files(folder, names) as partial, contextlib.ExitStack() as opened:
+        files: list[ScoreFile] = []
+        for kind in dict.fromkeys(formats):
+            path = partial[FORMATS[kind].name]
+            if kind == "h5":
+                import h5py
 
-                    files.append(_Hdf5(opened.enter_context(h5py.File(path, "w")), tracks, statistics, about))
-                else:
-                    text = opened.enter_context(path.open("w", encoding="utf-8"))
-                    files.append(_Table(text, tracks, statistics, about))
-            skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
-            skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")
+                files.append(_Hdf5(opened.enter_context(h5py.File(path, "w")), tracks, statistics, about))
+            else:
+                text = opened.enter_context(path.open("w", encoding="utf-8"))
+                files.append(_Table(text, tracks, statistics, about))
+        skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
+        skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")
 
-            def append(scores: VariantScores) -> None:
-                for file in files:
-                    file.append(scores)
-                for variant, status in zip(scores.variants, scores.statuses, strict=True):
-                    if not status.is_scored:
-                        cells = (variant.chrom, variant.position, variant.name, variant.reference)
-                        skipped.write("\t".join(map(str, (*cells, variant.alternate, status))) + "\n")
+        def append(scores: VariantScores) -> None:
+            for file in files:
+                file.append(scores)
+            for variant, status in zip(scores.variants, scores.statuses, strict=True):
+                if not status.is_scored:
+                    cells = (variant.chrom, variant.position, variant.name, variant.reference)
+                    skipped.write("\t".join(map(str, (*cells, variant.alternate, status))) + "\n")
 
-            yield append
-        for name, path in partial.items():
-            path.replace(folder / name)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+        yield append

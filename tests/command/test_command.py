@@ -159,3 +159,12 @@ def test_help_imports_neither_keras_nor_numpy():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "sum(A - R)" in result.stdout
+
+
+def test_a_dry_run_counts_and_writes_nothing(folder, tmp_path):
+    result = run(folder, *SCORE, str(tmp_path / "scores"), "--dry-run")
+    assert result.exit_code == 0, result.output
+    counts, cost = result.stdout.splitlines()
+    assert counts == "scored 3, not_acgt 1"
+    assert cost.startswith("18 windows, ")  # three insertions, on two strands
+    assert not (tmp_path / "scores").exists()

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_files(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Gives paths beside those of a folder's files; once all are written, each takes its place.
+
+    An error leaves neither: files of these names that were there before stay as they are.
+
+    Args:
+        folder: of the files; made if it is missing.
+        names: of the files.
+
+    Yields:
+        Name -> where to write it. A name that is not written to is left out.
+
+    Raises:
+        OSError: the folder cannot be made, or a file not be renamed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The endings stay last: some writers go by them.
+    partial = {name: folder / f".partial-{name}" for name in names}
+    try:
+        yield partial
+        for name, path in partial.items():
+            if path.exists():
+                path.replace(folder / name)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
