@@ -23,7 +23,7 @@ from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, windows_of
+from enformer_keras.prediction.windows import Frame, StrandView, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -74,6 +74,23 @@ class VariantScores:
     def counts(self) -> dict[str, int]:
         """Returns status -> number of alleles, for those that occur."""
         return {str(status): count for status, count in Counter(self.statuses).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantPrediction:
+    """What is predicted of a variant's two alleles.
+
+    Attributes:
+        interval: of the genome, what the bins cover.
+        reference: R, float32 [bins, tracks] along the forward strand.
+        alternate: A, of the same shape, its bins on R's.
+        tracks: the columns.
+    """
+
+    interval: Interval
+    reference: np.ndarray
+    alternate: np.ndarray
+    tracks: tuple[PredictedTrack, ...]
 
 
 class Predictor:
@@ -272,6 +289,36 @@ class Predictor:
                     found,
                     tuple(self.tracks[column] for column in columns),
                 )
+
+    def predict_variant(
+        self,
+        variant: Variant,
+        genome: Genome | str | Path,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> VariantPrediction:
+        """Predicts both alleles of one variant, as `score_variants` compares them.
+
+        Raises:
+            DatasetError: the variant cannot be scored; its status is named.
+            ValueError: an argument cannot be.
+        """
+        columns = self.columns(tracks)
+        check_averaging(strands, shifts)
+        with opened_genome(genome) as opened:
+            aliases = contig_aliases or {}
+            ((_, status, allele),) = self.resolve_variants([variant], opened, ReferencePolicy.SKIP, aliases)
+            if allele is None:
+                raise DatasetError(f"{variant}: {status}, so there is nothing to predict; correct the variant")
+            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
+            pair = next(self.predict_alleles([allele], views, shifts, columns))
+        assert pair is not None
+        window = window_of(allele, self.frame)
+        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
+        return VariantPrediction(interval, *pair, tuple(self.tracks[column] for column in columns))
 
     def resolve_variants(
         self,
