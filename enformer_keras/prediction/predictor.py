@@ -23,7 +23,7 @@ from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, window_of, windows_of
+from enformer_keras.prediction.windows import Frame, StrandView, is_inside, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -193,6 +193,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[int | None] | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -211,6 +212,9 @@ class Predictor:
             shifts: bp by which windows move to the right along the strand that is predicted.
             reference_policy: what to do where REF is not the genome's.
             contig_aliases: contig of the genome -> other names that it has among the variants.
+            centers: for each allele, in their order, the 0-based position on the forward strand that stands in
+                the middle of the window in place of the allele's own middle; `None`: its own. An allele that
+                such a window does not hold is not scored (`outside_window`).
 
         Returns:
             A row for each allele, in the order in which they came.
@@ -231,6 +235,7 @@ class Predictor:
                 shifts=shifts,
                 reference_policy=reference_policy,
                 contig_aliases=contig_aliases,
+                centers=centers,
             )
         )
         columns = self.columns(tracks)
@@ -257,6 +262,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[int | None] | None = None,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
@@ -273,8 +279,21 @@ class Predictor:
         with opened_genome(genome) as opened:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
-            for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
-                pairs = self.predict_alleles([allele for _, _, allele in part], views, shifts, columns)
+            laid = _with_centers(resolved, centers)
+            for centered in _batched(laid, _ALLELES_PER_WINDOW * self.batch_size):
+                part = [
+                    (variant, status, allele)
+                    if allele is None or self.holds(allele, center, views, shifts)
+                    else (variant, Status.OUTSIDE_WINDOW, None)
+                    for (variant, status, allele), center in centered
+                ]
+                pairs = self.predict_alleles(
+                    [allele for _, _, allele in part],
+                    views,
+                    shifts,
+                    columns,
+                    [center for _, center in centered],
+                )
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
@@ -374,6 +393,7 @@ class Predictor:
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
+        centers: Sequence[int | None] | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
 
@@ -384,6 +404,8 @@ class Predictor:
             views: the strands of the genome.
             shifts: bp by which windows move to the right along the strand.
             columns: indices of the head's tracks.
+            centers: for each allele the position about which its window lies (`windows_of`); such windows hold
+                their alleles (`holds`). `None`: each allele's own middle.
 
         Yields:
             For each allele R and A, float32 [bins, tracks] along the forward strand, A's bins on R's
@@ -393,11 +415,11 @@ class Predictor:
             []
             if allele is None
             else [
-                (windows_of(view.allele(allele), view, self.frame, shift), view.reverse)
+                (windows_of(view.allele(allele), view, self.frame, shift, center), view.reverse)
                 for view in views
                 for shift in shifts
             ]
-            for allele in alleles
+            for allele, center in zip(alleles, centers or [None] * len(alleles), strict=True)
         ]
         asked = dict.fromkeys(
             (bases, reverse)
@@ -419,6 +441,14 @@ class Predictor:
                 reference += predicted[windows.reference, reverse] / len(layouts)
                 alternate += turned.align(left, right) / len(layouts)
             yield reference, alternate
+
+    def holds(
+        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+    ) -> bool:
+        """Says whether all windows about a position hold an allele (`windows.is_inside`)."""
+        return center is None or all(
+            is_inside(allele, view, self.frame, shift, center) for view in views for shift in shifts
+        )
 
     def predict_strands(
         self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
@@ -500,6 +530,12 @@ def opened_genome(genome: Genome | str | Path) -> Iterator[Genome]:
 
     with contextlib.closing(Genome(Path(genome))) as opened:
         yield opened
+
+
+def _with_centers(
+    items: Iterable[_Item], centers: Iterable[int | None] | None
+) -> Iterator[tuple[_Item, int | None]]:
+    return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
 
 
 def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
