@@ -22,6 +22,7 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
 from enformer_keras.prediction.windows import Frame, StrandView, is_inside, window_of, windows_of
 
@@ -103,6 +104,8 @@ class Predictor:
         tracks: all outputs of the head, in their order.
         head: which of the model's outputs; `None` where it has one that has no name.
         batch_size: windows predicted at a time.
+        reuse: of windows that differ in an allele alone, compute stem and tower only for the bins that see it
+            (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -115,6 +118,7 @@ class Predictor:
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
+        reuse: bool = True,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -126,6 +130,7 @@ class Predictor:
         self.tracks = tuple(tracks)
         self.head = head
         self.batch_size = batch_size
+        self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
 
     def predict(
         self,
@@ -421,13 +426,14 @@ class Predictor:
             ]
             for allele, center in zip(alleles, centers or [None] * len(alleles), strict=True)
         ]
-        asked = dict.fromkeys(
-            (bases, reverse)
-            for layouts in laid_out
-            for windows, reverse in layouts
-            for bases in (windows.reference, windows.left, windows.right)
-        )
-        predicted = dict(zip(asked, self.predict_strands(list(asked), columns), strict=True))
+        # Each window, with the one that it is like, of which it is predicted: alternatives are like references.
+        asked: dict[tuple[str, bool], str | None] = {}
+        for windows, reverse in itertools.chain.from_iterable(laid_out):
+            asked[windows.reference, reverse] = None
+            asked.setdefault((windows.left, reverse), windows.reference)
+            asked.setdefault((windows.right, reverse), windows.reference)
+        found = self.predict_strands(list(asked), columns, list(asked.values()))
+        predicted = dict(zip(asked, found, strict=True))
         for layouts in laid_out:
             if not layouts:
                 yield None
@@ -451,7 +457,10 @@ class Predictor:
         )
 
     def predict_strands(
-        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+        self,
+        asked: Iterable[tuple[str, bool]],
+        columns: Sequence[int],
+        like: Sequence[str | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences as they come, a batch of them at a time.
 
@@ -459,14 +468,22 @@ class Predictor:
             asked: bases of the window's length, upper case, each with whether it is of the other strand; the
                 predictions of such are turned back, tracks of strand pairs included.
             columns: indices of the head's tracks.
+            like: for each the window, along the same strand, that it is like but for an allele, from which it
+                may be predicted with less work; `None`: none.
 
         Yields:
             float32 [bins, tracks] along the forward strand.
         """
         partners = [self.tracks[column].strand_pair for column in columns]
-        for batch in _batched(asked, self.batch_size):
-            for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
-                yield bins[::-1, partners] if reverse else bins[:, columns]
+        asked, strands = itertools.tee(asked)
+        windows = (bases for bases, _ in asked)
+        predicted = (
+            itertools.chain.from_iterable(self._full_passes(windows))
+            if like is None or self._reuse is None
+            else self._reuse.predict(list(windows), like)
+        )
+        for (_, reverse), bins in zip(strands, predicted, strict=False):
+            yield bins[::-1, partners] if reverse else bins[:, columns]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -486,13 +503,18 @@ class Predictor:
         self._full_pass(batch)
         return (time.perf_counter() - begun) / self.batch_size
 
-    def _full_pass(self, sequences: Sequence[str]) -> np.ndarray:
-        """The one step from windows to predictions, in batches of one size: float32 [batch, bins, all tracks].
+    def _full_passes(self, windows: Iterable[str]) -> Iterator[np.ndarray]:
+        """Predicts windows in batches of one size.
 
         The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
         """
-        filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
-        predicted = self.model.predict_on_batch(one_hot_encode(filled))
+        for batch in _batched(windows, self.batch_size):
+            filled = [*batch, *["N" * self.frame.window_length] * (self.batch_size - len(batch))]
+            yield self._full_pass(filled)[: len(batch)]
+
+    def _full_pass(self, windows: Sequence[str]) -> np.ndarray:
+        """The one step from windows to predictions: float32 [batch, bins, all tracks]."""
+        predicted = self.model.predict_on_batch(one_hot_encode(windows))
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
