@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from enformer_command.calibrate import calibrate
 from enformer_command.info import info
 from enformer_command.predict import predict
 from enformer_command.score import score
@@ -36,6 +37,7 @@ def main(context: click.Context, traceback: bool) -> None:
     context.obj = {"traceback": traceback}
 
 
+main.add_command(calibrate)
 main.add_command(info)
 main.add_command(predict)
 main.add_command(score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where REF is not the genome's.",
 )
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    help="Add quantiles among a background's scores (`enformer calibrate`).",
+)
 @output_options
 @click.option(
     "--format",
@@ -67,6 +73,7 @@ def score(
     width: int | None,
     averaging: AveragingOptions,
     policy: str,
+    background: Path | None,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -88,8 +95,9 @@ def score(
     shifts, aliases = averaging.shifts, genome.aliases
 
     from enformer_keras.formats.variants import Variant, read_variants
+    from enformer_keras.prediction.background import read_background
     from enformer_keras.prediction.score_files import FORMATS, write_scores
-    from enformer_keras.prediction.statistics import check_statistics
+    from enformer_keras.prediction.statistics import check_statistics, quantile_of
 
     # All that can be known before the model is loaded, which takes long.
     try:
@@ -97,6 +105,7 @@ def score(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     output.check([FORMATS[kind].name for kind in formats])
+    ranks = None if background is None else read_background(background)
     alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
     first = list(itertools.islice(alleles, 1))
     if not first:
@@ -115,12 +124,18 @@ def score(
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
             reference_policy=policy,
+            fingerprint=predictor.fingerprint,
         )
         kept = [predictor.tracks[index] for index in chosen]
+        written = names
+        if ranks is not None:
+            ranks.check(said, [track.identifier for track in kept], names)
+            said["background"] = str(background)
+            written = [*names, *(quantile_of(name) for name in names)]
         counts: Counter[str] = Counter()
         with (
             progress(alleles, unit="variants", quiet=output.quiet) as taken,
-            write_scores(output.folder, formats, kept, names, said) as append,
+            write_scores(output.folder, formats, kept, written, said) as append,
         ):
             for part in predictor.score_in_parts(
                 taken,
@@ -133,7 +148,7 @@ def score(
                 reference_policy=policy,
                 contig_aliases=aliases,
             ):
-                append(part)
+                append(part if ranks is None else ranks.add_to(part))
                 counts.update(part.counts())
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import itertools
 import time
 from collections import Counter
@@ -409,6 +411,16 @@ class Predictor:
         for batch in _batched(asked, self.batch_size):
             for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
                 yield bins[::-1, partners] if reverse else bins[:, columns]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells models apart that give different numbers: of their weights, window, bins and head."""
+        digest = hashlib.sha256(f"{self.frame} {self.head}".encode())
+        for variable in self.model.weights:
+            values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            digest.update(f"{values.dtype} {values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()[:16]
 
     def seconds_per_window(self) -> float:
         """Measures the time that one window takes once the model is compiled: one batch, after one."""

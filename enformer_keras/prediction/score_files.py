@@ -16,7 +16,7 @@ import numpy as np
 
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
-from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.statistics import formula_of
 
 if TYPE_CHECKING:
     import h5py
@@ -72,7 +72,7 @@ class _Hdf5(ScoreFile):
             values = file.create_dataset(
                 statistic, shape, maxshape=(None, len(tracks)), chunks=chunks, dtype=np.float32
             )
-            values.attrs["formula"] = FORMULAS[statistic]
+            values.attrs["formula"] = formula_of(statistic)
         for key, value in about.items():
             file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
 
@@ -114,7 +114,7 @@ class _Table(ScoreFile):
         for key, value in about.items():
             file.write(f"##{key}={value if isinstance(value, str | int | float) else json.dumps(value)}\n")
         for statistic in statistics:
-            file.write(f"##{statistic}={FORMULAS[statistic]}\n")
+            file.write(f"##{statistic}={formula_of(statistic)}\n")
         columns = [f"{statistic}:{track.identifier}" for statistic in statistics for track in tracks]
         file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *columns]) + "\n")
 
