@@ -27,8 +27,8 @@ REACH = 15 // 2 + sum(2 * 2**block for block in range(1, NUM_TOWER_BLOCKS + 1))
 _MARGIN = -(-REACH // BIN_SIZE)
 # Bins of the smallest patch: all that see one base, and the margins.
 _SMALLEST = 6 + 2 * _MARGIN
-# Windows whose towers are kept for those that are like them.
-_KEPT = 8
+# Of the windows that are kept for others that are like them. One of 196,608 bp has 9 MB, and 19 of 5,313 tracks.
+_MOST_BYTES = 1 << 29
 
 
 def is_split(model: keras.Model, bin_size: int) -> bool:
@@ -101,11 +101,13 @@ class TowerReuse:
             filled = [*batch, *["N" * len(batch[0])] * (self._batch_size - len(batch))]
             towers, predicted = self._whole.predict_on_batch(one_hot_encode(filled))
             for window, tower, tracks in zip(batch, towers, predicted, strict=False):
-                known[window] = (tower, np.asarray(tracks, dtype=np.float32))
+                # Copies: a view would keep the whole batch.
+                known[window] = (np.array(tower), np.array(tracks, dtype=np.float32))
         for window in dict.fromkeys(windows):
             self._kept[window] = known[window]
             self._kept.move_to_end(window)
-        while len(self._kept) > _KEPT:
+        each = sum(array.nbytes for array in next(iter(self._kept.values()), ()))
+        while len(self._kept) * each > _MOST_BYTES:
             self._kept.popitem(last=False)
         return known
 
