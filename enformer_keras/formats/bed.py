@@ -32,7 +32,7 @@ _NO_INTERVAL = re.compile(r"#|\s*$|(track|browser)(\s|$)")
 
 @dataclasses.dataclass(frozen=True)
 class BedLines:
-    """The intervals of one contig, 0-based half-open, in the order of the file: by start.
+    """The intervals of one contig, 0-based half-open, in the order of the file: mostly by start.
 
     Attributes:
         starts: int64 [n].
@@ -55,6 +55,7 @@ def read_bed(
     columns: Sequence[int] = (),
     fields: int | None = None,
     used: Iterable[str] | None = None,
+    in_any_order: bool = False,
 ) -> dict[str, BedLines]:
     """Reads a BED file: tab separated, 0-based half-open, sorted by start within each contig.
 
@@ -71,6 +72,7 @@ def read_bed(
         fields: how many a line must have; `None`: three and as many as `columns` need.
         used: those of `contig_lengths` that matter; `None`: all. If no line lies on one of them, the file is
             refused where it has names that stand for no contig, as these may be theirs, else warned of.
+        in_any_order: whether the lines of a contig need not be sorted.
 
     Returns:
         Contig -> its lines; a contig without lines is left out.
@@ -118,7 +120,7 @@ def read_bed(
                     empty += 1
                     continue
                 starts, ends, kept, lines = found.setdefault(contig, ([], [], [[] for _ in columns], []))
-                if starts and start < starts[-1]:
+                if starts and start < starts[-1] and not in_any_order:
                     problems.append(
                         f"{where}: start {start} comes after {starts[-1]} of line {lines[-1]}; sort the file "
                         "(`sort -k1,1 -k2,2n`)"

@@ -134,33 +134,54 @@ class Predictor:
             DatasetError: an interval lies on no contig of the genome.
         """
         columns = self.columns(tracks)
+        found = np.zeros((len(windows), self.frame.target_length, len(columns)), dtype=np.float32)
+        with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
+            each = self.predict_each(windows, opened, tracks=columns, strands=strands, shifts=shifts)
+            for number, bins in enumerate(each):
+                found[number] = bins
+        return found
+
+    def predict_each(
+        self,
+        windows: Iterable[str | Interval],
+        genome: Genome | None = None,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+    ) -> Iterator[np.ndarray]:
+        """Predicts windows as `predict` does, as they come: any number of them fits into memory.
+
+        Yields:
+            Of the next window float32 [bins, tracks].
+        """
+        columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
-        sequences: list[list[str]] = []
-        with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
+
+        def asked() -> Iterator[tuple[str, bool]]:
             for window in windows:
                 if isinstance(window, Interval):
-                    if opened is None:
+                    if genome is None:
                         raise ValueError("intervals need a genome to be read from: give genome=")
                     whole = window.resize(length)
-                    sequences.append([opened.sequence(whole.shift(shift)).decode() for shift in shifts])
+                    shifted = [genome.sequence(whole.shift(shift)).decode() for shift in shifts]
                 elif len(window) != length:
                     raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
                 elif tuple(shifts) != (0,):
                     raise ValueError("a window of its own cannot be shifted: give intervals and a genome")
                 else:
-                    sequences.append([window])
-        asked = [
-            (bases if not reverse else reverse_complement(bases.upper()), reverse)
-            for shifted in sequences
-            for bases in shifted
-            for reverse in strands_of(strands)
-        ]
-        each = len(shifts) * len(strands_of(strands))
-        found = np.zeros((len(sequences), self.frame.target_length, len(columns)), dtype=np.float32)
-        for number, bins in enumerate(self.predict_strands(asked, columns)):
-            found[number // each] += bins / each
-        return found
+                    shifted = [window]
+                for bases in shifted:
+                    for reverse in strands_of(strands):
+                        yield (reverse_complement(bases.upper()) if reverse else bases), reverse
+
+        count = len(shifts) * len(strands_of(strands))
+        for group in _batched(self.predict_strands(asked(), columns), count):
+            mean = np.zeros((self.frame.target_length, len(columns)), dtype=np.float32)
+            for bins in group:
+                mean += bins / count
+            yield mean
 
     def score_variants(
         self,
