@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import keras
 import numpy as np
@@ -20,11 +21,14 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, is_inside, windows_of
+from enformer_keras.prediction.windows import Center, Frame, StrandView, is_inside, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
+    from enformer_keras.prediction.contributions import Contributions
+    from enformer_keras.prediction.mutagenesis import Mutagenesis
 
 Strands = Literal["both", "forward"]
 _Item = TypeVar("_Item")
@@ -195,7 +199,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -214,9 +218,9 @@ class Predictor:
             shifts: bp by which windows move to the right along the strand that is predicted.
             reference_policy: what to do where REF is not the genome's.
             contig_aliases: contig of the genome -> other names that it has among the variants.
-            centers: for each allele, in their order, the 0-based position on the forward strand that stands in
-                the middle of the window in place of the allele's own middle; `None`: its own. An allele that
-                such a window does not hold is not scored (`outside_window`).
+            centers: for each allele, in their order, what stands in the middle of the window in place of the
+                allele's own middle: the 0-based position of a base on the forward strand, or a stretch; `None`:
+                its own. An allele that such a window does not hold is not scored (`outside_window`).
 
         Returns:
             A row for each allele, in the order in which they came.
@@ -264,7 +268,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
@@ -365,7 +369,7 @@ class Predictor:
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
-        centers: Sequence[int | None] | None = None,
+        centers: Sequence[Center | None] | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
 
@@ -376,7 +380,7 @@ class Predictor:
             views: the strands of the genome.
             shifts: bp by which windows move to the right along the strand.
             columns: indices of the head's tracks.
-            centers: for each allele the position about which its window lies (`windows_of`); such windows hold
+            centers: for each allele what its window lies about (`windows_of`); such windows hold
                 their alleles (`holds`). `None`: each allele's own middle.
 
         Yields:
@@ -415,9 +419,9 @@ class Predictor:
             yield reference, alternate
 
     def holds(
-        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+        self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
     ) -> bool:
-        """Says whether all windows about a position hold an allele (`windows.is_inside`)."""
+        """Says whether all windows about a place hold an allele (`windows.is_inside`)."""
         return center is None or all(
             is_inside(allele, view, self.frame, shift, center) for view in views for shift in shifts
         )
@@ -454,8 +458,40 @@ class Predictor:
         The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
         """
         filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
-        predicted = self.model.predict_on_batch(one_hot_encode(filled))
+        return self.predict_one_hot(one_hot_encode(filled))
+
+    def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
+        """Predicts a full batch of sequences as arrays, which need not be letters.
+
+        Args:
+            batch: float32 [batch_size, window_length, 4].
+
+        Returns:
+            float32 [batch_size, bins, all tracks], along the strand that was given.
+        """
+        predicted = self.model.predict_on_batch(batch)
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
+
+    @functools.cached_property
+    def pullback(self) -> Pullback:
+        """Gives gradients of weighted sums of predictions (`gradients.pullback`); compiled once."""
+        return pullback(self.model, self.head)
+
+    def contributions(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Contributions]:
+        """Tells what each base of regions contributes to a prediction: `contributions.contributions`."""
+        from enformer_keras.prediction.contributions import contributions
+
+        return contributions(self, regions, genome, **options)
+
+    def saturation_mutagenesis(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Mutagenesis]:
+        """Scores all substitutions of regions, or deletions: `mutagenesis.saturation_mutagenesis`."""
+        from enformer_keras.prediction.mutagenesis import saturation_mutagenesis  # builds upon this class
+
+        return saturation_mutagenesis(self, regions, genome, **options)
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.
@@ -495,8 +531,8 @@ def opened_genome(genome: Genome | str | Path) -> Iterator[Genome]:
 
 
 def _with_centers(
-    items: Iterable[_Item], centers: Iterable[int | None] | None
-) -> Iterator[tuple[_Item, int | None]]:
+    items: Iterable[_Item], centers: Iterable[Center | None] | None
+) -> Iterator[tuple[_Item, Center | None]]:
     return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
 
 
