@@ -25,7 +25,7 @@ from enformer_keras.prediction.statistics import FORMULAS
 if TYPE_CHECKING:
     import h5py
 
-    from enformer_keras.prediction.predictor import PredictedTrack
+    from enformer_keras.prediction.asking import PredictedTrack
 
 # Format -> its files. Peaks are those of ENCODE's narrowPeak, whose summits are the regions' middles.
 CONTRIBUTION_FILES = {
@@ -57,7 +57,8 @@ class _Tree(_Writer):
 
     `raw/seq` int8, the bases; `shap/seq` float32, hypothetical contributions; `projected_shap/seq` float32,
     those of the bases that are there: all [regions, 4, bp], A, C, G, T. Beside them `chrom`, `start`, `end`
-    (0-based, half-open) and `value`, the number that is explained; of integrated gradients `baseline` and `total`.
+    (0-based, half-open) and `value`, the number that is explained; of integrated gradients `baseline` and
+    `total`.
     """
 
     def __init__(self, file: h5py.File, length: int, about: Mapping[str, Any]) -> None:

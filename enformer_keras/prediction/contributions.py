@@ -11,14 +11,14 @@ import numpy as np
 
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
+from enformer_keras.prediction.asking import check_averaging, opened_genome, strands_of
 from enformer_keras.prediction.mutagenesis import check_on_genome, check_region, saturation_mutagenesis
-from enformer_keras.prediction.predictor import check_averaging, opened_genome, strands_of
 from enformer_keras.prediction.windows import StrandView, window_about
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
+    from enformer_keras.prediction.asking import Answering, Strands
     from enformer_keras.prediction.gradients import Pullback
-    from enformer_keras.prediction.predictor import Predictor, Strands
     from enformer_keras.prediction.windows import Frame
 
 Method = Literal["gradient_x_input", "integrated_gradients", "ism"]
@@ -76,7 +76,7 @@ class Contributions:
 
 
 def contributions(
-    predictor: Predictor,
+    predictor: Answering,
     regions: Iterable[Interval],
     genome: Genome | str | Path,
     *,
@@ -201,7 +201,7 @@ class _Explained:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Answering,
         statistic: str,
         tracks: Sequence[int] | None,
         weights: Sequence[float] | None,
@@ -347,7 +347,7 @@ class _Path:
 
 def _follow(
     asked: Sequence[tuple[_Path, int]],
-    predictor: Predictor,
+    predictor: Answering,
     explained: _Explained,
     pull: Pullback,
 ) -> None:
@@ -378,7 +378,7 @@ def _follow(
 
 
 def _by_mutagenesis(
-    predictor: Predictor,
+    predictor: Answering,
     regions: Iterable[Interval],
     genome: Genome | str | Path,
     explained: _Explained,

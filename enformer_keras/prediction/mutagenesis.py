@@ -13,12 +13,12 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.variants import Variant
-from enformer_keras.prediction.predictor import opened_genome
+from enformer_keras.prediction.asking import opened_genome
 from enformer_keras.prediction.statistics import check_statistics
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
-    from enformer_keras.prediction.predictor import PredictedTrack, Predictor, Strands
+    from enformer_keras.prediction.asking import Answering, PredictedTrack, Strands
     from enformer_keras.prediction.windows import Frame
 
 
@@ -44,7 +44,7 @@ class Mutagenesis:
 
 
 def saturation_mutagenesis(
-    predictor: Predictor,
+    predictor: Answering,
     regions: Iterable[Interval],
     genome: Genome | str | Path,
     *,

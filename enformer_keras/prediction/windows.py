@@ -101,6 +101,11 @@ class StrandView:
         length = self._genome.contig_lengths[interval.chrom]
         return Interval(interval.chrom, length - interval.end, length - interval.start)
 
+    def window(self, contig: str, center: int, frame: Frame, shift: int = 0) -> str:
+        """Returns the bases of a window about a position of the forward strand (`windows_of`)."""
+        start = self.position(contig, center) - (frame.window_length // 2 - 1) + shift
+        return self.sequence(contig, start, start + frame.window_length)
+
 
 @dataclasses.dataclass(frozen=True)
 class AlleleWindows:
