@@ -27,7 +27,7 @@ REACH = 15 // 2 + sum(2 * 2**block for block in range(1, NUM_TOWER_BLOCKS + 1))
 _MARGIN = -(-REACH // BIN_SIZE)
 # Bins of the smallest patch: all that see one base, and the margins.
 _SMALLEST = 6 + 2 * _MARGIN
-# Of the windows that are kept for others that are like them. One of 196,608 bp has 9 MB, and 19 of 5,313 tracks.
+# Of windows that are kept for others that are like them. One of 196,608 bp has 9 MB, its 5,313 tracks 19.
 _MOST_BYTES = 1 << 29
 
 
