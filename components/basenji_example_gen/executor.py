@@ -23,10 +23,10 @@ from enformer_keras.datasets.basenji import (
     count_records,
     describe_disagreement,
 )
-from enformer_keras.datasets.basenji_metadata import number_columns
 from enformer_keras.datasets.leaks import check_no_leak
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.track_table import number_columns
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"

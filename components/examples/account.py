@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from enformer_keras.datasets.track_table import TrackRow
+from enformer_keras.formats.track_table import TrackRow
 
 ACCOUNT_FILE = "build.json"
 
