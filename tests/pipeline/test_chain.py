@@ -1,5 +1,6 @@
 """The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -17,6 +18,7 @@ from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL, Averaging
 from components.transform.decoding import decode_targets
 from enformer_keras import one_hot_encode
+from enformer_keras.formats.fasta import Genome
 from pipeline import pipeline as pipeline_module
 from pipeline import report
 from pipeline.data import fingerprint_data
@@ -98,7 +100,16 @@ def test_pushed_model_says_what_it_is(chain):
         "description": "CDS +",
         "genome": "tiny",
         "strand_pair": 2,
+        "scale": 1.0,
+        "sum_stat": "mean",
+        "clip_soft": None,
+        "clip": None,
     }
+    assert tracks[0]["scale"] > 0  # `mean` in the table
+    assert card["organisms"]["yeast"]["contig_lengths"].keys() == {"IV"}
+    with contextlib.closing(Genome(chain.settings.dataset.parent / "genome.fa")) as genome:
+        assert card["organisms"]["tiny"]["contig_lengths"] == genome.contig_lengths
+        assert card["organisms"]["tiny"]["sequence_sha256"] == genome.sha256()
     assert card["data_fingerprint"] == fingerprint_data(chain.settings.dataset)
     assert card["code"]["version"] == importlib.metadata.version("enformer-keras")
     assert card["lineage"] == {"started_from": "scratch", "seed": 0, "step": 8}
