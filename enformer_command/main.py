@@ -7,6 +7,7 @@ import click
 
 from enformer_command.calibrate import calibrate
 from enformer_command.info import info
+from enformer_command.plot import plot
 from enformer_command.predict import predict
 from enformer_command.score import score
 
@@ -39,6 +40,7 @@ def main(context: click.Context, traceback: bool) -> None:
 
 main.add_command(calibrate)
 main.add_command(info)
+main.add_command(plot)
 main.add_command(predict)
 main.add_command(score)
 

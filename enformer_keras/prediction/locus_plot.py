@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 
 if TYPE_CHECKING:
@@ -22,30 +23,12 @@ _GENE = "0.25"
 # Heights of panels, in inches.
 _TRACK, _DIFFERENCE, _GENE_ROW, _LETTERS = 1.15, 0.7, 0.24, 1.3
 _NAME_WIDTH = 18
+# Of the track's largest value, the least that a panel of differences shows.
+_LEAST_DIFFERENCE = 0.05
 # Widest stretch, in bp, whose positions are in a unit; the unit; its name.
 _UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
 # Of genes that overlap, more rows than this are not drawn, but counted.
 _MOST_GENE_ROWS = 6
-
-
-class DrawnGene(Protocol):
-    """What is drawn of a gene; `formats.genes.Gene` is one."""
-
-    @property
-    def name(self) -> str:
-        """What is written beside it."""
-
-    @property
-    def strand(self) -> str:
-        """`+`, `-` or `.`."""
-
-    @property
-    def span(self) -> Interval:
-        """From its first to its last base."""
-
-    @property
-    def exons(self) -> Sequence[Interval]:
-        """Drawn thick."""
 
 
 def plot_locus(
@@ -55,7 +38,7 @@ def plot_locus(
     alternate: np.ndarray | None = None,
     *,
     marked: Interval | None = None,
-    genes: Sequence[DrawnGene] = (),
+    genes: Sequence[Gene] = (),
     contributions: np.ndarray | None = None,
     explained: Interval | None = None,
     title: str = "",
@@ -69,7 +52,7 @@ def plot_locus(
         reference: predictions, float [bins, tracks].
         alternate: those of the other allele; `None`: there is none, and no difference.
         marked: the variant; drawn as a line through all panels.
-        genes: those that lie here; drawn where they overlap the interval.
+        genes: drawn where they overlap the interval, their exons thick.
         contributions: of each base to a prediction, projected, float [bp, 4]; drawn as letters.
         explained: what `contributions` covers.
         title: above all.
@@ -101,7 +84,9 @@ def plot_locus(
         draws.append(functools.partial(_draw_track, edges=edges, r=r, a=a, name=name))
         if a is not None:
             heights.append(_DIFFERENCE)
-            draws.append(functools.partial(_draw_difference, edges=edges, difference=a - r))
+            draws.append(
+                functools.partial(_draw_difference, edges=edges, difference=a - r, size=float(r.max()))
+            )
     if rows:
         heights.append(_GENE_ROW * len(rows) + 0.15)
         draws.append(functools.partial(_draw_genes, rows=rows, interval=interval, left_out=left_out))
@@ -143,10 +128,14 @@ def _draw_track(panel: Axes, edges: np.ndarray, r: np.ndarray, a: np.ndarray | N
     panel.set_ylabel("\n".join(textwrap.wrap(name, _NAME_WIDTH, max_lines=4)), fontsize=8, parse_math=False)
 
 
-def _draw_difference(panel: Axes, edges: np.ndarray, difference: np.ndarray) -> None:
+def _draw_difference(panel: Axes, edges: np.ndarray, difference: np.ndarray, size: float) -> None:
+    """Draws a difference; one that is small beside the track's size looks small."""
     panel.stairs(np.maximum(difference, 0), edges, fill=True, color=_MORE)
     panel.stairs(np.minimum(difference, 0), edges, fill=True, color=_LESS)
     panel.axhline(0, color="0.4", linewidth=0.6)
+    low, high = panel.get_ylim()
+    if high - low < _LEAST_DIFFERENCE * size:
+        panel.set_ylim(low - _LEAST_DIFFERENCE * size / 2, high + _LEAST_DIFFERENCE * size / 2)
     panel.set_ylabel("ALT - REF", fontsize=8)
 
 
@@ -160,22 +149,20 @@ def _lay_out(panel: Axes, interval: Interval, *, named: bool) -> None:
         panel.set_xlabel(f"{interval.chrom}, {unit}", fontsize=8, parse_math=False)
 
 
-def _gene_rows(genes: Sequence[DrawnGene], interval: Interval) -> tuple[list[list[DrawnGene]], int]:
+def _gene_rows(genes: Sequence[Gene], interval: Interval) -> tuple[list[list[Gene]], int]:
     """Puts genes into rows in which none overlaps another or its name; counts those that have no room."""
     here = [
         gene
         for gene in genes
-        if gene.span.chrom == interval.chrom
-        and gene.span.start < interval.end
-        and gene.span.end > interval.start
+        if gene.chrom == interval.chrom and gene.start < interval.end and gene.end > interval.start
     ]
-    rows: list[list[DrawnGene]] = []
+    rows: list[list[Gene]] = []
     ends: list[float] = []
     left_out = 0
     letter = interval.width / 110  # about the width of one, in bp
-    for gene in sorted(here, key=lambda gene: gene.span.start):
-        start = max(gene.span.start, interval.start)
-        end = max(min(gene.span.end, interval.end), start + letter * (len(gene.name) + 1)) + letter
+    for gene in sorted(here, key=lambda gene: gene.start):
+        start = max(gene.start, interval.start)
+        end = max(min(gene.end, interval.end), start + letter * (len(gene.name) + 1)) + letter
         row = next((number for number, taken in enumerate(ends) if taken <= start), len(ends))
         if row == _MOST_GENE_ROWS:
             left_out += 1
@@ -188,12 +175,12 @@ def _gene_rows(genes: Sequence[DrawnGene], interval: Interval) -> tuple[list[lis
     return rows, left_out
 
 
-def _draw_genes(panel: Axes, rows: Sequence[Sequence[DrawnGene]], interval: Interval, left_out: int) -> None:
+def _draw_genes(panel: Axes, rows: Sequence[Sequence[Gene]], interval: Interval, left_out: int) -> None:
     for height, row in enumerate(rows):
         for gene in row:
-            start, end = max(gene.span.start, interval.start), min(gene.span.end, interval.end)
+            start, end = max(gene.start, interval.start), min(gene.end, interval.end)
             panel.plot([start, end], [height, height], color=_GENE, linewidth=0.8, solid_capstyle="butt")
-            exons = [(exon.start, exon.width) for exon in gene.exons]
+            exons = [(first, last - first) for first, last in gene.exons]
             panel.broken_barh(exons, (height - 0.16, 0.32), color=_GENE)
             name = {"+": f"{gene.name} >", "-": f"< {gene.name}"}.get(gene.strand, gene.name)
             panel.text(

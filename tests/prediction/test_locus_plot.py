@@ -1,23 +1,13 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
+from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction.locus_plot import plot_locus
 
 
-@dataclasses.dataclass(frozen=True)
-class Gene:
-    name: str
-    strand: str
-    span: Interval
-    exons: tuple[Interval, ...]
-
-
 def gene(name, start, end, strand="+", chrom="c1"):
-    span = Interval(chrom, start, end)
-    return Gene(name, strand, span, (span,))
+    return Gene(name, name, chrom, strand, start, end, start, (start,), ((start, end),), "exon")
 
 
 HERE = Interval("c1", 1000, 1800)
