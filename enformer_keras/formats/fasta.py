@@ -43,8 +43,8 @@ class Genome:
         DatasetError: the file is missing, is no FASTA, or has no index and none can be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         if not path.is_file():
             raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
         if not path.stat().st_size:

@@ -32,6 +32,7 @@ class Status(enum.StrEnum):
     OUTSIDE_CONTIG = "outside_contig"
     REFERENCE_MISMATCH = "reference_mismatch"
     TOO_LONG = "too_long"
+    OUTSIDE_WINDOW = "outside_window"  # of a window that is laid about something else than the allele
 
     @property
     def is_scored(self) -> bool:

@@ -22,8 +22,9 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, windows_of
+from enformer_keras.prediction.windows import Frame, StrandView, is_inside, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -76,6 +77,23 @@ class VariantScores:
         return {str(status): count for status, count in Counter(self.statuses).items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class VariantPrediction:
+    """What is predicted of a variant's two alleles.
+
+    Attributes:
+        interval: of the genome, what the bins cover.
+        reference: R, float32 [bins, tracks] along the forward strand.
+        alternate: A, of the same shape, its bins on R's.
+        tracks: the columns.
+    """
+
+    interval: Interval
+    reference: np.ndarray
+    alternate: np.ndarray
+    tracks: tuple[PredictedTrack, ...]
+
+
 class Predictor:
     """Asks one head of a model.
 
@@ -86,6 +104,8 @@ class Predictor:
         tracks: all outputs of the head, in their order.
         head: which of the model's outputs; `None` where it has one that has no name.
         batch_size: windows predicted at a time.
+        reuse: of windows that differ in an allele alone, compute stem and tower only for the bins that see it
+            (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -98,6 +118,7 @@ class Predictor:
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
+        reuse: bool = True,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -109,6 +130,7 @@ class Predictor:
         self.tracks = tuple(tracks)
         self.head = head
         self.batch_size = batch_size
+        self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
 
     def predict(
         self,
@@ -197,6 +219,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[int | None] | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -215,6 +238,9 @@ class Predictor:
             shifts: bp by which windows move to the right along the strand that is predicted.
             reference_policy: what to do where REF is not the genome's.
             contig_aliases: contig of the genome -> other names that it has among the variants.
+            centers: for each allele, in their order, the 0-based position on the forward strand that stands in
+                the middle of the window in place of the allele's own middle; `None`: its own. An allele that
+                such a window does not hold is not scored (`outside_window`).
 
         Returns:
             A row for each allele, in the order in which they came.
@@ -235,6 +261,7 @@ class Predictor:
                 shifts=shifts,
                 reference_policy=reference_policy,
                 contig_aliases=contig_aliases,
+                centers=centers,
             )
         )
         columns = self.columns(tracks)
@@ -261,6 +288,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[int | None] | None = None,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
@@ -277,8 +305,21 @@ class Predictor:
         with opened_genome(genome) as opened:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
-            for part in _batched(resolved, _ALLELES_PER_WINDOW * self.batch_size):
-                pairs = self.predict_alleles([allele for _, _, allele in part], views, shifts, columns)
+            laid = _with_centers(resolved, centers)
+            for centered in _batched(laid, _ALLELES_PER_WINDOW * self.batch_size):
+                part = [
+                    (variant, status, allele)
+                    if allele is None or self.holds(allele, center, views, shifts)
+                    else (variant, Status.OUTSIDE_WINDOW, None)
+                    for (variant, status, allele), center in centered
+                ]
+                pairs = self.predict_alleles(
+                    [allele for _, _, allele in part],
+                    views,
+                    shifts,
+                    columns,
+                    [center for _, center in centered],
+                )
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
@@ -293,6 +334,36 @@ class Predictor:
                     found,
                     tuple(self.tracks[column] for column in columns),
                 )
+
+    def predict_variant(
+        self,
+        variant: Variant,
+        genome: Genome | str | Path,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> VariantPrediction:
+        """Predicts both alleles of one variant, as `score_variants` compares them.
+
+        Raises:
+            DatasetError: the variant cannot be scored; its status is named.
+            ValueError: an argument cannot be.
+        """
+        columns = self.columns(tracks)
+        check_averaging(strands, shifts)
+        with opened_genome(genome) as opened:
+            aliases = contig_aliases or {}
+            ((_, status, allele),) = self.resolve_variants([variant], opened, ReferencePolicy.SKIP, aliases)
+            if allele is None:
+                raise DatasetError(f"{variant}: {status}, so there is nothing to predict; correct the variant")
+            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
+            pair = next(self.predict_alleles([allele], views, shifts, columns))
+        assert pair is not None
+        window = window_of(allele, self.frame)
+        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
+        return VariantPrediction(interval, *pair, tuple(self.tracks[column] for column in columns))
 
     def resolve_variants(
         self,
@@ -348,6 +419,7 @@ class Predictor:
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
+        centers: Sequence[int | None] | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
 
@@ -358,6 +430,8 @@ class Predictor:
             views: the strands of the genome.
             shifts: bp by which windows move to the right along the strand.
             columns: indices of the head's tracks.
+            centers: for each allele the position about which its window lies (`windows_of`); such windows hold
+                their alleles (`holds`). `None`: each allele's own middle.
 
         Yields:
             For each allele R and A, float32 [bins, tracks] along the forward strand, A's bins on R's
@@ -367,19 +441,20 @@ class Predictor:
             []
             if allele is None
             else [
-                (windows_of(view.allele(allele), view, self.frame, shift), view.reverse)
+                (windows_of(view.allele(allele), view, self.frame, shift, center), view.reverse)
                 for view in views
                 for shift in shifts
             ]
-            for allele in alleles
+            for allele, center in zip(alleles, centers or [None] * len(alleles), strict=True)
         ]
-        asked = dict.fromkeys(
-            (bases, reverse)
-            for layouts in laid_out
-            for windows, reverse in layouts
-            for bases in (windows.reference, windows.left, windows.right)
-        )
-        predicted = dict(zip(asked, self.predict_strands(list(asked), columns), strict=True))
+        # Each window, with the one that it is like, of which it is predicted: alternatives are like references.
+        asked: dict[tuple[str, bool], str | None] = {}
+        for windows, reverse in itertools.chain.from_iterable(laid_out):
+            asked[windows.reference, reverse] = None
+            asked.setdefault((windows.left, reverse), windows.reference)
+            asked.setdefault((windows.right, reverse), windows.reference)
+        found = self.predict_strands(list(asked), columns, list(asked.values()))
+        predicted = dict(zip(asked, found, strict=True))
         for layouts in laid_out:
             if not layouts:
                 yield None
@@ -394,8 +469,19 @@ class Predictor:
                 alternate += turned.align(left, right) / len(layouts)
             yield reference, alternate
 
+    def holds(
+        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+    ) -> bool:
+        """Says whether all windows about a position hold an allele (`windows.is_inside`)."""
+        return center is None or all(
+            is_inside(allele, view, self.frame, shift, center) for view in views for shift in shifts
+        )
+
     def predict_strands(
-        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+        self,
+        asked: Iterable[tuple[str, bool]],
+        columns: Sequence[int],
+        like: Sequence[str | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences as they come, a batch of them at a time.
 
@@ -403,14 +489,22 @@ class Predictor:
             asked: bases of the window's length, upper case, each with whether it is of the other strand; the
                 predictions of such are turned back, tracks of strand pairs included.
             columns: indices of the head's tracks.
+            like: for each the window, along the same strand, that it is like but for an allele, from which it
+                may be predicted with less work; `None`: none.
 
         Yields:
             float32 [bins, tracks] along the forward strand.
         """
         partners = [self.tracks[column].strand_pair for column in columns]
-        for batch in _batched(asked, self.batch_size):
-            for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
-                yield bins[::-1, partners] if reverse else bins[:, columns]
+        asked, strands = itertools.tee(asked)
+        windows = (bases for bases, _ in asked)
+        predicted = (
+            itertools.chain.from_iterable(self._full_passes(windows))
+            if like is None or self._reuse is None
+            else self._reuse.predict(list(windows), like)
+        )
+        for (_, reverse), bins in zip(strands, predicted, strict=False):
+            yield bins[::-1, partners] if reverse else bins[:, columns]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -430,13 +524,18 @@ class Predictor:
         self._full_pass(batch)
         return (time.perf_counter() - begun) / self.batch_size
 
-    def _full_pass(self, sequences: Sequence[str]) -> np.ndarray:
-        """The one step from windows to predictions, in batches of one size: float32 [batch, bins, all tracks].
+    def _full_passes(self, windows: Iterable[str]) -> Iterator[np.ndarray]:
+        """Predicts windows in batches of one size.
 
         The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
         """
-        filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
-        predicted = self.model.predict_on_batch(one_hot_encode(filled))
+        for batch in _batched(windows, self.batch_size):
+            filled = [*batch, *["N" * self.frame.window_length] * (self.batch_size - len(batch))]
+            yield self._full_pass(filled)[: len(batch)]
+
+    def _full_pass(self, windows: Sequence[str]) -> np.ndarray:
+        """The one step from windows to predictions: float32 [batch, bins, all tracks]."""
+        predicted = self.model.predict_on_batch(one_hot_encode(windows))
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
@@ -474,6 +573,12 @@ def opened_genome(genome: Genome | str | Path) -> Iterator[Genome]:
 
     with contextlib.closing(Genome(Path(genome))) as opened:
         yield opened
+
+
+def _with_centers(
+    items: Iterable[_Item], centers: Iterable[int | None] | None
+) -> Iterator[tuple[_Item, int | None]]:
+    return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
 
 
 def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

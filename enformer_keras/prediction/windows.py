@@ -85,6 +85,10 @@ class StrandView:
         """Returns the allele as it reads along this strand."""
         return allele.on_other_strand(self._genome.contig_lengths[allele.chrom]) if self.reverse else allele
 
+    def position(self, contig: str, position: int) -> int:
+        """Returns where a 0-based position of the forward strand stands along this strand."""
+        return self._genome.contig_lengths[contig] - 1 - position if self.reverse else position
+
 
 @dataclasses.dataclass(frozen=True)
 class AlleleWindows:
@@ -121,7 +125,7 @@ class AlleleWindows:
         return np.where(side < 0, left, np.where(side > 0, right, (left + right) / 2))
 
 
-def window_of(allele: Allele, frame: Frame, shift: int = 0) -> Interval:
+def window_of(allele: Allele, frame: Frame, shift: int = 0, center: int | None = None) -> Interval:
     """Returns the window of an allele, along the strand that it is given on.
 
     The middle of what differs, rounded down, is the window's base `window_length / 2 - 1` (from 0): for a
@@ -131,12 +135,40 @@ def window_of(allele: Allele, frame: Frame, shift: int = 0) -> Interval:
         allele: the allele.
         frame: the model's.
         shift: bp by which the window moves to the right.
+        center: 0-based position along the strand that stands there instead.
     """
-    start = (allele.low + allele.high - 1) // 2 - (frame.window_length // 2 - 1) + shift
+    middle = (allele.low + allele.high - 1) // 2 if center is None else center
+    start = middle - (frame.window_length // 2 - 1) + shift
     return Interval(allele.chrom, start, start + frame.window_length)
 
 
-def windows_of(allele: Allele, view: StrandView, frame: Frame, shift: int = 0) -> AlleleWindows:
+def is_inside(
+    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: int | None = None
+) -> bool:
+    """Says whether a window holds all of an allele; only one that is laid about something else may not.
+
+    Args:
+        allele: as it reads along the forward strand.
+        view: the strand.
+        frame: the model's.
+        shift: bp by which the window moves to the right along the strand.
+        center: see `windows_of`.
+    """
+    turned = view.allele(allele)
+    window = window_of(turned, frame, shift, None if center is None else view.position(allele.chrom, center))
+    room = frame.window_length - len(turned.bases)
+    return (
+        window.start <= turned.low
+        and turned.high <= window.end
+        # What is inserted has room from either anchor.
+        and turned.start - window.start <= room
+        and window.end - turned.end <= room
+    )
+
+
+def windows_of(
+    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: int | None = None
+) -> AlleleWindows:
     """Lays an allele out along a strand.
 
     Args:
@@ -144,8 +176,11 @@ def windows_of(allele: Allele, view: StrandView, frame: Frame, shift: int = 0) -
         view: the strand.
         frame: the model's.
         shift: bp by which the window moves to the right along the strand.
+        center: 0-based position on the forward strand, whichever the view's, that takes the place of the
+            allele's middle (`window_of`): a gene's start, whose window all variants of the gene share. The
+            allele lies inside the window (`is_inside`). `None`: the allele's own middle.
     """
-    window = window_of(allele, frame, shift)
+    window = window_of(allele, frame, shift, None if center is None else view.position(allele.chrom, center))
     contig, start, end = window.chrom, window.start, window.end
     before, after = allele.start - start, end - allele.end
     if allele.background is None:
