@@ -24,7 +24,7 @@ from enformer_command.options import (
 from enformer_command.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.variants import Variant
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["h5", "tsv"]),
+    type=click.Choice(["h5", "tsv", "parquet", "vcf"]),
     default=("h5",),
     show_default=True,
-    help="Of the files; may be given more than once.",
+    help="Of the files; may be given more than once. vcf: the records of VARIANTS with scores in INFO.",
 )
 def score(
     model: ModelOptions,
@@ -94,9 +94,9 @@ def score(
     names = [name.strip() for name in statistics.split(",")]
     shifts, aliases = averaging.shifts, genome.aliases
 
-    from enformer_keras.formats.variants import Variant, read_variants
+    from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
     from enformer_keras.prediction.background import read_background
-    from enformer_keras.prediction.score_files import FORMATS, write_scores
+    from enformer_keras.prediction.score_files import file_names, write_scores
     from enformer_keras.prediction.statistics import check_statistics, quantile_of
 
     # All that can be known before the model is loaded, which takes long.
@@ -104,9 +104,16 @@ def score(
         check_statistics(names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    output.check([FORMATS[kind].name for kind in formats])
+    output.check(file_names(formats))
     ranks = None if background is None else read_background(background)
-    alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
+    if "vcf" in formats and spelled:
+        raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
+    records = VcfRecords(str(variants)) if "vcf" in formats else None
+    alleles: Iterator[Variant]
+    if records is not None:
+        alleles = iter(records)
+    else:
+        alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
     first = list(itertools.islice(alleles, 1))
     if not first:
         raise ValueError(f"{variants}: holds no variant; give another file")
@@ -135,7 +142,16 @@ def score(
         counts: Counter[str] = Counter()
         with (
             progress(alleles, unit="variants", quiet=output.quiet) as taken,
-            write_scores(output.folder, formats, kept, written, said) as append,
+            write_scores(
+                output.folder,
+                formats,
+                kept,
+                written,
+                said,
+                records=records,
+                contig_lengths=opened.contig_lengths,
+                contig_aliases=aliases,
+            ) as append,
         ):
             for part in predictor.score_in_parts(
                 taken,
