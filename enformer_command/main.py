@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from enformer_command.genes import genes
 from enformer_command.info import info
 from enformer_command.score import score
 
@@ -35,6 +36,7 @@ def main(context: click.Context, traceback: bool) -> None:
     context.obj = {"traceback": traceback}
 
 
+main.add_command(genes)
 main.add_command(info)
 main.add_command(score)
 

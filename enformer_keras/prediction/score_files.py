@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,6 +16,7 @@ import numpy as np
 
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
+from enformer_keras.prediction.row_files import cell, said_of
 from enformer_keras.prediction.statistics import FORMULAS
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class _Hdf5(ScoreFile):
     `snp`, `chr`, `pos` (uint32, 1-based), `ref_allele` and `alt_allele` (also as `ref` and `alt`, the keys of
     the authors' published files) and `status` [alleles]; `target_ids` and `target_labels` [tracks]; and of each
     statistic a float32 dataset [alleles, tracks], NaN where an allele was not scored, with its `formula` as an
-    attribute. The file's attributes say how the scores were made.
+    attribute. What else is known of each row (`VariantScores.further`) is [alleles] under its own name. The
+    file's attributes say how the scores were made.
     """
 
     name = "scores.h5"
@@ -56,6 +58,7 @@ class _Hdf5(ScoreFile):
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
+        further: Mapping[str, type],
     ) -> None:
         import h5py
 
@@ -64,6 +67,9 @@ class _Hdf5(ScoreFile):
         for key in ("snp", "chr", "ref_allele", "alt_allele", "status"):
             file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=text)
         file.create_dataset("pos", (0,), maxshape=(None,), chunks=(4096,), dtype=np.uint32)
+        for key, kind in further.items():
+            dtype = text if kind is str else kind
+            file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=dtype)
         file["ref"], file["alt"] = file["ref_allele"], file["alt_allele"]  # hard links
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
@@ -73,8 +79,8 @@ class _Hdf5(ScoreFile):
                 statistic, shape, maxshape=(None, len(tracks)), chunks=chunks, dtype=np.float32
             )
             values.attrs["formula"] = FORMULAS[statistic]
-        for key, value in about.items():
-            file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+        for key, value in said_of(about).items():
+            file.attrs[key] = value
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
@@ -86,6 +92,7 @@ class _Hdf5(ScoreFile):
             "ref_allele": [variant.reference for variant in scores.variants],
             "alt_allele": [variant.alternate for variant in scores.variants],
             "status": [str(status) for status in scores.statuses],
+            **scores.further,
             **scores.statistics,
         }
         for key, values in rows.items():
@@ -95,7 +102,7 @@ class _Hdf5(ScoreFile):
 
 
 class _Table(ScoreFile):
-    """`scores.tsv`: a row for each allele, a column for each statistic and track.
+    """`scores.tsv`: a row for each allele; columns for what else is known of it, and each statistic and track.
 
     Lines that begin with `##` say how the scores were made, in front of the header. Where an allele was not
     scored, its cells are empty.
@@ -109,19 +116,27 @@ class _Table(ScoreFile):
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
+        further: Mapping[str, type],
     ) -> None:
         self._file = file
-        for key, value in about.items():
-            file.write(f"##{key}={value if isinstance(value, str | int | float) else json.dumps(value)}\n")
+        for key, value in said_of(about).items():
+            file.write(f"##{key}={value}\n")
         for statistic in statistics:
             file.write(f"##{statistic}={FORMULAS[statistic]}\n")
         columns = [f"{statistic}:{track.identifier}" for statistic in statistics for track in tracks]
-        file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *columns]) + "\n")
+        file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *further, *columns]) + "\n")
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
         values = np.concatenate(list(scores.statistics.values()), axis=1)
-        for variant, status, row in zip(scores.variants, scores.statuses, values, strict=True):
+        further = zip(*(column.tolist() for column in scores.further.values()), strict=True)
+        for variant, status, more, row in zip(
+            scores.variants,
+            scores.statuses,
+            further if scores.further else itertools.repeat(()),
+            values,
+            strict=False,
+        ):
             cells = [
                 variant.chrom,
                 str(variant.position),
@@ -129,9 +144,9 @@ class _Table(ScoreFile):
                 variant.reference,
                 variant.alternate,
                 str(status),
+                *map(cell, more),
             ]
-            # As many digits as tell float32 apart.
-            self._file.write("\t".join([*cells, *("" if np.isnan(x) else f"{x:.9g}" for x in row)]) + "\n")
+            self._file.write("\t".join([*cells, *map(cell, row.tolist())]) + "\n")
 
 
 FORMATS: Mapping[str, type[ScoreFile]] = {"h5": _Hdf5, "tsv": _Table}
@@ -144,6 +159,7 @@ def write_scores(
     tracks: Sequence[PredictedTrack],
     statistics: Sequence[str],
     about: Mapping[str, Any],
+    further: Mapping[str, type] | None = None,
 ) -> Iterator[Callable[[VariantScores], None]]:
     """Writes files of scores, and `skipped.tsv` of the alleles that were not scored, with the reason.
 
@@ -155,6 +171,7 @@ def write_scores(
         tracks: the columns.
         statistics: in their order.
         about: how the scores were made: text, numbers, or what JSON holds.
+        further: name -> type of what else is known of each row (`VariantScores.further`).
 
     Yields:
         What is called with the next alleles, as often as there are some.
@@ -170,10 +187,11 @@ def write_scores(
             if kind == "h5":
                 import h5py
 
-                files.append(_Hdf5(opened.enter_context(h5py.File(path, "w")), tracks, statistics, about))
+                hdf5 = opened.enter_context(h5py.File(path, "w"))
+                files.append(_Hdf5(hdf5, tracks, statistics, about, further or {}))
             else:
                 text = opened.enter_context(path.open("w", encoding="utf-8"))
-                files.append(_Table(text, tracks, statistics, about))
+                files.append(_Table(text, tracks, statistics, about, further or {}))
         skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
         skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")
 
