@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from enformer_command.calibrate import calibrate
+from enformer_command.genes import genes
 from enformer_command.info import info
 from enformer_command.plot import plot
 from enformer_command.predict import predict
@@ -39,6 +40,7 @@ def main(context: click.Context, traceback: bool) -> None:
 
 
 main.add_command(calibrate)
+main.add_command(genes)
 main.add_command(info)
 main.add_command(plot)
 main.add_command(predict)

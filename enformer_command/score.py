@@ -12,16 +12,19 @@ import click
 from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
+    GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    gene_options,
     genome_options,
     model_options,
     output_options,
     width_option,
 )
 from enformer_command.progress import progress
+from enformer_command.score_genes import GeneQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,8 +41,17 @@ if TYPE_CHECKING:
 @click.option(
     "--variant", "spelled", multiple=True, metavar="CHR:POS:REF>ALT", help="A variant, instead of a file."
 )
-@click.option("--statistics", default="SAD", show_default=True, help="Scores, separated by commas.")
+@click.option(
+    "--statistics", help="Scores, separated by commas.  [default: SAD; with --gtf SADR, over a gene's bins]"
+)
 @width_option
+@gene_options
+@click.option(
+    "--distance",
+    type=click.IntRange(0),
+    metavar="BP",
+    help="Genes whose TSS is so near.  [default: those in whose target the variant lies]",
+)
 @averaging_options
 @click.option(
     "--reference",
@@ -69,8 +81,10 @@ def score(
     variants: str | None,
     genome: GenomeOptions,
     spelled: tuple[str, ...],
-    statistics: str,
+    statistics: str | None,
     width: int | None,
+    genes: GeneOptions,
+    distance: int | None,
     averaging: AveragingOptions,
     policy: str,
     background: Path | None,
@@ -88,9 +102,15 @@ def score(
     D1    sum(abs(A - R))                           D2   sqrt(sum((A - R)^2))
     logD1, logD2: D1 and D2 of log2(1 + x)          JSD  Jensen-Shannon divergence, in bits
     REF   sum(R)                                    ALT  sum(A)
+
+    With --gtf a window lies about the start of each gene (TSS), and there is a row for each allele and gene.
     """  # noqa: D301 (click takes the character itself)
+    genes.check_unused(click.get_current_context())
+    if genes.gtf is not None and width is not None:
+        raise click.UsageError("--width is about the variant; bins of genes are those of --part")
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
+    statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
     names = [name.strip() for name in statistics.split(",")]
     shifts, aliases = averaging.shifts, genome.aliases
 
@@ -108,6 +128,10 @@ def score(
     ranks = None if background is None else read_background(background)
     if "vcf" in formats and spelled:
         raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
+    if "vcf" in formats and genes.gtf is not None:
+        raise click.UsageError(
+            "--format vcf: has one value for each allele; with --gtf take h5, tsv or parquet"
+        )
     records = VcfRecords(str(variants)) if "vcf" in formats else None
     alleles: Iterator[Variant]
     if records is not None:
@@ -119,8 +143,13 @@ def score(
         raise ValueError(f"{variants}: holds no variant; give another file")
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
+        found = None if genes.gtf is None else genes.read(opened, aliases)
         predictor = model.open()
         chosen = model.tracks(predictor)
+        asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
+        if output.dry_run and asked:
+            asked.tell_what_would_be(alleles, predictor, opened)
+            return
         if output.dry_run:
             _tell_what_would_be(alleles, predictor, opened, policy, averaging, aliases)
             return
@@ -132,6 +161,7 @@ def score(
             width=width or 0,
             reference_policy=policy,
             fingerprint=predictor.fingerprint,
+            **({} if asked is None else asked.said),
         )
         kept = [predictor.tracks[index] for index in chosen]
         written = names
@@ -148,22 +178,28 @@ def score(
                 kept,
                 written,
                 said,
+                further=None if asked is None else asked.columns,
                 records=records,
                 contig_lengths=opened.contig_lengths,
                 contig_aliases=aliases,
             ) as append,
         ):
-            for part in predictor.score_in_parts(
-                taken,
-                opened,
-                statistics=names,
-                tracks=chosen,
-                width=width,
-                strands=averaging.strands,
-                shifts=shifts,
-                reference_policy=policy,
-                contig_aliases=aliases,
-            ):
+            parts = (
+                asked.parts(taken, predictor, opened, names, chosen)
+                if asked
+                else predictor.score_in_parts(
+                    taken,
+                    opened,
+                    statistics=names,
+                    tracks=chosen,
+                    width=width,
+                    strands=averaging.strands,
+                    shifts=shifts,
+                    reference_policy=policy,
+                    contig_aliases=aliases,
+                )
+            )
+            for part in parts:
                 append(part if ranks is None else ranks.add_to(part))
                 counts.update(part.counts())
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -239,6 +239,73 @@ class _Columns:
         return self._forward if gene.is_forward else self._reverse
 
 
+class GeneRow(NamedTuple):
+    """An allele, and one of its genes if it has any.
+
+    Attributes:
+        variant: as the file spells it.
+        status: what becomes of it, or of it with this gene.
+        allele: where it is scored.
+        window: of the gene.
+        distance: `GeneWindow.distance`; NaN without a gene.
+    """
+
+    variant: Variant
+    status: Status
+    allele: Allele | None = None
+    window: GeneWindow | None = None
+    distance: float = float("nan")
+
+
+def gene_rows(
+    predictor: Answering,
+    variants: Iterable[Variant] | str | Path,
+    genome: Genome,
+    genes: Iterable[Gene] | str | Path,
+    *,
+    part: Part = "tss",
+    distance: int | None = None,
+    each_start: bool = False,
+    strands: Strands = "both",
+    shifts: Sequence[int] = (0,),
+    reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+    contig_aliases: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[GeneRow]:
+    """Finds the genes of alleles; nothing is predicted. For the arguments see `Predictor.score_genes`."""
+    check_averaging(strands, shifts)
+    policy = ReferencePolicy(reference_policy)
+    aliases = contig_aliases or {}
+    if distance is not None and distance < 0:
+        raise ValueError(f"distance={distance} must be a number of bp, 0 or more")
+    if isinstance(variants, str | Path):
+        variants = read_variants(variants)
+    windows = gene_windows(
+        predictor,
+        genome,
+        genes,
+        part=part,
+        each_start=each_start,
+        strands=strands,
+        shifts=shifts,
+        contig_aliases=aliases,
+    )
+    index = GeneIndex(windows, distance)
+    views = [StrandView(genome, reverse=reverse) for reverse in strands_of(strands)]
+    for variant, status, allele in predictor.resolve_variants(variants, genome, policy, aliases):
+        found = [] if allele is None else index.find(allele)
+        if allele is None or not found:
+            yield GeneRow(variant, status if allele is None else Status.NO_GENE)
+            continue
+        for window in found:
+            far = window.distance(allele)
+            if not predictor.holds(allele, window.center, views, shifts):
+                yield GeneRow(variant, Status.OUTSIDE_WINDOW, None, window, far)
+            elif not len(window.bins):
+                yield GeneRow(variant, Status.NO_BINS, None, window, far)
+            else:
+                yield GeneRow(variant, status, allele, window, far)
+
+
 def score_genes_in_parts(
     predictor: Answering,
     variants: Iterable[Variant] | str | Path,
@@ -263,46 +330,24 @@ def score_genes_in_parts(
     """
     columns = _Columns(predictor, tracks, sense)
     check_statistics(statistics)
-    check_averaging(strands, shifts)
-    policy = ReferencePolicy(reference_policy)
-    aliases = contig_aliases or {}
-    if distance is not None and distance < 0:
-        raise ValueError(f"distance={distance} must be a number of bp, 0 or more")
-    if isinstance(variants, str | Path):
-        variants = read_variants(variants)
     with opened_genome(genome) as opened:
-        windows = gene_windows(
+        views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
+        rows = gene_rows(
             predictor,
+            variants,
             opened,
             genes,
             part=part,
+            distance=distance,
             each_start=each_start,
             strands=strands,
             shifts=shifts,
-            contig_aliases=aliases,
+            reference_policy=reference_policy,
+            contig_aliases=contig_aliases,
         )
-        index = GeneIndex(windows, distance)
-        views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
-        resolved = predictor.resolve_variants(variants, opened, policy, aliases)
-
-        def rows() -> Iterator[_Row]:
-            for variant, status, allele in resolved:
-                found = [] if allele is None else index.find(allele)
-                if allele is None or not found:
-                    yield _Row(variant, status if allele is None else Status.NO_GENE)
-                    continue
-                for window in found:
-                    distance = window.distance(allele)
-                    if not predictor.holds(allele, window.center, views, shifts):
-                        yield _Row(variant, Status.OUTSIDE_WINDOW, None, window, distance)
-                    elif not len(window.bins):
-                        yield _Row(variant, Status.NO_BINS, None, window, distance)
-                    else:
-                        yield _Row(variant, status, allele, window, distance)
-
         # Variants that stand near one another share genes, and so references.
         kept = RecentPredictions()
-        for some in batched(rows(), ALLELES_PER_WINDOW * predictor.batch_size):
+        for some in batched(rows, ALLELES_PER_WINDOW * predictor.batch_size):
             pairs = predictor.predict_alleles(
                 [row.allele for row in some],
                 views,
@@ -331,17 +376,7 @@ def score_genes_in_parts(
             )
 
 
-class _Row(NamedTuple):
-    """An allele, and one of its genes if it has any."""
-
-    variant: Variant
-    status: Status
-    allele: Allele | None = None
-    window: GeneWindow | None = None
-    distance: float = float("nan")
-
-
-def _further(rows: Sequence[_Row]) -> dict[str, np.ndarray]:
+def _further(rows: Sequence[GeneRow]) -> dict[str, np.ndarray]:
     """Makes the columns of `GENE_COLUMNS`."""
     genes = [None if row.window is None else row.window.gene for row in rows]
     values = (
@@ -429,3 +464,37 @@ def predict_genes_in_parts(
                     mine = mean[window.bins][:, columns.of(window.gene)]
                     sums[number] = mine.sum(axis=0, dtype=np.float64)
             yield GenePredictions(some, sums, columns.tracks)
+
+
+# What `genes.h5` and `genes.tsv` say of each gene; positions as in VCF, from 1, and spans as in BED.
+PREDICTED_GENE_COLUMNS: Mapping[str, type] = {
+    "gene_id": str,
+    "gene_name": str,
+    "chr": str,
+    "start": np.int64,
+    "end": np.int64,
+    "gene_strand": str,
+    "gene_tss": np.uint32,
+    "num_bins": np.int32,
+    "covered": np.float32,
+}
+EXPRESSION_FORMULA = "sum(R) over the gene's bins"
+
+
+def cells_of_genes(windows: Sequence[GeneWindow]) -> dict[str, list[Any]]:
+    """Returns `PREDICTED_GENE_COLUMNS` of genes."""
+    rows = [
+        (
+            window.gene.gene_id,
+            window.gene.name,
+            window.gene.chrom,
+            window.gene.start,
+            window.gene.end,
+            window.gene.strand,
+            window.gene.tss + 1,
+            len(window.bins),
+            window.covered,
+        )
+        for window in windows
+    ]
+    return dict(zip(PREDICTED_GENE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
