@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from enformer_command.contributions import contributions
 from enformer_command.info import info
+from enformer_command.ism import ism
 from enformer_command.score import score
 
 
@@ -35,7 +37,9 @@ def main(context: click.Context, traceback: bool) -> None:
     context.obj = {"traceback": traceback}
 
 
+main.add_command(contributions)
 main.add_command(info)
+main.add_command(ism)
 main.add_command(score)
 
 if __name__ == "__main__":
