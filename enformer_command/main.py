@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from enformer_command.calibrate import calibrate
+from enformer_command.contributions import contributions
 from enformer_command.genes import genes
 from enformer_command.info import info
+from enformer_command.ism import ism
 from enformer_command.plot import plot
 from enformer_command.predict import predict
 from enformer_command.score import score
@@ -39,12 +41,8 @@ def main(context: click.Context, traceback: bool) -> None:
     context.obj = {"traceback": traceback}
 
 
-main.add_command(calibrate)
-main.add_command(genes)
-main.add_command(info)
-main.add_command(plot)
-main.add_command(predict)
-main.add_command(score)
+for _command in (calibrate, contributions, genes, info, ism, plot, predict, score):
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main()

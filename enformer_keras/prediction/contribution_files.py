@@ -197,7 +197,7 @@ class _Signal(_Writer):
                 self._waiting.seek(4 * self._length * row)
                 values = np.frombuffer(self._waiting.read(4 * self._length), dtype=np.float32)
                 if contig != last:
-                    last, covered = contig, 0
+                    last, covered = contig, start
                 seen = min(max(0, covered - start), self._length)
                 passed_over += seen
                 known = np.isfinite(values)

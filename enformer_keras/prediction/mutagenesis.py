@@ -171,10 +171,10 @@ def check_region(
 
 
 def check_on_genome(region: Interval, contig_lengths: Mapping[str, int]) -> None:
-    """Checks that a region lies wholly on a contig, and has a bp.
+    """Checks that a region has a base of a contig; past the contig's ends there is N.
 
     Raises:
-        DatasetError: it does not.
+        DatasetError: it has none.
     """
     length = contig_lengths.get(region.chrom)
     if length is None:
@@ -182,8 +182,8 @@ def check_on_genome(region: Interval, contig_lengths: Mapping[str, int]) -> None
         raise DatasetError(
             f"{region} lies on none of the genome's contigs, {known}; use the FASTA file's names"
         )
-    if region.start < 0 or region.end > length or not region.width:
+    if not region.truncate(length).width:
         raise DatasetError(
-            f"{region} is no stretch of {region.chrom}, which has {length} bp; correct it, or use the assembly "
+            f"{region} has no base of {region.chrom}, which has {length} bp; correct it, or use the assembly "
             "that it is of"
         )

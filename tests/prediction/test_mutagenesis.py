@@ -132,8 +132,8 @@ def test_regions_come_one_after_the_other(genome, predictor):
     ("region", "options", "error", "problem"),
     [
         (Interval("c1", 0, 257), {}, ValueError, "target of 256 bp"),
-        (Interval("c1", 1490, 1501), {}, DatasetError, "1500 bp"),
-        (Interval("c1", 5, 5), {}, DatasetError, "no stretch"),
+        (Interval("c1", 1500, 1511), {}, DatasetError, "1500 bp"),
+        (Interval("c1", 5, 5), {}, DatasetError, "no base"),
         (Interval("chr1", 1, 5), {}, DatasetError, "contigs, c1"),
         (REGION, {"deletion": 65}, ValueError, "at most 64"),
         (REGION, {"deletion": 15}, ValueError, "region's 14 bp"),
