@@ -103,7 +103,7 @@ def score(
         raise ValueError(f"{variants}: holds no variant; give another file")
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         if output.dry_run:
             _tell_what_would_be(alleles, predictor, opened, policy, averaging, aliases)
@@ -112,6 +112,7 @@ def score(
             model,
             genome,
             averaging,
+            predictor.card,
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
             reference_policy=policy,

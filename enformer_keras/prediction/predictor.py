@@ -20,14 +20,18 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.statistics import check_statistics, score
+from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame, StrandView, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
+    from enformer_keras.prediction.served import ServedHead
 
 Strands = Literal["both", "forward"]
 _Item = TypeVar("_Item")
+_NOT_KNOWN = Transformation()
 # Of so many first variants not more than a share may have another REF than the genome, or it is another genome.
 _LOOKED_AT = 1000
 _LEAST_LOOKED_AT = 20
@@ -45,12 +49,14 @@ class PredictedTrack:
         identifier: short name.
         description: free text.
         strand_pair: index of the track that this one becomes on the other strand; its own if it is unstranded.
+        transformation: how its values were made of its file's.
     """
 
     index: int
     identifier: str
     description: str
     strand_pair: int
+    transformation: Transformation = _NOT_KNOWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Predictor:
         tracks: all outputs of the head, in their order.
         head: which of the model's outputs; `None` where it has one that has no name.
         batch_size: windows predicted at a time.
+        card: what else is known of the model.
+        any_genome: whether to take genomes other than the one that the card tells of.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -91,11 +99,13 @@ class Predictor:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ServedHead,
         frame: Frame,
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
+        card: ModelCard | None = None,
+        any_genome: bool = False,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -107,6 +117,8 @@ class Predictor:
         self.tracks = tuple(tracks)
         self.head = head
         self.batch_size = batch_size
+        self.card = ModelCard() if card is None else card
+        self.any_genome = any_genome
 
     def predict(
         self,
@@ -116,6 +128,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> np.ndarray:
         """Predicts windows.
 
@@ -125,24 +138,29 @@ class Predictor:
             tracks: indices of the head's tracks; `None`: all.
             strands: `both` averages what is predicted for the two strands, turned back.
             shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
+            contig_aliases: contig of the genome -> other names that it has among the intervals.
 
         Returns:
             float32 [windows, bins, tracks], bins along the forward strand.
 
         Raises:
             ValueError: a sequence has another length, or an argument cannot be.
-            DatasetError: an interval lies on no contig of the genome.
+            DatasetError: an interval lies on no contig of the genome, or the genome is not the model's.
         """
         columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
         sequences: list[list[str]] = []
         with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
+            names = ContigNames(None if opened is None else opened.contig_lengths, contig_aliases or {})
+            if opened is not None:
+                self.check_genome(opened, contig_aliases)
             for window in windows:
                 if isinstance(window, Interval):
                     if opened is None:
                         raise ValueError("intervals need a genome to be read from: give genome=")
-                    whole = window.resize(length)
+                    contig = names.find(window.chrom) or window.chrom
+                    whole = dataclasses.replace(window, chrom=contig).resize(length)
                     sequences.append([opened.sequence(whole.shift(shift)).decode() for shift in shifts])
                 elif len(window) != length:
                     raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
@@ -197,8 +215,9 @@ class Predictor:
             A row for each allele, in the order in which they came.
 
         Raises:
-            DatasetError: a file that cannot be read; more than a fifth of the first 1,000 alleles have another
-                REF than the genome; with the policy `fail` the first that has.
+            DatasetError: a file that cannot be read; the genome is not the model's (`check_genome`); more than
+                a fifth of the first 1,000 alleles have another REF than the genome; with the policy `fail` the
+                first that has.
             ValueError: an argument cannot be.
         """
         parts = list(
@@ -292,6 +311,7 @@ class Predictor:
         Raises:
             DatasetError: see `score_variants`.
         """
+        self.check_genome(genome, aliases)
         names = ContigNames(genome.contig_lengths, aliases)
 
         def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
@@ -405,6 +425,19 @@ class Predictor:
         filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
         predicted = self.model.predict_on_batch(one_hot_encode(filled))
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
+
+    def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Refuses a genome that is not the one that the model was trained on, unless `any_genome` was said.
+
+        Args:
+            genome: the genome.
+            aliases: contig of it -> other names, of which one may be the model's.
+
+        Raises:
+            DatasetError: see `ModelCard.check_genome`.
+        """
+        if not self.any_genome:
+            self.card.check_genome(genome, aliases or {})
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.
