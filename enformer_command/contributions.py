@@ -122,7 +122,7 @@ def contributions(
                 f"{asked[0]} has {of_first} bp, {other} {other.width}; files of contributions hold regions of "
                 "one length: give --length"
             )
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         for region in asked:
             check_contributing(region, opened.contig_lengths, predictor.frame, _METHODS[method])
@@ -133,6 +133,7 @@ def contributions(
             return
         said = about(
             model,
+            predictor,
             genome,
             averaging,
             regions=", ".join(regions),

@@ -119,7 +119,7 @@ def ism(
                 f"{asked[0]} has {asked[0].width} bp, {other} {other.width}; ism.h5 holds regions of one "
                 "length: give --length, or --format tsv"
             )
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         for region in asked:
             check_region(region, opened.contig_lengths, predictor.frame, deletion)
@@ -135,6 +135,7 @@ def ism(
             return
         said = about(
             model,
+            predictor,
             genome,
             averaging,
             regions=", ".join(regions) or f"{flank} bp on either side of {variants}",

@@ -89,7 +89,7 @@ def plot(
         variant = Variant.parse(where) if ">" in where else None
         region = None if variant else find_regions([where], opened.contig_lengths, aliases)[0]
         genes = [] if gtf is None else read_genes(gtf, opened.contig_lengths, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         columns = model.tracks(predictor)
         if len(columns) > _MOST_TRACKS:
             raise click.UsageError(
@@ -134,7 +134,7 @@ def plot(
             explained=explained,
             title=where,
         )
-        said = {name: str(value) for name, value in about(model, genome, averaging).items()}
+        said = {name: str(value) for name, value in about(model, predictor, genome, averaging).items()}
         with whole_files(file.parent, [file.name]) as paths:
             # Both formats have a description; PNG has any names.
             text = {"Description": "; ".join(f"{name}: {value}" for name, value in said.items())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,10 @@ def predict(
     with source.open() as genome:
         lengths = genome.contig_lengths
         found = find_regions(regions or tuple(lengths), lengths, source.aliases)
-        predictor = model.open()
+        if sequences is not None:  # they are no contigs of the model's genome
+            predictor = dataclasses.replace(model, any_genome=True).open()
+        else:
+            predictor = model.open(genome, source.aliases)
         frame, chosen = predictor.frame, model.tracks(predictor)
         if sequences is not None:
             _check_lengths(sequences, lengths, frame, pad)
@@ -113,6 +117,7 @@ def predict(
             return
         said = about(
             model,
+            predictor,
             None if sequences else source,
             averaging,
             windows="one about each centre" if centred else "tiles of the contigs' grids",

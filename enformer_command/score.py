@@ -144,7 +144,7 @@ def score(
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
         found = None if genes.gtf is None else genes.read(opened, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
         if output.dry_run and asked:
@@ -155,12 +155,12 @@ def score(
             return
         said = about(
             model,
+            predictor,
             genome,
             averaging,
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
             reference_policy=policy,
-            fingerprint=predictor.fingerprint,
             **({} if asked is None else asked.said),
         )
         kept = [predictor.tracks[index] for index in chosen]

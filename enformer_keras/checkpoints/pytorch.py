@@ -101,8 +101,8 @@ def load_pytorch_checkpoint(model: Enformer, path: str | os.PathLike[str]) -> No
         two_values = [
             f"{plain}: {' and '.join(names[plain])}"
             for plain in entries
-            if len(names.get(plain, ())) > 1 and not other_shape
-            if not np.array_equal(*(file.read(name) for name in names[plain]))
+            if len(names.get(plain, ())) == 2 and not other_shape
+            if not np.array_equal(file.read(names[plain][0]), file.read(names[plain][1]))
         ]
         problems = [
             f"{len(lines)} {what}:\n  " + "\n  ".join(lines)

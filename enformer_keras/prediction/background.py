@@ -24,7 +24,7 @@ _MOST_POINTS = 4096
 # With fewer a quantile says nothing.
 _FEWEST = 100
 # What a file of scores says of itself that may differ between the background and what is held against it.
-_FREE = frozenset({"made_by", "model", "genome", "variants", "reference_policy", "background"})
+_FREE = frozenset({"made_by", "model", "genome", "variants", "reference_policy", "background", "tracks_table"})
 # Values that are sorted at once.
 _MOST_SORTED = 2**26
 

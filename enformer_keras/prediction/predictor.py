@@ -31,6 +31,7 @@ from enformer_keras.prediction.asking import (
     opened_genome,
     strands_of,
 )
+from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.contributions import Contributions, contributions
 from enformer_keras.prediction.genes import (
     GenePredictions,
@@ -48,6 +49,7 @@ from enformer_keras.prediction.windows import Center, Frame, StrandView, is_insi
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.genes import Gene
+    from enformer_keras.prediction.served import ServedHead
 
 __all__ = [
     "PredictedTrack",
@@ -95,6 +97,8 @@ class Predictor:
         batch_size: windows predicted at a time.
         reuse: of windows that differ in an allele alone, compute stem and tower only for the bins that see it
             (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
+        card: what else is known of the model.
+        any_genome: whether to take genomes other than the one that the card tells of.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -102,12 +106,14 @@ class Predictor:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ServedHead,
         frame: Frame,
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
         reuse: bool = True,
+        card: ModelCard | None = None,
+        any_genome: bool = False,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -120,6 +126,10 @@ class Predictor:
         self.head = head
         self.batch_size = batch_size
         self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
+        self.card = ModelCard() if card is None else card
+        self.any_genome = any_genome
+        # Genomes that were found to be the model's, by whichever names.
+        self._accepted: set[Path] = set()
 
     def predict(
         self,
@@ -129,6 +139,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> np.ndarray:
         """Predicts windows.
 
@@ -138,18 +149,26 @@ class Predictor:
             tracks: indices of the head's tracks; `None`: all.
             strands: `both` averages what is predicted for the two strands, turned back.
             shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
+            contig_aliases: contig of the genome -> other names that it has among the intervals.
 
         Returns:
             float32 [windows, bins, tracks], bins along the forward strand.
 
         Raises:
             ValueError: a sequence has another length, or an argument cannot be.
-            DatasetError: an interval lies on no contig of the genome.
+            DatasetError: an interval lies on no contig of the genome, or the genome is not the model's.
         """
         columns = self.columns(tracks)
         found = np.zeros((len(windows), self.frame.target_length, len(columns)), dtype=np.float32)
         with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
-            each = self.predict_each(windows, opened, tracks=columns, strands=strands, shifts=shifts)
+            each = self.predict_each(
+                windows,
+                opened,
+                tracks=columns,
+                strands=strands,
+                shifts=shifts,
+                contig_aliases=contig_aliases,
+            )
             for number, bins in enumerate(each):
                 found[number] = bins
         return found
@@ -162,6 +181,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts windows as `predict` does, as they come: any number of them fits into memory.
 
@@ -171,13 +191,17 @@ class Predictor:
         columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
+        names = ContigNames(None if genome is None else genome.contig_lengths, contig_aliases or {})
+        if genome is not None:
+            self.check_genome(genome, contig_aliases)
 
         def asked() -> Iterator[tuple[str, bool]]:
             for window in windows:
                 if isinstance(window, Interval):
                     if genome is None:
                         raise ValueError("intervals need a genome to be read from: give genome=")
-                    whole = window.resize(length)
+                    contig = names.find(window.chrom) or window.chrom
+                    whole = dataclasses.replace(window, chrom=contig).resize(length)
                     shifted = [genome.sequence(whole.shift(shift)).decode() for shift in shifts]
                 elif len(window) != length:
                     raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
@@ -235,8 +259,9 @@ class Predictor:
             A row for each allele, in the order in which they came.
 
         Raises:
-            DatasetError: a file that cannot be read; more than a fifth of the first 1,000 alleles have another
-                REF than the genome; with the policy `fail` the first that has.
+            DatasetError: a file that cannot be read; the genome is not the model's (`check_genome`); more than
+                a fifth of the first 1,000 alleles have another REF than the genome; with the policy `fail` the
+                first that has.
             ValueError: an argument cannot be.
         """
         parts = self.score_in_parts(
@@ -366,6 +391,7 @@ class Predictor:
         Raises:
             DatasetError: see `score_variants`.
         """
+        self.check_genome(genome, aliases)
         names = ContigNames(genome.contig_lengths, aliases)
 
         def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
@@ -497,10 +523,10 @@ class Predictor:
     def fingerprint(self) -> str:
         """What tells models apart that give different numbers: of their weights, window, bins and head."""
         digest = hashlib.sha256(f"{self.frame} {self.head}".encode())
-        for variable in self.model.weights:
-            values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-            digest.update(f"{values.dtype} {values.shape}".encode())
-            digest.update(values.tobytes())
+        for values in self.model.weights:
+            array = np.ascontiguousarray(keras.ops.convert_to_numpy(values))
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
         return digest.hexdigest()[:16]
 
     def seconds_per_window(self) -> float:
@@ -535,6 +561,20 @@ class Predictor:
         """
         predicted = self.model.predict_on_batch(batch)
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
+
+    def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Refuses a genome that is not the one that the model was trained on, unless `any_genome` was said.
+
+        Args:
+            genome: the genome.
+            aliases: contig of it -> other names, of which one may be the model's.
+
+        Raises:
+            DatasetError: see `ModelCard.check_genome`.
+        """
+        if not self.any_genome and genome.path not in self._accepted:
+            self.card.check_genome(genome, aliases or {})
+            self._accepted.add(genome.path)
 
     def score_genes(
         self,

@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,56 +10,15 @@ import pytest
 from enformer_keras import Enformer, load_pytorch_checkpoint, one_hot_encode, pytorch_heads
 from enformer_keras.checkpoints import pytorch
 from enformer_keras.model.layers import relative_attention
+from tests.checkpoints import their_weights
+from tests.checkpoints.their_weights import bases_of, twin, write
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="the file's format is that of this package")
-
-TWINS = {
-    "_trunk.1.": "stem.",
-    "_trunk.2.": "conv_tower.",
-    "_trunk.4.": "transformer.",
-    "_trunk.6.": "final_pointwise.",
-}
 
 
 @pytest.fixture(scope="module")
 def predicted():
-    with np.load(Path(__file__).parents[1] / "fixtures" / "enformer_pytorch.npz") as archive:
-        return dict(archive)
-
-
-def weights_of(shapes):
-    """What the fixture's predictions were made with."""
-    generator = np.random.default_rng(0)
-    weights = {}
-    for name in sorted(shapes):
-        shape = shapes[name]
-        normal = generator.standard_normal(shape)
-        if name.endswith("num_batches_tracked"):
-            weights[name] = np.zeros(shape, np.int64)
-        elif name.endswith("running_var"):
-            weights[name] = np.exp(normal / 2).astype(np.float32)
-        elif name.endswith("weight") and len(shape) == 1:
-            weights[name] = (1 + normal / 4).astype(np.float32)
-        else:
-            weights[name] = (1.05 * normal / np.sqrt(max(np.prod(shape[1:]), 4))).astype(np.float32)
-    return weights
-
-
-def bases_of(length):
-    return "".join(np.random.default_rng(1).choice(list("ACGTN"), length))
-
-
-def twin(name):
-    """The other name under which enformer-pytorch has a weight."""
-    return next((name.replace(old, new, 1) for old, new in TWINS.items() if name.startswith(old)), name)
-
-
-def write(folder, predicted, which, change=lambda weights: weights):
-    """Writes the weights as `save_model` of safetensors.torch does, and the configuration beside them."""
-    weights = change(weights_of(json.loads(predicted[f"{which}_shapes"].tobytes())))
-    safetensors.save_file(weights, folder / "model.safetensors")
-    (folder / "config.json").write_bytes(predicted[f"{which}_config"].tobytes())
-    return folder
+    return their_weights.predictions()
 
 
 def build(folder, length):

@@ -34,7 +34,9 @@ def run(model, tmp_path_factory):
         {"index": 7 + at, "identifier": name, "description": f"{name} here", "strand_pair": 7 + pair}
         for at, (name, pair) in enumerate([("chip_1", 0), ("chip_2", 1), ("cds+", 3), ("cds-", 2)])
     ]
-    for version, card in (("9", "{"), ("10", json.dumps({"organisms": {"ecoli": {"tracks": rows}}}))):
+    of_fly = [{"index": at, "identifier": f"f{at}", "description": "", "strand_pair": at} for at in range(2)]
+    old = {"organisms": {"ecoli": {"tracks": rows}, "fly": {"tracks": of_fly}}}
+    for version, card in (("9", "{"), ("10", json.dumps(old))):
         extra = run / "pushed" / version / "assets.extra"
         extra.mkdir(parents=True)
         (extra / "model.json").write_text(card)
