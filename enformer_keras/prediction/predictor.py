@@ -57,32 +57,12 @@ class PredictedTrack:
 
 
 @dataclasses.dataclass(frozen=True)
-class VariantScores:
-    """What was asked about alleles, in the order in which they came.
-
-    Attributes:
-        variants: every allele.
-        statuses: what became of each.
-        statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
-        tracks: the columns.
-    """
-
-    variants: tuple[Variant, ...]
-    statuses: tuple[Status, ...]
-    statistics: Mapping[str, np.ndarray]
-    tracks: tuple[PredictedTrack, ...]
-
-    def counts(self) -> dict[str, int]:
-        """Returns status -> number of alleles, for those that occur."""
-        return {str(status): count for status, count in Counter(self.statuses).items()}
-
-
-@dataclasses.dataclass(frozen=True)
 class VariantPrediction:
     """What is predicted of a variant's two alleles.
 
     Attributes:
-        interval: of the genome, what the bins cover.
+        interval: of the genome, what the bins cover. It is that of the forward strand's window; where strands
+            are averaged, the other one's bins lie a bp beside it (`windows.window_of`).
         reference: R, float32 [bins, tracks] along the forward strand.
         alternate: A, of the same shape, its bins on R's.
         tracks: the columns.
@@ -92,6 +72,30 @@ class VariantPrediction:
     reference: np.ndarray
     alternate: np.ndarray
     tracks: tuple[PredictedTrack, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantScores:
+    """What was asked about alleles, in the order in which they came.
+
+    Attributes:
+        variants: every allele.
+        statuses: what became of each.
+        statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
+        tracks: the columns.
+        predictions: of each allele what the statistics were taken of, `None` where it was not scored; empty
+            unless they were asked for.
+    """
+
+    variants: tuple[Variant, ...]
+    statuses: tuple[Status, ...]
+    statistics: Mapping[str, np.ndarray]
+    tracks: tuple[PredictedTrack, ...]
+    predictions: tuple[VariantPrediction | None, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """Returns status -> number of alleles, for those that occur."""
+        return {str(status): count for status, count in Counter(self.statuses).items()}
 
 
 class Predictor:
@@ -289,8 +293,12 @@ class Predictor:
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
         centers: Iterable[int | None] | None = None,
+        keep_predictions: bool = False,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
+
+        Args: those of `score_variants`, and `keep_predictions`: whether what is predicted of the alleles comes
+            with their scores.
 
         Yields:
             The next alleles.
@@ -323,9 +331,14 @@ class Predictor:
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
-                for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
-                    if pair is not None:
+                kept: list[VariantPrediction | None] = [None] * len(part)
+                for row, ((_, status, allele), pair) in enumerate(zip(part, pairs, strict=True)):
+                    if pair is not None and allele is not None:
                         reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
+                        if keep_predictions:
+                            kept[row] = self._prediction(
+                                allele, reference, alternate, columns, centered[row][1]
+                            )
                         for name, values in score(reference[bins], alternate[bins], statistics).items():
                             found[name][row] = values
                 yield VariantScores(
@@ -333,7 +346,21 @@ class Predictor:
                     tuple(status for _, status, _ in part),
                     found,
                     tuple(self.tracks[column] for column in columns),
+                    tuple(kept) if keep_predictions else (),
                 )
+
+    def _prediction(
+        self,
+        allele: Allele,
+        reference: np.ndarray,
+        alternate: np.ndarray,
+        columns: Sequence[int],
+        center: int | None = None,
+    ) -> VariantPrediction:
+        window = window_of(allele, self.frame, center=center)
+        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
+        tracks = tuple(self.tracks[column] for column in columns)
+        return VariantPrediction(interval, reference, alternate, tracks)
 
     def predict_variant(
         self,
@@ -361,9 +388,7 @@ class Predictor:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             pair = next(self.predict_alleles([allele], views, shifts, columns))
         assert pair is not None
-        window = window_of(allele, self.frame)
-        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
-        return VariantPrediction(interval, *pair, tuple(self.tracks[column] for column in columns))
+        return self._prediction(allele, *pair, columns)
 
     def resolve_variants(
         self,
