@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -66,6 +67,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Add quantiles among a background's scores (`enformer calibrate`).",
 )
+@click.option(
+    "--tracks-out",
+    type=click.Choice(["bigwig", "h5"]),
+    help="Write R and A too: bigWigs of each allele and track (at most 100 alleles), or tracks.h5.",
+)
 @output_options
 @click.option(
     "--format",
@@ -88,6 +94,7 @@ def score(
     averaging: AveragingOptions,
     policy: str,
     background: Path | None,
+    tracks_out: str | None,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -115,6 +122,11 @@ def score(
     shifts, aliases = averaging.shifts, genome.aliases
 
     from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
+    from enformer_keras.prediction.allele_track_files import (
+        MOST_ALLELES,
+        allele_track_names,
+        write_allele_tracks,
+    )
     from enformer_keras.prediction.background import read_background
     from enformer_keras.prediction.score_files import file_names, write_scores
     from enformer_keras.prediction.statistics import check_statistics, quantile_of
@@ -138,9 +150,11 @@ def score(
         alleles = iter(records)
     else:
         alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
-    first = list(itertools.islice(alleles, 1))
+    first = list(itertools.islice(alleles, MOST_ALLELES + 1 if tracks_out == "bigwig" else 1))
     if not first:
         raise ValueError(f"{variants}: holds no variant; give another file")
+    if tracks_out:
+        output.check(allele_track_names(tracks_out, first, None))
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
         found = None if genes.gtf is None else genes.read(opened, aliases)
@@ -164,6 +178,8 @@ def score(
             **({} if asked is None else asked.said),
         )
         kept = [predictor.tracks[index] for index in chosen]
+        if tracks_out:
+            output.check(allele_track_names(tracks_out, first, kept))
         written = names
         if ranks is not None:
             ranks.check(said, [track.identifier for track in kept], names)
@@ -183,6 +199,11 @@ def score(
                 contig_lengths=opened.contig_lengths,
                 contig_aliases=aliases,
             ) as append,
+            contextlib.nullcontext()
+            if tracks_out is None
+            else write_allele_tracks(
+                output.folder, tracks_out, first, kept, predictor.frame, opened.contig_lengths, said
+            ) as append_tracks,
         ):
             parts = (
                 asked.parts(taken, predictor, opened, names, chosen)
@@ -197,9 +218,12 @@ def score(
                     shifts=shifts,
                     reference_policy=policy,
                     contig_aliases=aliases,
+                    keep_predictions=tracks_out is not None,
                 )
             )
             for part in parts:
+                if append_tracks is not None:
+                    append_tracks(part)
                 append(part if ranks is None else ranks.add_to(part))
                 counts.update(part.counts())
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))

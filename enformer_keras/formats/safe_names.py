@@ -6,11 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-# File systems take 255 bytes, of which endings need some.
-_LONGEST = 150
 
-
-def safe_names(texts: Sequence[str], numbers: Sequence[int], others: str = "._+-") -> list[str]:
+def safe_names(
+    texts: Sequence[str], numbers: Sequence[int], others: str = "._+-", longest: int = 150
+) -> list[str]:
     """Makes names of texts.
 
     Letters other than those of ASCII, digits and `others` become `_`. A text whose name another one has too,
@@ -20,12 +19,13 @@ def safe_names(texts: Sequence[str], numbers: Sequence[int], others: str = "._+-
         texts: whose names they are.
         numbers: of the texts, each once.
         others: what may stand in a name besides letters and digits.
+        longest: letters that are kept of a text; file systems take 255, of which endings need some.
 
     Returns:
         Distinct names, none of which begins with a dot or a dash.
     """
     allowed = re.compile(rf"[^A-Za-z0-9{re.escape(others)}]")
-    names = [re.sub(r"^[.-]", "_", allowed.sub("_", text)[:_LONGEST]) or "_" for text in texts]
+    names = [re.sub(r"^[.-]", "_", allowed.sub("_", text)[:longest]) or "_" for text in texts]
     while True:
         times = Counter(name.lower() for name in names)
         if len(times) == len(names):

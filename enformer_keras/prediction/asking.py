@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status
 from enformer_keras.prediction.gradients import Pullback
@@ -49,6 +50,24 @@ class PredictedTrack:
 
 
 @dataclasses.dataclass(frozen=True)
+class VariantPrediction:
+    """What is predicted of a variant's two alleles.
+
+    Attributes:
+        interval: of the genome, what the bins cover. It is that of the forward strand's window; where strands
+            are averaged, the other one's bins lie a bp beside it (`windows.window_of`).
+        reference: R, float32 [bins, tracks] along the forward strand.
+        alternate: A, of the same shape, its bins on R's.
+        tracks: the columns.
+    """
+
+    interval: Interval
+    reference: np.ndarray
+    alternate: np.ndarray
+    tracks: tuple[PredictedTrack, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class VariantScores:
     """What was asked about alleles, in the order in which they came.
 
@@ -58,6 +77,8 @@ class VariantScores:
         statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
         tracks: the columns.
         further: name -> what else is known of each row, [alleles] texts or numbers.
+        predictions: of each allele what the statistics were taken of, `None` where it was not scored; empty
+            unless they were asked for.
     """
 
     variants: tuple[Variant, ...]
@@ -65,6 +86,7 @@ class VariantScores:
     statistics: Mapping[str, np.ndarray]
     tracks: tuple[PredictedTrack, ...]
     further: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    predictions: tuple[VariantPrediction | None, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Returns status -> number of alleles, for those that occur."""

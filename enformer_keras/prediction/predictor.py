@@ -25,6 +25,7 @@ from enformer_keras.prediction.asking import (
     ALLELES_PER_WINDOW,
     PredictedTrack,
     Strands,
+    VariantPrediction,
     VariantScores,
     batched,
     check_averaging,
@@ -44,7 +45,16 @@ from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutage
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Center, Frame, StrandView, is_inside, window_of, windows_of
+from enformer_keras.prediction.windows import (
+    Center,
+    Frame,
+    StrandView,
+    cell_of,
+    is_inside,
+    middle_of,
+    window_of,
+    windows_of,
+)
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -55,6 +65,7 @@ __all__ = [
     "PredictedTrack",
     "Predictor",
     "Strands",
+    "VariantPrediction",
     "VariantScores",
     "check_averaging",
     "opened_genome",
@@ -66,23 +77,6 @@ _Item = TypeVar("_Item")
 _LOOKED_AT = 1000
 _LEAST_LOOKED_AT = 20
 _MOST_MISMATCHES = 0.2
-
-
-@dataclasses.dataclass(frozen=True)
-class VariantPrediction:
-    """What is predicted of a variant's two alleles.
-
-    Attributes:
-        interval: of the genome, what the bins cover.
-        reference: R, float32 [bins, tracks] along the forward strand.
-        alternate: A, of the same shape, its bins on R's.
-        tracks: the columns.
-    """
-
-    interval: Interval
-    reference: np.ndarray
-    alternate: np.ndarray
-    tracks: tuple[PredictedTrack, ...]
 
 
 class Predictor:
@@ -291,8 +285,12 @@ class Predictor:
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
         centers: Iterable[Center | None] | None = None,
+        keep_predictions: bool = False,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
+
+        Args: those of `score_variants`, and `keep_predictions`: whether what is predicted of the alleles comes
+            with their scores.
 
         Yields:
             The next alleles.
@@ -307,38 +305,66 @@ class Predictor:
         with opened_genome(genome) as opened:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
-            laid = _with_centers(resolved, centers)
+            laid = _with_centers(resolved, centers, share_windows)
             # Alleles whose window is laid about something else mostly share it.
-            kept = None if centers is None else RecentPredictions()
+            recent = RecentPredictions() if centers is not None or share_windows else None
             for centered in batched(laid, ALLELES_PER_WINDOW * self.batch_size):
                 part = [
-                    (variant, status, allele)
+                    (variant, status, allele, center)
                     if allele is None or self.holds(allele, center, views, shifts)
-                    else (variant, Status.OUTSIDE_WINDOW, None)
+                    else (variant, Status.OUTSIDE_WINDOW, None, center)
                     for (variant, status, allele), center in centered
                 ]
-                pairs = self.predict_alleles(
-                    [allele for _, _, allele in part],
-                    views,
-                    shifts,
-                    columns,
-                    [center for _, center in centered],
-                    kept,
-                )
+                alleles = [allele for _, _, allele, _ in part]
+                placed = [center for *_, center in part]
+                pairs = self.predict_alleles(alleles, views, shifts, columns, placed, recent)
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
-                for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
-                    if pair is not None:
+                predictions: list[VariantPrediction | None] = []
+                for row, ((_, status, allele, center), pair) in enumerate(zip(part, pairs, strict=True)):
+                    kept = None
+                    if pair is not None and allele is not None:
                         reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
+                        if keep_predictions:
+                            kept = self._prediction(allele, reference, alternate, columns, center)
+                        bins = self._bins(allele, center, width, about_allele=share_windows is not None)
                         for name, values in score(reference[bins], alternate[bins], statistics).items():
                             found[name][row] = values
+                    predictions.append(kept)
                 yield VariantScores(
-                    tuple(variant for variant, _, _ in part),
-                    tuple(status for _, status, _ in part),
+                    tuple(variant for variant, *_ in part),
+                    tuple(status for _, status, *_ in part),
                     found,
                     tuple(self.tracks[column] for column in columns),
+                    predictions=tuple(predictions) if keep_predictions else (),
                 )
+
+    def _bins(self, allele: Allele, center: Center | None, width: int | None, *, about_allele: bool) -> slice:
+        """Returns the bins that count: about the window's centre, or about the allele wherever it stands."""
+        if not about_allele:
+            return self.frame.central_bins(width)
+        start = self._forward_window(allele, center).start
+        return self.frame.bins_about(middle_of(allele.low, allele.high) - start, width)
+
+    def _prediction(
+        self,
+        allele: Allele,
+        reference: np.ndarray,
+        alternate: np.ndarray,
+        columns: Sequence[int],
+        center: Center | None = None,
+    ) -> VariantPrediction:
+        window = self._forward_window(allele, center)
+        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
+        tracks = tuple(self.tracks[column] for column in columns)
+        return VariantPrediction(interval, reference, alternate, tracks)
+
+    def _forward_window(self, allele: Allele, center: Center | None) -> Interval:
+        """Returns the window along the forward strand, whose bins predictions lie on."""
+        if isinstance(center, Interval):
+            center = middle_of(center.start, center.end)
+        return window_of(allele, self.frame, center=center)
 
     def predict_variant(
         self,
@@ -366,9 +392,7 @@ class Predictor:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             pair = next(self.predict_alleles([allele], views, shifts, columns))
         assert pair is not None
-        window = window_of(allele, self.frame)
-        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
-        return VariantPrediction(interval, *pair, tuple(self.tracks[column] for column in columns))
+        return self._prediction(allele, *pair, columns)
 
     def resolve_variants(
         self,
@@ -696,6 +720,17 @@ class Predictor:
 
 
 def _with_centers(
-    items: Iterable[_Item], centers: Iterable[Center | None] | None
-) -> Iterator[tuple[_Item, Center | None]]:
-    return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
+    items: Iterable[tuple[Variant, Status, Allele | None]],
+    centers: Iterable[Center | None] | None,
+    share_windows: int | None,
+) -> Iterator[tuple[tuple[Variant, Status, Allele | None], Center | None]]:
+    if share_windows is None:
+        yield from zip(
+            items, itertools.repeat(None) if centers is None else centers, strict=centers is not None
+        )
+        return
+    for variant, status, allele in items:
+        cell = (
+            None if allele is None else cell_of(allele.chrom, middle_of(allele.low, allele.high), share_windows)
+        )
+        yield (variant, status, allele), cell

@@ -25,7 +25,7 @@ from enformer_keras.prediction.windows import Frame
 # Beside files that hold numbers alone.
 DESCRIPTION = "predict.json"
 # Tracks of a chunk of HDF5: one track can be read without all others.
-_CHUNK_TRACKS = 64
+CHUNK_TRACKS = 64
 # libBigWig names contigs in the order given, in leaves of so many: of several leaves, readers that trust in
 # sorted names find nothing.
 _MOST_CONTIGS = 0x7FFF
@@ -65,24 +65,9 @@ class BigWigs(TrackFiles):
     """
 
     def __init__(self, paths: Sequence[Path], contig_lengths: Mapping[str, int], bin_size: int) -> None:
-        import pyBigWig
-
-        if len(contig_lengths) > _MOST_CONTIGS:
-            raise DatasetError(
-                f"the genome has {len(contig_lengths)} contigs, readers of bigWig take {_MOST_CONTIGS}; choose "
-                "h5 or bedgraph as the format"
-            )
         self._bin_size = bin_size
         self._covered = 0
-        self._files: list[tuple[Path, Any]] = []
-        try:
-            for path in paths:
-                path.open("wb").close()  # libBigWig ends the process where it cannot
-                file = pyBigWig.open(str(path), "w")
-                self._files.append((path, file))
-                file.addHeader(list(contig_lengths.items()))
-        except RuntimeError as error:
-            raise DatasetError(f"{path}: cannot be written; give a folder with room on its disk") from error
+        self._files = [(path, open_bigwig(path, contig_lengths)) for path in paths]
 
     def append(self, tile: Tile, bins: np.ndarray) -> None:
         """Writes the bins of each run; the last one where the contig's end cuts it as an entry of its own."""
@@ -111,20 +96,52 @@ class BigWigs(TrackFiles):
 
     def finish(self) -> None:
         """Writes indices and zoom levels, and looks whether all arrived: libBigWig tells of no full disk."""
-        import pyBigWig
-
         while self._files:
             path, file = self._files.pop()
             file.close()
-            with contextlib.suppress(RuntimeError), contextlib.closing(pyBigWig.open(str(path))) as written:
-                if written.header()["nBasesCovered"] == self._covered:
-                    continue
-            raise DatasetError(f"{path}: was not written whole; is the disk full?")
+            check_whole(path, self._covered)
 
     def close(self) -> None:
         """Closes what is open yet."""
         while self._files:
             self._files.pop()[1].close()
+
+
+def open_bigwig(path: Path, contig_lengths: Mapping[str, int]) -> Any:
+    """Opens a bigWig to be written, and names the contigs in it.
+
+    Raises:
+        DatasetError: it cannot be written, or the genome has more contigs than a bigWig can name.
+        OSError: it cannot be written.
+    """
+    import pyBigWig
+
+    if len(contig_lengths) > _MOST_CONTIGS:
+        raise DatasetError(
+            f"the genome has {len(contig_lengths)} contigs, readers of bigWig take {_MOST_CONTIGS}; choose h5 "
+            "or bedgraph as the format"
+        )
+    path.open("wb").close()  # libBigWig ends the process where it cannot
+    try:
+        file = pyBigWig.open(str(path), "w")
+        file.addHeader(list(contig_lengths.items()))
+    except RuntimeError as error:
+        raise DatasetError(f"{path}: cannot be written; give a folder with room on its disk") from error
+    return file
+
+
+def check_whole(path: Path, covered: int) -> None:
+    """Checks that a bigWig covers as many bp as were written.
+
+    Raises:
+        DatasetError: it does not.
+    """
+    import pyBigWig
+
+    with contextlib.suppress(RuntimeError), contextlib.closing(pyBigWig.open(str(path))) as written:
+        if written.header()["nBasesCovered"] == covered:
+            return
+    raise DatasetError(f"{path}: was not written whole; is the disk full?")
 
 
 class BedGraphs(TrackFiles):
@@ -188,7 +205,7 @@ class Hdf5(TrackFiles):
         self._file = h5py.File(path, "w")
         text = h5py.string_dtype("utf-8")
         shape = rows, frame.target_length, len(tracks)
-        chunks = 1, frame.target_length, min(len(tracks), _CHUNK_TRACKS)
+        chunks = 1, frame.target_length, min(len(tracks), CHUNK_TRACKS)
         self._file.create_dataset("preds", shape, chunks=chunks, dtype=np.float32)
         self._file.create_dataset("chrom", (rows,), dtype=text)
         self._file.create_dataset("start", (rows,), dtype=np.int64)
