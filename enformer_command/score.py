@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     metavar="BP",
     help="Genes whose TSS is so near.  [default: those in whose target the variant lies]",
 )
+@click.option(
+    "--share-windows",
+    type=click.IntRange(1),
+    metavar="BP",
+    help="Variants of one cell of a grid of BP share the window about its middle: faster where they are dense.",
+)
 @averaging_options
 @click.option(
     "--reference",
@@ -91,6 +97,7 @@ def score(
     width: int | None,
     genes: GeneOptions,
     distance: int | None,
+    share_windows: int | None,
     averaging: AveragingOptions,
     policy: str,
     background: Path | None,
@@ -115,6 +122,8 @@ def score(
     genes.check_unused(click.get_current_context())
     if genes.gtf is not None and width is not None:
         raise click.UsageError("--width is about the variant; bins of genes are those of --part")
+    if genes.gtf is not None and share_windows is not None:
+        raise click.UsageError("--share-windows: with --gtf the variants of a gene share its windows already")
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
     statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
@@ -174,6 +183,7 @@ def score(
             averaging,
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
+            share_windows=share_windows or 0,
             reference_policy=policy,
             **({} if asked is None else asked.said),
         )
@@ -218,6 +228,7 @@ def score(
                     shifts=shifts,
                     reference_policy=policy,
                     contig_aliases=aliases,
+                    share_windows=share_windows,
                     keep_predictions=tracks_out is not None,
                 )
             )

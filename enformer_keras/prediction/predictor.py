@@ -227,6 +227,7 @@ class Predictor:
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
         centers: Iterable[Center | None] | None = None,
+        share_windows: int | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -248,6 +249,10 @@ class Predictor:
             centers: for each allele, in their order, what stands in the middle of the window in place of the
                 allele's own middle: the 0-based position of a base on the forward strand, or a stretch; `None`:
                 its own. An allele that such a window does not hold is not scored (`outside_window`).
+            share_windows: bp of the cells of each contig's grid; all alleles of a cell are seen in the one
+                window about its middle, and so share a reference. `width` then is about the allele all the
+                same. The scores are of other windows than without, but as well depend on nothing but their
+                variant.
 
         Returns:
             A row for each allele, in the order in which they came.
@@ -269,6 +274,7 @@ class Predictor:
             reference_policy=reference_policy,
             contig_aliases=contig_aliases,
             centers=centers,
+            share_windows=share_windows,
         )
         return VariantScores.join(parts, statistics, [self.tracks[column] for column in self.columns(tracks)])
 
@@ -286,6 +292,7 @@ class Predictor:
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
         centers: Iterable[Center | None] | None = None,
         keep_predictions: bool = False,
+        share_windows: int | None = None,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
@@ -298,7 +305,8 @@ class Predictor:
         columns = self.columns(tracks)
         check_statistics(statistics)
         check_averaging(strands, shifts)
-        bins = self.frame.central_bins(width)
+        self.frame.central_bins(width)
+        self._check_sharing(share_windows, centers)
         policy = ReferencePolicy(reference_policy)
         if isinstance(variants, str | Path):
             variants = read_variants(variants)
@@ -339,6 +347,15 @@ class Predictor:
                     tuple(self.tracks[column] for column in columns),
                     predictions=tuple(predictions) if keep_predictions else (),
                 )
+
+    def _check_sharing(self, share_windows: int | None, centers: Iterable[Center | None] | None) -> None:
+        if share_windows is None:
+            return
+        most = self.frame.target_length * self.frame.bin_size // 2
+        if centers is not None:
+            raise ValueError("centers and share_windows both say where windows lie: give one")
+        if not 1 <= share_windows <= most:
+            raise ValueError(f"share_windows={share_windows} must be from 1 to half of the target, {most} bp")
 
     def _bins(self, allele: Allele, center: Center | None, width: int | None, *, about_allele: bool) -> slice:
         """Returns the bins that count: about the window's centre, or about the allele wherever it stands."""
@@ -550,7 +567,7 @@ class Predictor:
         for values in self.model.weights:
             array = np.ascontiguousarray(keras.ops.convert_to_numpy(values))
             digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+            digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
     def seconds_per_window(self) -> float:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 Center = Interval | int
 
 
+def cell_of(chrom: str, position: int, size: int) -> Interval:
+    """Returns the cell of a contig's grid, of cells of a size in bp, in which a position lies."""
+    start = position // size * size
+    return Interval(chrom, start, start + size)
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """How long a model's window is, and where its bins lie.
@@ -62,6 +68,19 @@ class Frame:
         count += (count - self.target_length) % 2
         start = (self.target_length - count) // 2
         return slice(start, start + count)
+
+    def bins_about(self, offset: int, width: int | None) -> slice:
+        """Returns the bins that share a bp with the `width` bp about a base, which need not be the centre.
+
+        Args:
+            offset: of the base from the window's start.
+            width: bp; `None`: the whole target.
+        """
+        if width is None:
+            return slice(0, self.target_length)
+        start = offset - self.crop - (width - 1) // 2
+        first, last = start // self.bin_size, -(-(start + width) // self.bin_size)
+        return slice(max(first, 0), min(last, self.target_length))
 
 
 class StrandView:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.alleles import Status
 from tests.prediction.counting_model import count, counting_predictor, other_strand
@@ -84,3 +85,29 @@ def test_an_allele_beyond_a_window_has_its_status(genome, predictor):
 def test_each_variant_needs_a_center(genome, predictor):
     with pytest.raises(ValueError, match="shorter"):
         predictor.score_variants([spell("c1", 1000, 1005, "")], genome, centers=[])
+
+
+def test_variants_of_a_cell_share_its_window_and_width_stays_about_the_variant(genome, predictor):
+    """The grid is the contig's: who else is in the file changes no score."""
+    size = 64
+    variants = [
+        Variant("c1", at + 1, BASES[at], OTHER[BASES[at]]) for at in (1000, 1010, 1023, 1024, 1100, 1300)
+    ]
+    shared = predictor.score_variants(variants, genome, statistics=["REF", "ALT"], share_windows=size)
+    for row, variant in enumerate(variants):
+        start = variant.start // size * size
+        alone = predictor.score_variants(
+            [variant], genome, statistics=["REF", "ALT"], centers=[Interval("c1", start, start + size)]
+        )
+        for name in ("REF", "ALT"):
+            np.testing.assert_array_equal(shared.statistics[name][row], alone.statistics[name][0])
+    assert shared.statistics["REF"][0, 0] == shared.statistics["REF"][2, 0]
+    everywhere = predictor.score_variants(variants, genome, statistics=["D1"], share_windows=size)
+    near = predictor.score_variants(variants, genome, statistics=["D1"], share_windows=size, width=8)
+    assert everywhere.statistics["D1"].max() > 0
+    # A model without context differs where the variant is, within the k-mer's reach.
+    np.testing.assert_array_equal(near.statistics["D1"], everywhere.statistics["D1"])
+    with pytest.raises(ValueError, match="give one"):
+        predictor.score_variants(variants, genome, centers=[None] * 6, share_windows=size)
+    with pytest.raises(ValueError, match="half of the target, 128 bp"):
+        predictor.score_variants(variants, genome, share_windows=129)
