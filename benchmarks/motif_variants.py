@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--others", type=int, default=2000, help="SNVs beside those of sites; 0: all")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--share-windows", type=int, metavar="BP", help="cells whose SNVs share a window")
+    parser.add_argument("--full-passes", action="store_true", help="without the reuse of stem and tower")
     arguments = parser.parse_args()
 
     genome = Genome(arguments.fasta)
@@ -69,7 +71,7 @@ def main() -> None:
         others = np.random.default_rng(0).choice(others, arguments.others, replace=False)
     chosen = np.concatenate([np.flatnonzero(change), np.sort(others)])
 
-    predictor = open_model(arguments.run, batch_size=arguments.batch_size)
+    predictor = open_model(arguments.run, batch_size=arguments.batch_size, full_passes=arguments.full_passes)
     track = next(track.index for track in predictor.tracks if track.identifier == arguments.track)
     begun = time.perf_counter()
     scores = predictor.score_variants(
@@ -78,6 +80,7 @@ def main() -> None:
         statistics=[arguments.statistic],
         tracks=[track],
         width=arguments.width,
+        share_windows=arguments.share_windows,
     ).statistics[arguments.statistic][:, 0]
     seconds = time.perf_counter() - begun
     change = change[chosen]
