@@ -113,13 +113,12 @@ def plot(
             interval, reference = _predict_stretch(predictor, region, opened, columns, averaging)
             drawn, marked = None, None
             middle = (region.start + region.end) // 2
-        explained = None if letters is None else Interval(interval.chrom, middle, middle).resize(letters)
         contributions = None
-        if explained is not None:
-            (found,) = predictor.contributions(
+        if letters is not None:
+            explained = Interval(interval.chrom, middle, middle + 1).resize(letters)
+            (contributions,) = predictor.contributions(
                 [explained], opened, tracks=columns, width=width, strands=averaging.strands, shifts=shifts
             )
-            contributions = found.projected.T
         if span is not None:
             interval, bins = _zoom(interval, middle, span, predictor.frame.bin_size)
             reference, drawn = reference[bins], None if drawn is None else drawn[bins]
@@ -131,7 +130,6 @@ def plot(
             marked=marked,
             genes=genes,
             contributions=contributions,
-            explained=explained,
             title=where,
         )
         said = {name: str(value) for name, value in about(model, predictor, genome, averaging).items()}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from enformer_keras.prediction.contributions import Contributions
+
 # Told apart by people who do not see red or green, and in grey print.
 _REFERENCE, _ALTERNATE = "0.72", "#0b3c6f"
 _MORE, _LESS = "#d55e00", "#0072b2"
@@ -39,8 +41,7 @@ def plot_locus(
     *,
     marked: Interval | None = None,
     genes: Sequence[Gene] = (),
-    contributions: np.ndarray | None = None,
-    explained: Interval | None = None,
+    contributions: Contributions | None = None,
     title: str = "",
     width: float = 9.0,
 ) -> Figure:
@@ -53,8 +54,7 @@ def plot_locus(
         alternate: those of the other allele; `None`: there is none, and no difference.
         marked: the variant; drawn as a line through all panels.
         genes: drawn where they overlap the interval, their exons thick.
-        contributions: of each base to a prediction, projected, float [bp, 4]; drawn as letters.
-        explained: what `contributions` covers.
+        contributions: of the bases of a region, drawn as letters along an axis of its own.
         title: above all.
         width: of the picture, in inches.
 
@@ -62,16 +62,11 @@ def plot_locus(
         A matplotlib figure (`savefig`); no global state of matplotlib's is used.
 
     Raises:
-        ValueError: shapes do not fit one another, or contributions come without `explained`.
+        ValueError: shapes do not fit one another.
     """
     if reference.shape[1:] != (len(tracks),) or (alternate is not None and alternate.shape != reference.shape):
         shapes = [reference.shape, *([] if alternate is None else [alternate.shape])]
         raise ValueError(f"predictions of {shapes} are not [bins, tracks] of {len(tracks)} tracks")
-    if (contributions is None) != (explained is None):
-        raise ValueError("contributions= and explained= come together")
-    if explained is not None and contributions is not None and contributions.shape != (explained.width, 4):
-        raise ValueError(f"contributions of {contributions.shape} are not [{explained.width}, 4]")
-
     from matplotlib.figure import Figure
 
     rows, left_out = _gene_rows(genes, interval)
@@ -100,17 +95,21 @@ def plot_locus(
         draw(panel)
     for number, panel in enumerate(panels):
         panel.spines[["top", "right"]].set_visible(False)
-        if marked is not None:
-            middle = (marked.start + marked.end) / 2
-            panel.axvline(middle, color="0.2", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         if number < along_genome:
             _lay_out(panel, interval, named=number == along_genome - 1)
-    if contributions is not None and explained is not None:
-        from enformer_keras.prediction.logo_plot import draw_logo
+            if marked is not None:
+                middle = (marked.start + marked.end) / 2
+                panel.axvline(middle, color="0.2", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    if contributions is not None:
+        from enformer_keras.prediction.logo_plot import draw_letters
 
-        draw_logo(panels[-1], contributions, start=explained.start)
+        region = contributions.interval
+        draw_letters(panels[-1], contributions.projected, region.start)
+        if marked is not None:  # letters stand about their positions, counted from 1
+            panels[-1].axvspan(marked.start + 0.5, marked.end + 0.5, color="0.9", linewidth=0, zorder=0)
         panels[-1].set_ylabel("contribution", fontsize=8)
-        _lay_out(panels[-1], explained, named=True)
+        _lay_out(panels[-1], region, named=True)
+        panels[-1].set_xlim(region.start + 0.5, region.end + 0.5)
     if alternate is not None:
         panels[0].legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.1

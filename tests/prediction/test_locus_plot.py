@@ -3,6 +3,7 @@ import pytest
 
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
+from enformer_keras.prediction.contributions import Contributions
 from enformer_keras.prediction.locus_plot import plot_locus
 
 
@@ -46,7 +47,23 @@ def test_shapes_that_do_not_fit_are_refused():
         plot_locus(HERE, ["first"], R)
     with pytest.raises(ValueError, match="1 tracks"):
         plot_locus(HERE, ["first"], R[:, :1], A)
-    with pytest.raises(ValueError, match="come together"):
-        plot_locus(HERE, ["first"], R[:, :1], contributions=np.zeros((5, 4)))
-    with pytest.raises(ValueError, match=r"not \[6, 4\]"):
-        plot_locus(HERE, ["first"], R[:, :1], contributions=np.zeros((5, 4)), explained=Interval("c1", 0, 6))
+
+
+def test_contributions_stand_as_letters_at_their_positions():
+    region = Interval("c1", 1390, 1400)
+    hypothetical = RNG.normal(size=(4, 10)).astype("float32")
+    explained = Contributions(region, "ACGTNACGTA", hypothetical, value=1.0)
+    marked = Interval("c1", 1395, 1396)
+    figure = plot_locus(HERE, ["first"], R[:, :1], marked=marked, contributions=explained)
+    panel = figure.axes[-1]
+    assert panel.get_xlim() == (1390.5, 1400.5)
+    letters = [
+        patch.get_path().get_extents() for patch in panel.patches if patch.get_facecolor()[:3] != (0.9,) * 3
+    ]
+    assert len(letters) == 9  # the N contributes nothing
+    heights = explained.projected.sum(axis=0)
+    np.testing.assert_allclose(
+        sorted(box.height for box in letters), sorted(np.abs(heights[heights != 0])), rtol=1e-5
+    )
+    assert min(box.x0 for box in letters) > 1390.5
+    assert max(box.x1 for box in letters) < 1400.5
