@@ -1,9 +1,11 @@
-"""Asking trained models: predictions of windows, effects of variants."""
+"""Asking trained models: predictions, effects of variants, contributions, genes, haplotypes; and pictures."""
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.locus_plot import plot_locus
+from enformer_keras.prediction.logo_plot import plot_logo
 from enformer_keras.prediction.opening import open_heads, open_model
-from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantScores
+from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantPrediction, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
 from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
@@ -17,7 +19,10 @@ __all__ = [
     "ReferencePolicy",
     "Status",
     "Transformation",
+    "VariantPrediction",
     "VariantScores",
     "open_heads",
     "open_model",
+    "plot_locus",
+    "plot_logo",
 ]
