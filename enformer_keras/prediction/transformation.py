@@ -65,7 +65,7 @@ class FileUnits:
         """Turns values [..., tracks] into the file's units: arrays, tensors, and outputs of Keras models."""
         values = ops.cast(values, "float32")
         # bound - 1 + (x - bound + 1)^2 is x + excess * (excess + 1); (x + 1)^2 - 1 is x + x * (x + 1).
-        excess = ops.maximum(values - self._bound, 0.0)
+        excess = ops.maximum(ops.subtract(values, self._bound), 0.0)
         values = values + excess * (excess + 1.0)
-        values = values + self._rooted * values * (values + 1.0)
-        return values * self._factor
+        values = values + ops.multiply(values * (values + 1.0), self._rooted)
+        return ops.multiply(values, self._factor)
