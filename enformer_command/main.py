@@ -1,7 +1,9 @@
 """`enformer`: asks trained models, a subcommand for each kind of question."""
 
+import signal
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 import click
 
@@ -39,6 +41,13 @@ def main(context: click.Context, traceback: bool) -> None:
     status is 0 when all is done, 1 after an error, 2 where the command line cannot be.
     """
     context.obj = {"traceback": traceback}
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: Any) -> NoReturn:
+    """Ends the process as an error does, so that files that are not whole go; the status is a shell's."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 for _command in (calibrate, contributions, genes, info, ism, plot, predict, score):

@@ -249,10 +249,11 @@ class _Parquet(ScoreFile):
             return pa.array(values, pa.float32(), mask=np.isnan(values))
 
         def coded(numbers: np.ndarray, texts: Sequence[str | None]) -> Any:
-            known = list(dict.fromkeys(text for text in texts if text is not None))
-            codes = np.array([known.index(text) if text is not None else -1 for text in texts])[numbers]
+            named = dict.fromkeys(text for text in texts if text is not None)
+            known = {text: code for code, text in enumerate(named)}
+            codes = np.array([-1 if text is None else known[text] for text in texts])[numbers]
             indices = pa.array(codes, pa.int32(), mask=codes < 0)
-            return pa.DictionaryArray.from_arrays(indices, pa.array(known, pa.string()))
+            return pa.DictionaryArray.from_arrays(indices, pa.array(list(known), pa.string()))
 
         number = np.tile(np.arange(len(tracks)), alleles * len(kinds))
         statuses = [str(status) for status in Status]

@@ -1,6 +1,10 @@
 """`enformer predict`; where tiles lie and what files hold is tested with the library."""
 
+import functools
 import json
+import subprocess
+import sys
+import time
 
 import h5py
 import keras
@@ -9,6 +13,7 @@ import pyBigWig
 import pytest
 from click.testing import CliRunner
 
+import enformer_keras
 from enformer_command.main import main
 from enformer_keras import Enformer, open_model
 from enformer_keras.formats.intervals import Interval
@@ -41,6 +46,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _opened_once():
+    """A model is compiled once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        opened = functools.cache(open_model)
+        patch.setattr("enformer_keras.open_model", lambda path, **_: opened(path, batch_size=2))
+        yield
+
+
 def run(folder, output, *arguments):
     command = ["predict", "{0}/model.keras", "--output", str(output), "--batch-size", "2", *arguments]
     return CliRunner().invoke(main, [argument.format(folder) for argument in command])
@@ -64,7 +78,7 @@ def test_bigwigs_of_a_genome_are_what_predict_says_of_each_window(folder, tmp_pa
     assert result.exit_code == 0, result.output
     assert result.stdout == "5 windows, 2 tracks, 3 files\n"
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"0.bw", "2.bw", "predict.json"}
-    predictor = open_model(folder / "model.keras")
+    predictor = enformer_keras.open_model(folder / "model.keras")
     for track in (0, 2):
         expected = {}
         for contig, bases in CONTIGS.items():
@@ -101,7 +115,7 @@ def test_centred_windows_have_a_row_each_in_the_order_given(folder, tmp_path):
     assert result.exit_code == 0, result.output
     regions = [Interval("z", 600, 700), Interval("a", 0, 600), Interval("z", 600, 700)]
     asked = {"strands": "forward", "shifts": [-1, 1]}
-    expected = open_model(folder / "model.keras").predict(regions, folder / "genome.fa", **asked)
+    expected = enformer_keras.open_model(folder / "model.keras").predict(regions, folder / "genome.fa", **asked)
     with h5py.File(tmp_path / "predict.h5") as file, np.load(tmp_path / "predict.npz") as arrays:
         np.testing.assert_allclose(file["preds"][:], expected, rtol=1e-5)
         np.testing.assert_array_equal(arrays["preds"], file["preds"][:])
@@ -114,7 +128,7 @@ def test_sequences_need_no_genome(folder, tmp_path):
     result = run(folder, tmp_path, "--sequences", "{0}/whole.fa")
     assert result.exit_code == 0, result.output
     sequences = [CONTIGS["z"][:1024], CONTIGS["z"][200:1224]]
-    expected = open_model(folder / "model.keras").predict(sequences)
+    expected = enformer_keras.open_model(folder / "model.keras").predict(sequences)
     with h5py.File(tmp_path / "predict.h5") as file:
         np.testing.assert_allclose(file["preds"][:], expected, rtol=1e-5)
         assert [name.decode() for name in file["chrom"][:]] == ["s2", "s1"]
@@ -125,7 +139,7 @@ def test_sequences_need_no_genome(folder, tmp_path):
     assert "short.fa: s has 600 bp, the model reads 1024: give --pad" in refused.stderr
     padded = run(folder, tmp_path / "short", "--sequences", "{0}/short.fa", "--pad")
     assert padded.exit_code == 0, padded.output
-    expected = open_model(folder / "model.keras").predict(["N" * 212 + CONTIGS["a"] + "N" * 212])
+    expected = enformer_keras.open_model(folder / "model.keras").predict(["N" * 212 + CONTIGS["a"] + "N" * 212])
     with h5py.File(tmp_path / "short" / "predict.h5") as file:
         np.testing.assert_allclose(file["preds"][:], expected, rtol=1e-5)
         assert (file["start"][0], file["end"][0]) == (44, 556)
@@ -184,3 +198,19 @@ def test_an_error_halfway_leaves_no_file(folder, tmp_path):
     assert result.exit_code == 1
     assert "position 1291 (1-based) is '!'" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.full
+def test_a_run_that_is_ended_leaves_no_file(folder, tmp_path):
+    (folder / "long.fa").write_text(f">z\n{CONTIGS['z'] * 3000}\n")
+    command = ["-m", "enformer_command.main", "predict", str(folder / "model.keras"), "--all", "--format", "h5"]
+    command += ["--fasta", str(folder / "long.fa"), "--output", str(tmp_path / "out"), "--quiet"]
+    process = subprocess.Popen([sys.executable, *command])
+    until = time.monotonic() + 120
+    while not (tmp_path / "out" / ".partial-predict.h5").exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert list((tmp_path / "out").iterdir()) == []

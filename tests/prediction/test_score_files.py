@@ -14,9 +14,10 @@ import pytest
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
-from enformer_keras.formats.variants import VcfRecords, read_variants
+from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
 from enformer_keras.prediction import score_files
-from enformer_keras.prediction.predictor import PredictedTrack
+from enformer_keras.prediction.alleles import Status
+from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
 from enformer_keras.prediction.score_files import write_scores
 from tests.prediction.counting_model import counting_predictor
 
@@ -251,3 +252,19 @@ def test_parquet_is_a_long_table(tmp_path, genome, predictor, group_rows, monkey
     said = json.loads(file.schema_arrow.metadata[b"enformer"])
     assert said["shifts"] == [0]
     assert said["formulas"]["SAD"] == "sum(A - R)"
+
+
+def test_quantiles_of_a_background_have_their_column(tmp_path, predictor):
+    values = np.array([[1, np.nan]], np.float32)
+    part = VariantScores(
+        (Variant("1", 5, "A", "C"),),
+        (Status.SCORED,),
+        {"SAD": values, "SAD_quantile": values / 4},
+        predictor.tracks,
+    )
+    with write_scores(tmp_path, ["parquet"], predictor.tracks, ["SAD", "SAD_quantile"], {}) as append:
+        append(part)
+    table = pandas.read_parquet(tmp_path / "scores.parquet")
+    assert table["variant_scorer"].tolist() == ["SAD", "SAD"]
+    assert table["quantile_score"][0] == 0.25
+    assert table["quantile_score"].isna().tolist() == [False, True]
