@@ -108,7 +108,7 @@ def _read_vcf(source: str | Path) -> Iterator[Variant]:
     import pysam  # where it is used: variants of a table, or spelled out, need none
 
     number = 0
-    with _quiet_htslib():
+    with quiet_htslib():
         try:
             with pysam.VariantFile(str(source)) as file:
                 for record in file:
@@ -130,7 +130,7 @@ def _read_vcf(source: str | Path) -> Iterator[Variant]:
 
 
 @contextlib.contextmanager
-def _quiet_htslib() -> Iterator[None]:
+def quiet_htslib() -> Iterator[None]:
     """Keeps htslib from telling, for every contig, that a header does not name it; nothing here needs that."""
     import pysam
 
