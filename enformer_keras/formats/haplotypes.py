@@ -8,13 +8,16 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from enformer_keras.formats.contig_names import ContigNames, advise, likely_aliases
 from enformer_keras.formats.errors import DatasetError, first_names
+from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.variants import MISSING, quiet_htslib
 
@@ -206,16 +209,49 @@ class PhasedVariants:
                 if "." in genotype:
                     self.counts["genotypes with missing alleles, taken as the reference"] += 1
         if unphased and not self._skip_unphased:
-            raise DatasetError(
-                f"{self.path}: {len(unphased)} heterozygous genotypes at {contig}:{max(start, 0) + 1}-{end} "
-                f"have no phase, the first one {unphased[0]}; phase them (0|1 in place of 0/1), or skip them "
-                "(--unphased skip: they are taken as the reference)"
-            )
+            raise self._without_phase(len(unphased), unphased[0])
         self.counts["heterozygous genotypes without a phase, taken as the reference"] += len(unphased)
         return [
             (self._first_of(one), None if records and alone else self._first_of(other))
             for (one, other), alone in zip(held, haploid, strict=True)
         ]
+
+    def check_phase(self, intervals: Iterable[Interval]) -> None:
+        """Looks for heterozygous genotypes without a phase, where they are an error, ahead of `read`.
+
+        Args:
+            intervals: by the genome's contigs; each record is looked at once, however many share it.
+
+        Raises:
+            DatasetError: there are some: how many, and the first; or the file cannot be read.
+        """
+        if self._skip_unphased:
+            return
+        by_contig: dict[str, list[Interval]] = {}
+        for interval in intervals:
+            by_contig.setdefault(interval.chrom, []).append(interval)
+        count, first = 0, ""
+        for contig, some in by_contig.items():
+            starts, ends = merge(np.array([i.start for i in some]), np.array([i.end for i in some]))
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+                for where, _, alleles, genotypes in self._records(contig, start, end):
+                    wrong = {
+                        genotype
+                        for genotype in set(genotypes)
+                        if self._parse(where, genotype, len(alleles))[0] < 0
+                    }
+                    if wrong and not count:
+                        number = next(n for n, genotype in enumerate(genotypes) if genotype in wrong)
+                        first = f"{where} of {self.samples[number]}"
+                    count += sum(genotype in wrong for genotype in genotypes) if wrong else 0
+        if count:
+            raise self._without_phase(count, first)
+
+    def _without_phase(self, count: int, first: str) -> DatasetError:
+        return DatasetError(
+            f"{self.path}: {count} heterozygous genotypes have no phase, the first one {first}; phase them "
+            "(0|1 in place of 0/1), or skip them (--unphased skip: they are taken as the reference)"
+        )
 
     def _records(
         self, contig: str, start: int, end: int
@@ -262,7 +298,9 @@ class PhasedVariants:
         return alleles
 
     def _edit(self, where: str, position: int, old: str, new: str, reference: Reference) -> Edit | None:
-        if not _BASES.issuperset(new):
+        edit = Edit.of(position, old, new)
+        # The base before an indel may be any letter: it stays.
+        if not (new.isalpha() and _BASES.issuperset(edit.bases)):
             return None
         there = reference(position, position + len(old))
         if there != old:
@@ -270,7 +308,7 @@ class PhasedVariants:
                 f"{self.path}: {where}: REF is {old[:20]}, the genome has {there[:20]}; use the FASTA file "
                 "that the variants were called against"
             )
-        return Edit.of(position, old, new)
+        return edit
 
     def _first_of(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
         """Leaves out what overlaps an earlier one."""
