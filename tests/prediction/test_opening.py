@@ -207,9 +207,10 @@ def test_a_table_of_tracks_says_what_a_file_does_not(run, tmp_path):
 def test_it_computes_in_the_type_that_is_asked_for(run, model):
     path = run / "pushed/10/assets.extra/model.keras"
     expected = keras.ops.convert_to_numpy(model(one_hot_encode([BASES]))["fly"])
-    for dtype, computed in (("bfloat16", "bfloat16"), ("float32", "float32"), ("mixed_bfloat16", "bfloat16")):
+    for dtype, stored in (("bfloat16", "bfloat16"), ("mixed_bfloat16", "float32")):
         predictor = open_model(path, head="fly", dtype=dtype)
-        assert predictor.model.get_layer("tower_0_conv").compute_dtype == computed
+        layer = predictor.model.get_layer("tower_0_conv")
+        assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", stored)
     found = predictor.predict([BASES], strands="forward")
     assert found.dtype == np.float32
     assert 1e-6 < np.abs(found / expected - 1).max() < 0.1
@@ -221,10 +222,9 @@ def test_weights_of_enformer_pytorch_open_with_a_preset_or_their_configuration(t
     sizes = pytorch_arguments(folder) | {"sequence_length": 2048}
     monkeypatch.setitem(PRESETS, "small", sizes)
     direct = Enformer(**sizes, heads=pytorch_heads(folder))
-    for path in (folder, folder / "model.safetensors"):
-        with pytest.warns(UserWarning, match="will differ"):
-            predictor = open_model(path, head="human", preset="small")
-        assert (len(predictor.tracks), predictor.frame.window_length) == (3, 2048)
+    with pytest.warns(UserWarning, match="will differ"):
+        predictor = open_model(folder, head="human", preset="small")
+    assert (len(predictor.tracks), predictor.frame.window_length) == (3, 2048)
     with pytest.warns(UserWarning, match="will differ"):
         load_pytorch_checkpoint(direct, folder)
     for found, weight in zip(predictor.model.weights, direct.head_model("human").weights, strict=True):
