@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,17 +238,29 @@ def _find_checkpoint(
     arguments: Mapping[str, Any],
 ) -> _Source:
     """Makes a source of weights alone."""
-    try:
+    with _readable(path):
         heads = read_heads(path)
-    except ImportError as error:
-        raise DatasetError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     def load() -> _Loaded:
         model = Enformer(**arguments, heads=heads)
-        load_weights(model, path)
+        with _readable(path):
+            load_weights(model, path)
         return _loaded(model)
 
     return _Source(path, heads, load)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says of a package that is missing, or of TensorFlow's own errors, which file it is about."""
+    try:
+        yield
+    except ImportError as error:
+        raise DatasetError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        raise DatasetError(f"{path}: cannot be read ({error}); fetch the checkpoint again") from error
 
 
 def _choose_head(path: Path, heads: Mapping[str, int], head: str | None) -> str:

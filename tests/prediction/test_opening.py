@@ -245,3 +245,12 @@ def test_a_file_whose_reader_is_not_installed_says_which(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(DatasetError, match=rf"{name}: .*{missing}"):
             open_model(tmp_path / name, preset="tiny")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
+    (tmp_path / "model.ckpt.index").write_bytes(b"no index" * 20)
+    with pytest.raises(DatasetError, match=r"model\.ckpt: cannot be read .* fetch the checkpoint again"):
+        open_model(tmp_path / "model.ckpt", preset="tiny")
+    with pytest.raises(ValueError, match="give preset="):
+        open_model(tmp_path / "model.ckpt")
