@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from enformer_keras.checkpoints.pytorch import load_pytorch_checkpoint, pytorch_arguments, pytorch_heads
+from enformer_keras.checkpoints.pytorch import (
+    PYTORCH_FILES,
+    load_pytorch_checkpoint,
+    pytorch_arguments,
+    pytorch_heads,
+)
 from enformer_keras.checkpoints.sonnet import load_sonnet_checkpoint, sonnet_heads
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.model.enformer import BIN_SIZE, Enformer
@@ -34,7 +39,6 @@ _TRAINABLE = _CARD.with_name("model.keras")
 # Of a run's folder, a folder of pushed versions.
 _PUSHED = "pushed"
 _PYTORCH_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_PYTORCH_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,11 +204,11 @@ def _find(path: Path, preset: str | None, dtype: str | None) -> _Source:
             return _Source(version, heads, lambda: _load_keras(version / _TRAINABLE, dtype), card)
         if (path / SAVED_MODEL).exists():
             return _Source(path, None, lambda: _load_served(path, dtype))
-        if any((path / name).exists() for name in _PYTORCH_FILES):
+        if any((path / name).exists() for name in PYTORCH_FILES):
             return _find_pytorch(path, preset, dtype)
         raise DatasetError(
             f"{path}: holds no pushed model (no <version>/{_CARD} in it), no {SAVED_MODEL} and no "
-            f"{' or '.join(_PYTORCH_FILES)}; train one, or give another folder"
+            f"{' or '.join(PYTORCH_FILES)}; train one, or give another folder"
         )
     if path.suffix == ".keras":
         return _Source(path, None, lambda: _load_keras(path, dtype))
