@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
     from enformer_keras.prediction.predictor import PredictedTrack, Predictor, Strands
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hides what Keras and its backend say at start-up that is no error; warnings come as a line each."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with warnings.catch_warnings(record=True) as told:
+        yield
+    for warning in told:
+        if warning.category is UserWarning:
+            click.echo(f"enformer: warning: {warning.message}", err=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,37 +52,37 @@ class ModelOptions:
     def open(
         self, genome: Genome | None = None, aliases: Mapping[str, Sequence[str]] | None = None
     ) -> Predictor:
-        """Opens the model; what Keras and its backend say at start-up that is no error is not shown.
+        """Opens the model.
 
         Args:
             genome: what it will be asked about, if it is known.
             aliases: contig of it -> its other names.
         """
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from enformer_keras import open_model
+        with _quiet_start():
+            from enformer_keras import open_model
 
-        return open_model(
-            self.path,
-            head=self.head,
-            tracks_table=self.tracks_table,
-            preset=self.preset,
-            dtype=self.dtype,
-            unscale=self.unscale,
-            genome=genome,
-            contig_aliases=aliases,
-            any_genome=self.any_genome,
-            full_passes=self.full_passes,
-            batch_size=self.batch_size,
-        )
+            return open_model(
+                self.path,
+                head=self.head,
+                tracks_table=self.tracks_table,
+                preset=self.preset,
+                dtype=self.dtype,
+                unscale=self.unscale,
+                genome=genome,
+                contig_aliases=aliases,
+                any_genome=self.any_genome,
+                full_passes=self.full_passes,
+                batch_size=self.batch_size,
+            )
 
     def open_heads(self) -> list[Predictor]:
         """Opens the head that is named, or all heads where none is, and nothing else is said of one."""
         if self.head is not None or self.tracks_table is not None or self.unscale:
             return [self.open()]
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from enformer_keras.prediction import open_heads
+        with _quiet_start():
+            from enformer_keras.prediction import open_heads
 
-        heads = open_heads(self.path, preset=self.preset, dtype=self.dtype, batch_size=self.batch_size)
+            heads = open_heads(self.path, preset=self.preset, dtype=self.dtype, batch_size=self.batch_size)
         return list(heads.values())
 
     def tracks(self, predictor: Predictor) -> list[int]:

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from enformer_command.info import info
 from enformer_command.main import main
-from enformer_keras import Enformer
+from enformer_keras import PRESETS, Enformer
+from enformer_keras.checkpoints.pytorch import pytorch_arguments
 from enformer_keras.formats.fasta import Genome
+from enformer_keras.prediction.opening import DTYPES
+from tests.checkpoints import their_weights
 
 BASES = "".join(np.random.default_rng(6).choice(list("ACGT"), 3000))
 HEADS = {"ecoli": ["chip_1", "cds"], "yeast": ["cds"]}
@@ -143,3 +147,19 @@ def test_a_table_names_the_tracks_of_a_file(folder, tmp_path):
     unscaled = run(folder, *command, "ecoli", "--unscale")
     assert unscaled.exit_code == 1
     assert "its scale is not known" in unscaled.stderr
+
+
+def test_where_predictions_will_differ_is_said_in_a_line(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors", reason="the file's format is that of this package")
+    weights = their_weights.write(tmp_path, their_weights.predictions(), "small")
+    monkeypatch.setitem(PRESETS, "small", pytorch_arguments(weights) | {"sequence_length": 2048})
+    result = run(tmp_path, "info", "{0}", "--preset", "small", "--head", "mouse")
+    assert result.exit_code == 0, result.output
+    assert "head\tmouse: 2 tracks" in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"enformer: warning: {tmp_path}/model.safetensors: the table of the reference's")
+
+
+def test_the_types_that_can_be_asked_for_are_the_library_s():
+    (option,) = (option for option in info.params if option.name == "dtype")
+    assert tuple(option.type.choices) == DTYPES

@@ -5,11 +5,20 @@ import keras
 import numpy as np
 import pytest
 
-from enformer_keras import PRESETS, Enformer, load_pytorch_checkpoint, one_hot_encode, pytorch_heads
+from enformer_keras import (
+    PRESETS,
+    Enformer,
+    load_pytorch_checkpoint,
+    load_sonnet_checkpoint,
+    one_hot_encode,
+    pytorch_heads,
+)
 from enformer_keras.checkpoints.pytorch import pytorch_arguments
+from enformer_keras.checkpoints.sonnet import sonnet_entries
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.prediction import PredictedTrack, Transformation, open_heads, open_model
+from tests import golden
 from tests.checkpoints import their_weights
 
 BASES = "ACGTTGCA" * 128
@@ -207,9 +216,10 @@ def test_a_table_of_tracks_says_what_a_file_does_not(run, tmp_path):
 def test_it_computes_in_the_type_that_is_asked_for(run, model):
     path = run / "pushed/10/assets.extra/model.keras"
     expected = keras.ops.convert_to_numpy(model(one_hot_encode([BASES]))["fly"])
-    for dtype, computed in (("bfloat16", "bfloat16"), ("float32", "float32"), ("mixed_bfloat16", "bfloat16")):
+    for dtype, stored in (("bfloat16", "bfloat16"), ("mixed_bfloat16", "float32")):
         predictor = open_model(path, head="fly", dtype=dtype)
-        assert predictor.model.get_layer("tower_0_conv").compute_dtype == computed
+        layer = predictor.model.get_layer("tower_0_conv")
+        assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", stored)
     found = predictor.predict([BASES], strands="forward")
     assert found.dtype == np.float32
     assert 1e-6 < np.abs(found / expected - 1).max() < 0.1
@@ -221,10 +231,9 @@ def test_weights_of_enformer_pytorch_open_with_a_preset_or_their_configuration(t
     sizes = pytorch_arguments(folder) | {"sequence_length": 2048}
     monkeypatch.setitem(PRESETS, "small", sizes)
     direct = Enformer(**sizes, heads=pytorch_heads(folder))
-    for path in (folder, folder / "model.safetensors"):
-        with pytest.warns(UserWarning, match="will differ"):
-            predictor = open_model(path, head="human", preset="small")
-        assert (len(predictor.tracks), predictor.frame.window_length) == (3, 2048)
+    with pytest.warns(UserWarning, match="will differ"):
+        predictor = open_model(folder, head="human", preset="small")
+    assert (len(predictor.tracks), predictor.frame.window_length) == (3, 2048)
     with pytest.warns(UserWarning, match="will differ"):
         load_pytorch_checkpoint(direct, folder)
     for found, weight in zip(predictor.model.weights, direct.head_model("human").weights, strict=True):
@@ -245,3 +254,36 @@ def test_a_file_whose_reader_is_not_installed_says_which(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(DatasetError, match=rf"{name}: .*{missing}"):
             open_model(tmp_path / name, preset="tiny")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
+    (tmp_path / "model.ckpt.index").write_bytes(b"no index" * 20)
+    with pytest.raises(DatasetError, match=r"model\.ckpt: cannot be read .* fetch the checkpoint again"):
+        open_model(tmp_path / "model.ckpt", preset="tiny")
+    with pytest.raises(ValueError, match="give preset="):
+        open_model(tmp_path / "model.ckpt")
+
+
+def test_the_authors_checkpoint_opens_with_a_preset_and_a_table_of_tracks(tmp_path):
+    pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
+    direct = Enformer.from_preset("tiny", heads={"human": 2, "mouse": 1})
+    shapes = {}
+    for key, _, shape in sonnet_entries(direct):
+        shapes[key] = shape
+        if key.endswith("/average"):
+            shapes |= {key.replace("average", state): shape for state in ("_counter", "_hidden")}
+    golden.write_checkpoint(tmp_path / "model.ckpt", shapes)
+    load_sonnet_checkpoint(direct, tmp_path / "model.ckpt")
+    (tmp_path / "targets.txt").write_text("index\tidentifier\tscale\n0\tENC0\t2\n1\tENC1\t4\n")
+    predictor = open_model(
+        tmp_path / "model.ckpt",
+        preset="tiny",
+        head="human",
+        tracks_table=tmp_path / "targets.txt",
+        unscale=True,
+    )
+    assert [track.identifier for track in predictor.tracks] == ["ENC0", "ENC1"]
+    bases = BASES * 2
+    expected = keras.ops.convert_to_numpy(direct(one_hot_encode([bases]))["human"]) / [2, 4]
+    np.testing.assert_allclose(predictor.predict([bases], strands="forward"), expected, rtol=1e-5)
