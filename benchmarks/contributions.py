@@ -5,8 +5,8 @@
 RUN is a run's folder of the demo (`make demo`), FASTA its genome and BIGWIG the signal of its track `chip_1`.
 The highest peaks of the test block are explained by `enformer contributions`; the files are opened by finemo's
 and modisco's loaders and compared with one another; tfmodisco-lite looks for motifs. The truth is ACCCANGG,
-whose core is CCANGG: in the measured signal, sites of the whole motif are 12.6 times the genome's mean, those of
-the core with other bases in front 3.6 to 6.3 times.
+whose core is CCANGG: in the measured signal, sites of the whole motif are 12.6 times the genome's mean, those
+of the core with other bases in front 3.6 to 6.3 times.
 """
 
 import argparse
@@ -60,17 +60,8 @@ def explain(run: Path, fasta: Path, peaks: list[int], folder: Path, method: str)
     bed.write_text("".join(rows))
     command = [sys.executable, "-m", "enformer_command.main", "contributions", str(run), str(bed)]
     command += ["--fasta", str(fasta), "--tracks", "chip_1", "--width", str(WIDTH), "--method", method]
-    command += [
-        "--output",
-        str(folder),
-        "--overwrite",
-        "--format",
-        "h5",
-        "--format",
-        "npz",
-        "--format",
-        "bigwig",
-    ]
+    command += ["--output", str(folder), "--overwrite"]
+    command += ["--format", "h5", "--format", "npz", "--format", "bigwig"]
     begun = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - begun
