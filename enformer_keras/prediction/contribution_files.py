@@ -321,7 +321,7 @@ class _EffectsTree:
 class _EffectsTable:
     """`ism.tsv`: a row for each substitution, or deletion, and a column for each statistic and track.
 
-    `pos` is 1-based, of the first base that changes; `alt` of a deletion is `-`. Lines that begin with `##` say
+    `region` and `pos` are 1-based, `pos` of the first base that changes; `alt` of a deletion is `-`. Lines that begin with `##` say
     how the numbers were made.
     """
 
@@ -354,7 +354,13 @@ class _EffectsTable:
             for alternate, row in zip(alternates, of_place, strict=True):
                 if alternate == reference:
                     continue
-                cells = [str(place), place.chrom, str(place.start + at + 1), reference, alternate]
+                cells = [
+                    f"{place.chrom}:{place.start + 1}-{place.end}",
+                    place.chrom,
+                    str(place.start + at + 1),
+                    reference,
+                    alternate,
+                ]
                 # As many digits as tell float32 apart.
                 self._file.write("\t".join([*cells, *("" if np.isnan(x) else f"{x:.9g}" for x in row)]) + "\n")
 
