@@ -1,4 +1,4 @@
-"""From regions to windows: a contig's grid of tiles, whose bins abut, or one window about each region's centre."""
+"""From regions to windows: the tiles of a contig, whose bins abut, or one window about each region's centre."""
 
 from __future__ import annotations
 
