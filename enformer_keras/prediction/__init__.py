@@ -2,8 +2,10 @@
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.contributions import EXPLAINED, METHODS, Contributions
 from enformer_keras.prediction.locus_plot import plot_locus
 from enformer_keras.prediction.logo_plot import plot_logo
+from enformer_keras.prediction.mutagenesis import Mutagenesis
 from enformer_keras.prediction.opening import open_heads, open_model
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantPrediction, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
@@ -11,9 +13,13 @@ from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
 
 __all__ = [
+    "EXPLAINED",
     "FORMULAS",
+    "METHODS",
+    "Contributions",
     "Frame",
     "ModelCard",
+    "Mutagenesis",
     "PredictedTrack",
     "Predictor",
     "ReferencePolicy",

@@ -321,8 +321,8 @@ class _EffectsTree:
 class _EffectsTable:
     """`ism.tsv`: a row for each substitution, or deletion, and a column for each statistic and track.
 
-    `pos` is 1-based, of the first base that changes; `alt` of a deletion is `-`. Lines that begin with `##` say
-    how the numbers were made.
+    `region` and `pos` are 1-based, `pos` of the first base that changes; `alt` of a deletion is `-`. Lines that
+    begin with `##` say how the numbers were made.
     """
 
     def __init__(
@@ -346,6 +346,7 @@ class _EffectsTable:
         """Writes the next region."""
         place = made.interval
         values = np.concatenate(list(made.effects.values()), axis=-1)
+        region = f"{place.chrom}:{place.start + 1}-{place.end}"
         if self._deletion is not None:
             values = values[:, np.newaxis]
         bases, alternates = (1, [*ALPHABET]) if self._deletion is None else (self._deletion, ["-"])
@@ -354,7 +355,7 @@ class _EffectsTable:
             for alternate, row in zip(alternates, of_place, strict=True):
                 if alternate == reference:
                     continue
-                cells = [str(place), place.chrom, str(place.start + at + 1), reference, alternate]
+                cells = [region, place.chrom, str(place.start + at + 1), reference, alternate]
                 # As many digits as tell float32 apart.
                 self._file.write("\t".join([*cells, *("" if np.isnan(x) else f"{x:.9g}" for x in row)]) + "\n")
 

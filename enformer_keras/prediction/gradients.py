@@ -29,7 +29,13 @@ def pullback(model: keras.Model, head: str | None = None) -> Pullback:
 
     Raises:
         NotImplementedError: the backend is none of tensorflow, jax and torch.
+        ValueError: it is no Keras model, such as a SavedModel, whose gradients are not known.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"gradients are those of a Keras model, and this is a {type(model).__name__}; use the method ism, "
+            "or a .keras file or checkpoint of the model"
+        )
     made = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}.get(keras.backend.backend())
     if made is None:
         raise NotImplementedError(

@@ -38,10 +38,16 @@ def run(folder, *arguments):
     return CliRunner().invoke(main, [argument.format(folder) for argument in arguments])
 
 
+@pytest.fixture(scope="module")
+def predictor(folder):
+    """Compiled once."""
+    return open_model(folder / "model.keras", batch_size=2)
+
+
 MODEL = ("{0}/model.keras", "--fasta", "{0}/genome.fa", "--alias", "c1=chr1", "--batch-size", "2", "--output")
 
 
-def test_contributions_are_what_the_library_says_in_each_format(folder, tmp_path):
+def test_contributions_are_what_the_library_says_in_each_format(folder, predictor, tmp_path):
     options = ("--tracks", "0", "--tracks", "2", "--statistic", "SAR", "--length", "20", "--width", "128")
     formats = [part for kind in ("h5", "npz", "bigwig") for part in ("--format", kind)]
     method = ("--method", "integrated-gradients", "--steps", "3")
@@ -52,7 +58,7 @@ def test_contributions_are_what_the_library_says_in_each_format(folder, tmp_path
     assert result.stdout == "2 regions of 20 bp, 2 tracks\n"
     regions = [Interval("c1", 2030, 2050), Interval("c1", 1010, 1030)]
     expected = list(
-        open_model(folder / "model.keras", batch_size=2).contributions(
+        predictor.contributions(
             regions,
             folder / "genome.fa",
             method="integrated_gradients",
@@ -80,13 +86,13 @@ def test_contributions_are_what_the_library_says_in_each_format(folder, tmp_path
     assert (said["strands"], said["steps"]) == ("both", 3)
 
 
-def test_ism_is_what_the_library_says(folder, tmp_path):
+def test_ism_is_what_the_library_says(folder, predictor, tmp_path):
     options = ("--statistics", "SAD,ALT", "--tracks", "1", "--format", "h5", "--format", "tsv")
     result = run(folder, "ism", *MODEL, str(tmp_path), *options, "c1:1,001-1,006", "chr1:2001-2006")
     assert result.exit_code == 0, result.output
     assert result.stdout == "2 regions, 36 changes, 1 tracks\n"
     expected = list(
-        open_model(folder / "model.keras", batch_size=2).saturation_mutagenesis(
+        predictor.saturation_mutagenesis(
             [Interval("c1", 1000, 1006), Interval("c1", 2000, 2006)],
             folder / "genome.fa",
             statistics=("SAD", "ALT"),
@@ -115,7 +121,6 @@ def test_ism_about_variants_and_of_deletions(folder, tmp_path):
     [
         (("ism", "--length", "10"), "up to 124 windows"),  # (30 + 1) changes in 2 regions, on two strands
         (("ism", "--length", "10", "--window-per-base"), "up to 240 windows"),
-        (("contributions", "--length", "10"), "4 predictions and gradients"),
         (("contributions", "--length", "10", "--method", "integrated-gradients"), "136 predictions"),
     ],
 )

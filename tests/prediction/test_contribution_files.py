@@ -148,4 +148,4 @@ def test_deletions_in_both_formats(tmp_path):
     with h5py.File(tmp_path / "ism.h5") as file:
         np.testing.assert_array_equal(file["D1"][:], effects[None])
     rows = [line.split("\t") for line in (tmp_path / "ism.tsv").read_text().splitlines()[2:]]
-    assert rows == [["a:3-6", "a", "4", "AC", "-", "1", "2"], ["a:3-6", "a", "5", "CN", "-", "", ""]]
+    assert rows == [["a:4-6", "a", "4", "AC", "-", "1", "2"], ["a:4-6", "a", "5", "CN", "-", "", ""]]

@@ -87,6 +87,11 @@ def test_gradients_are_of_the_head_that_is_asked():
         np.testing.assert_allclose(pullback(model, head)(sequences(1, 8), weights), scale * weights)
 
 
+def test_what_is_no_keras_model_has_no_gradients():
+    with pytest.raises(ValueError, match="method ism"):
+        pullback(lambda sequence: sequence)
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("strands", ["forward", "both"])
 def test_gradient_x_input_is_the_slope_of_what_the_scores_compare(enformer, genome, statistic, strands):
