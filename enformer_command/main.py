@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from enformer_command.genes import genes
+from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
 from enformer_command.score import score
 
@@ -37,6 +38,7 @@ def main(context: click.Context, traceback: bool) -> None:
 
 
 main.add_command(genes)
+main.add_command(haplotypes)
 main.add_command(info)
 main.add_command(score)
 

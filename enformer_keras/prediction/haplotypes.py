@@ -128,6 +128,10 @@ class LocusHaplotypes:
     samples: tuple[str, ...]
     tracks: tuple[PredictedTrack, ...]
 
+    def rows_from(self, first: int) -> np.ndarray:
+        """Returns `rows` counted from another number than 0: int32 [samples, 2]."""
+        return np.where(self.rows < 0, self.rows, self.rows + first)
+
     def cells(self, region: int) -> dict[str, list[Any]]:
         """Returns `HAPLOTYPE_COLUMNS` of the rows.
 
@@ -376,7 +380,7 @@ def lay_out(
     counts = phased.counts.copy()
     while True:
         start, end = locus.anchor - reach - margin, locus.anchor + reach + margin + 1
-        of_samples = phased.read(contig, start, end, reference)
+        of_samples = phased.read(contig, start, end, reference, margin=margin)
         known: dict[tuple[Edit, ...], int] = {}
         numbers: dict[tuple[bytes, bytes], int] = {}
         haplotypes: list[_Haplotype] = []
