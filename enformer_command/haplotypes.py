@@ -142,7 +142,7 @@ def haplotypes(
             click.echo(f"{windows} windows, {minutes:.1f} min; nothing was written")
             return
         said = about(model, genome, averaging, variants=str(vcf), unphased=unphased)
-        said |= genes.said if genes.gtf is not None else {"regions": ", ".join(regions)}
+        said |= genes.said(found_genes) if genes.gtf is not None else {"regions": ", ".join(regions)}
         first_row = 0
         with (
             write_rows(

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,16 +123,21 @@ class GeneOptions:
         asked = [name for text in self.asked_genes for name in texts_of("--gene", text)]
         return choose_genes(read_genes(self.gtf, genome.contig_lengths, aliases), asked, self.biotypes)
 
-    @property
-    def said(self) -> dict[str, Any]:
-        """What decides the numbers, for `about`."""
-        return {
+    def said(self, genes: Sequence[Gene]) -> dict[str, Any]:
+        """What decides the numbers, for `about`; of exons also how many genes have them from which features."""
+        said = {
             "genes": str(self.gtf),
             "part": self.part,
             "each_start": self.each_start,
             "sense": self.sense,
             "biotypes": self.biotypes,
         }
+        return said | ({"exons_from": self.exons_from(genes)} if self.part == "exons" else {})
+
+    @staticmethod
+    def exons_from(genes: Sequence[Gene]) -> dict[str, int]:
+        """Returns feature -> number of genes whose exons it stands for."""
+        return dict(Counter(gene.exons_from for gene in genes).most_common())
 
     def check_unused(self, context: click.Context) -> None:
         """Checks that without genes nothing is said of them.

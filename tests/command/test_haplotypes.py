@@ -62,11 +62,12 @@ def test_regions(folder, vcf, tmp_path):  # noqa: F811
         assert file["anchor"][:].tolist() == [1500] * 3 + [3000] * 2
         assert texts(file["chr"]) == ["c1"] * 5
         assert "carriers" not in file
+        assert file["covered"][:].tolist() == [1] * 5
         assert file.attrs["unphased"] == "refuse"
     lines = (out / "haplotypes.tsv").read_text().splitlines()
     header, *rows = [line.split("\t") for line in lines if not line.startswith("##")]
-    assert header[11:] == ["carriers", "sums:1", "sums:2"]
-    assert [row[11] for row in rows] == ["s2:1", "s1:1,s2:2", "s1:2", "s1:1,s2:2", "s1:2,s2:1"]
+    assert header[12:] == ["carriers", "sums:1", "sums:2"]
+    assert [row[12] for row in rows] == ["s2:1", "s1:1,s2:2", "s1:2", "s1:1,s2:2", "s1:2,s2:1"]
 
 
 def test_genes_of_some_samples(folder, vcf, tmp_path):  # noqa: F811

@@ -116,6 +116,8 @@ def test_flanks_are_filled_however_much_is_deleted(genome, predictor, tmp_path):
     (found,) = predictor.haplotypes(path, genome, genes=[of], part="span")
     assert found.rows.tolist() == [[1, 0]]
     assert found.num_variants.tolist() == [0, 30]
+    # The target ends 145 bp after the start, 1 bp less far where the other strand is predicted.
+    np.testing.assert_allclose(found.covered, [144.5 / 1900, 144.5 / 189], rtol=1e-6)
     end = bases.index(BASES[2900:2950])
     assert end == 2900 - 29 * 59
     bins = bins_of(CENTER, end, CENTER + BIN // 2)
