@@ -182,16 +182,17 @@ class PhasedVariants:
                 not the genome's; a genotype has more than two alleles or cannot be read.
         """
         held: list[tuple[list[Edit], list[Edit]]] = [([], []) for _ in self.samples]
-        alone = [True] * len(self.samples)
-        unphased, first, records = 0, "", 0
+        ploidies = [0] * len(self.samples)
+        unphased, first = 0, ""
         counted = range(start + margin, end - margin)
         for where, position, alleles, genotypes in self._records(contig, start - _BEFORE_BP, end):
-            records += 1
             counts: Counter[str] = self.counts if position in counted else Counter()
             chosen = {genotype: self._parse(where, genotype, len(alleles)) for genotype in set(genotypes)}
-            if any(alone):
-                alone = [
-                    one and len(chosen[genotype]) == 1 for one, genotype in zip(alone, genotypes, strict=True)
+            if min(ploidies) < _PLOIDY:
+                # A missing genotype may stand without a separator, whatever the ploidy.
+                here = {genotype: len(both) if genotype != MISSING else 0 for genotype, both in chosen.items()}
+                ploidies = [
+                    max(before, here[genotype]) for before, genotype in zip(ploidies, genotypes, strict=True)
                 ]
             # Of most records, most samples have the reference.
             plain = {genotype for genotype, both in chosen.items() if not any(both) and MISSING not in genotype}
@@ -224,9 +225,9 @@ class PhasedVariants:
         return [
             (
                 self._first_of(one, counted),
-                None if records and alone[number] else self._first_of(other, counted),
+                None if ploidy == 1 else self._first_of(other, counted),
             )
-            for number, (one, other) in enumerate(held)
+            for (one, other), ploidy in zip(held, ploidies, strict=True)
         ]
 
     def check_phase(self, intervals: Iterable[Interval]) -> None:

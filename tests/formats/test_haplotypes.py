@@ -128,6 +128,11 @@ def test_where_all_genotypes_are_haploid_there_is_one_haplotype(tmp_path):
     assert none is None
     assert one == four == BASES[:49] + other + BASES[50:]
     assert len(three) == 401
+    path = write(tmp_path, [(50, BASES[49], other, ".", "."), (60, BASES[59], BASES[59] * 2, "1", ".")])
+    ((one, none), (three, four)), _ = haplotypes(path)
+    assert none is None
+    assert three == four == BASES
+    assert len(one) == 401
 
 
 def test_genotypes_without_a_phase_are_refused_or_skipped(tmp_path):
