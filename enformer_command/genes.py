@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import click
 
 from enformer_command.about import about
@@ -81,8 +79,9 @@ def genes(
         seen = [window for window in windows if len(window.bins)]
         told = f"{len(windows)} genes"
         if genes.part == "exons":
-            counts = Counter(window.gene.exons_from for window in windows)
-            told += "".join(f", exons of {count} from {kind}" for kind, count in counts.most_common())
+            told += "".join(
+                f", exons of {count} from {kind}" for kind, count in genes.exons_from(found).items()
+            )
         told += f", {sum(window.covered < 1 for window in seen)} covered in part"
         told += f", {len(windows) - len(seen)} not covered"
         if output.dry_run:
@@ -91,7 +90,7 @@ def genes(
             click.echo(f"{told}\n{passes} windows, {minutes:.1f} min; nothing was written")
             return
         kept = [predictor.tracks[index] for index in chosen]
-        said = about(model, predictor, genome, averaging, **genes.said)
+        said = about(model, predictor, genome, averaging, **genes.said(found))
         formulas = {"expression": EXPRESSION_FORMULA}
         with (
             write_rows(output.folder, "genes", formats, PREDICTED_GENE_COLUMNS, kept, formulas, said) as append,

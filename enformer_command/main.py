@@ -10,6 +10,7 @@ import click
 from enformer_command.calibrate import calibrate
 from enformer_command.contributions import contributions
 from enformer_command.genes import genes
+from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
 from enformer_command.ism import ism
 from enformer_command.plot import plot
@@ -51,7 +52,7 @@ def _end(*_: Any) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-for _command in (calibrate, contributions, genes, info, ism, plot, predict, score):
+for _command in (calibrate, contributions, genes, haplotypes, info, ism, plot, predict, score):
     main.add_command(_command)
 
 if __name__ == "__main__":

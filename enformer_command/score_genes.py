@@ -34,7 +34,7 @@ class GeneQuestion:
     def said(self) -> dict[str, Any]:
         """What decides the numbers, for `about`."""
         distance = "within the target" if self.distance is None else self.distance
-        return self.options.said | {"distance": distance}
+        return self.options.said(self.genes) | {"distance": distance}
 
     @property
     def columns(self) -> Mapping[str, type]:

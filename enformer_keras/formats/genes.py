@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,11 +21,12 @@ from enformer_keras.formats.text_file import suffix_of
 _logger = logging.getLogger(__name__)
 
 _KINDS = {".gtf": "GTF", ".gff3": "GFF3", ".gff": "GFF3"}
-_GTF_ATTRIBUTE = re.compile(r'\s*([^\s;"]+)\s+(?:"([^"]*)"|([^\s;"]+))\s*(?:;|$)')
 # Features of a GTF file that name a gene; the others are parts of them.
 _OF_GTF = frozenset({"gene", "transcript", "exon", "CDS"})
 # Below a gene in GFF3, what is a part of a transcript and no transcript.
 _PART = re.compile(r"exon|CDS|UTR|intron|codon", re.IGNORECASE)
+# From an exon up to its gene, at most.
+_MOST_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,25 +234,39 @@ def _checked(file: FeatureFile, lines: Iterable[FeatureLine]) -> Iterator[Featur
             file.add_problem(line.number, file.outside(line.feature, line.contig, line.start, line.end))
 
 
-def _first_of(attributes: Mapping[str, str], *keys: str) -> str:
-    return next((attributes[key] for key in keys if attributes.get(key)), "")
+@functools.cache
+def _of_gtf(key: str) -> re.Pattern[str]:
+    return re.compile(rf'(?:^|;)\s*{key}\s+(?:"([^"]*)"|([^\s;"]+))')
+
+
+@functools.cache
+def _of_gff3(key: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|;)\s*{key}=\s*([^;]*[^;\s])()")
+
+
+def _value(attributes: str, pattern_of: Callable[[str], re.Pattern[str]], *keys: str) -> str:
+    """Finds the first key that has a value, and only that: annotations have millions of lines."""
+    for key in keys:
+        match = pattern_of(key).search(attributes)
+        if match and (match[1] or match[2]):
+            return match[1] or match[2]
+    return ""
 
 
 def _read_gtf(file: FeatureFile, counts: Counter[str]) -> dict[_Key, _Draft]:
     drafts: dict[_Key, _Draft] = {}
     for line in _checked(file, file.lines(_OF_GTF)):
-        attributes = {
-            key: quoted or bare for key, quoted, bare in _GTF_ATTRIBUTE.findall(line.attributes) if key
-        }
-        gene_id = attributes.get("gene_id")
+        gene_id = _value(line.attributes, _of_gtf, "gene_id")
         if not gene_id:
             file.add_problem(line.number, f'{line.feature} has no attribute gene_id "..."; add it')
             continue
-        draft = drafts.setdefault((gene_id, line.contig, line.strand), _Draft())
-        draft.name = draft.name or _first_of(attributes, "gene_name", "gene")
-        draft.biotype = draft.biotype or _first_of(attributes, "gene_type", "gene_biotype")
+        key = (gene_id, line.contig, line.strand)
+        draft = drafts.get(key)
+        if draft is None or line.feature == "gene":
+            draft = drafts.setdefault(key, _Draft())
+            draft.name = draft.name or _value(line.attributes, _of_gtf, "gene_name", "gene")
+            draft.biotype = draft.biotype or _value(line.attributes, _of_gtf, "gene_type", "gene_biotype")
         place = (line.start, line.end)
-        transcript = attributes.get("transcript_id")
         if line.feature == "gene":
             draft.spans.append(place)
         elif line.feature == "CDS":
@@ -258,6 +274,7 @@ def _read_gtf(file: FeatureFile, counts: Counter[str]) -> dict[_Key, _Draft]:
         else:
             if line.feature == "exon":
                 draft.exons.add(place)
+            transcript = _value(line.attributes, _of_gtf, "transcript_id")
             if transcript:
                 draft.add_transcript(transcript, *place)
     return drafts
@@ -270,48 +287,40 @@ def _is_gene(feature: str) -> bool:
 def _read_gff3(file: FeatureFile, counts: Counter[str]) -> dict[_Key, _Draft]:
     drafts: dict[_Key, _Draft] = {}
     gene_ids: dict[str, str] = {}  # GFF3's ID of a gene -> what it is called here
-    parents: dict[str, list[str]] = {}
-    below: list[tuple[FeatureLine, list[str], str]] = []
+    parents: dict[str, str] = {}
+    below: list[tuple[FeatureLine, str, str]] = []
     for line in _checked(file, file.lines()):
-        attributes = {
-            key.strip(): value.strip()
-            for key, _, value in (part.partition("=") for part in line.attributes.split(";"))
-        }
-        is_gene = _is_gene(line.feature) and not attributes.get("Parent")
-        if not is_gene and not attributes.get("Parent"):
-            continue
-        if is_gene:
-            own = unquote(attributes.get("ID", ""))
+        above = _value(line.attributes, _of_gff3, "Parent")
+        own = unquote(_value(line.attributes, _of_gff3, "ID"))
+        if above:
+            is_transcript = bool(own) and not _PART.search(line.feature)
+            if is_transcript:
+                parents.setdefault(own, above)
+            if is_transcript or line.feature in ("exon", "CDS"):
+                below.append((line._replace(attributes=""), above, own))
+        elif _is_gene(line.feature):
             if not own:
                 file.add_problem(
                     line.number,
                     f"{line.feature} has no attribute ID=...; add it, or end the name of a GTF file in .gtf",
                 )
                 continue
-            gene_ids[own] = unquote(attributes.get("gene_id", "")) or own
+            gene_ids[own] = unquote(_value(line.attributes, _of_gff3, "gene_id")) or own
             draft = drafts.setdefault((own, line.contig, line.strand), _Draft())
             draft.spans.append((line.start, line.end))
-            draft.name = draft.name or unquote(_first_of(attributes, "gene_name", "gene", "Name"))
-            draft.biotype = draft.biotype or unquote(
-                _first_of(attributes, "gene_type", "gene_biotype", "biotype")
-            )
-            continue
-        above = [unquote(parent) for parent in attributes["Parent"].split(",")]
-        own = unquote(attributes.get("ID", ""))
-        if own and not _PART.search(line.feature):
-            parents.setdefault(own, above)
-        if line.feature in ("exon", "CDS") or (own and not _PART.search(line.feature)):
-            below.append((line._replace(attributes=""), above, own))
+            name = _value(line.attributes, _of_gff3, "gene_name", "gene", "Name")
+            biotype = _value(line.attributes, _of_gff3, "gene_type", "gene_biotype", "biotype")
+            draft.name, draft.biotype = draft.name or unquote(name), draft.biotype or unquote(biotype)
 
-    def genes_above(names: Iterable[str], depth: int = 0) -> set[str]:
+    @functools.cache
+    def genes_above(above: str, depth: int = 0) -> frozenset[str]:
         """Climbs to the genes; a transcript may lie below another one (miRNA)."""
-        found = set()
+        names = [unquote(name) for name in above.split(",")]
+        found = {name for name in names if name in gene_ids}
         for name in names:
-            if name in gene_ids:
-                found.add(name)
-            elif depth < 8 and name in parents:
+            if name not in gene_ids and name in parents and depth < _MOST_STEPS:
                 found |= genes_above(parents[name], depth + 1)
-        return found
+        return frozenset(found)
 
     for line, above, own in below:
         genes = genes_above(above)
@@ -325,7 +334,7 @@ def _read_gff3(file: FeatureFile, counts: Counter[str]) -> dict[_Key, _Draft]:
                 draft_of.exons.add((line.start, line.end))
             elif line.feature == "CDS":
                 draft_of.coding.add((line.start, line.end))
-            elif gene in above:
+            elif above == gene or gene in map(unquote, above.split(",")):
                 draft_of.add_transcript(own, line.start, line.end)
     named: dict[_Key, _Draft] = {}
     for (own, contig, strand), draft in drafts.items():

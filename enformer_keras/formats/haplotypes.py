@@ -165,7 +165,9 @@ class PhasedVariants:
                 f"{self.path}: has no index; compress it by bgzip and run `bcftools index` on it"
             )
 
-    def read(self, contig: str, start: int, end: int, reference: Reference) -> list[SampleEdits]:
+    def read(
+        self, contig: str, start: int, end: int, reference: Reference, *, margin: int = 0
+    ) -> list[SampleEdits]:
         """Reads the haplotypes of a stretch.
 
         Args:
@@ -173,47 +175,59 @@ class PhasedVariants:
             start: 0-based.
             end: of the stretch.
             reference: of the contig.
+            margin: bp at both ends in which nothing is counted.
 
         Raises:
             DatasetError: genotypes are heterozygous without a phase; REF of an allele that a haplotype has is
                 not the genome's; a genotype has more than two alleles or cannot be read.
         """
         held: list[tuple[list[Edit], list[Edit]]] = [([], []) for _ in self.samples]
-        haploid = [True] * len(self.samples)
-        unphased: list[str] = []
-        records = 0
+        ploidies = [0] * len(self.samples)
+        unphased, first = 0, ""
+        counted = range(start + margin, end - margin)
         for where, position, alleles, genotypes in self._records(contig, start - _BEFORE_BP, end):
-            records += 1
-            edits: dict[int, Edit | None] = {}
-            parsed: dict[str, tuple[int, ...]] = {}
+            counts: Counter[str] = self.counts if position in counted else Counter()
+            chosen = {genotype: self._parse(where, genotype, len(alleles)) for genotype in set(genotypes)}
+            if min(ploidies) < _PLOIDY:
+                # A missing genotype may stand without a separator, whatever the ploidy.
+                here = {genotype: len(both) if genotype != MISSING else 0 for genotype, both in chosen.items()}
+                ploidies = [
+                    max(before, here[genotype]) for before, genotype in zip(ploidies, genotypes, strict=True)
+                ]
+            # Of most records, most samples have the reference.
+            plain = {genotype for genotype, both in chosen.items() if not any(both) and MISSING not in genotype}
+            if len(plain) == len(chosen):
+                continue
+            edits = {
+                allele: self._edit(where, position, alleles[0], alleles[allele], reference)
+                for allele in {allele for both in chosen.values() for allele in both if allele > 0}
+            }
             for number, genotype in enumerate(genotypes):
-                if genotype not in parsed:
-                    parsed[genotype] = self._parse(where, genotype, len(alleles))
-                chosen = parsed[genotype]
-                haploid[number] = haploid[number] and len(chosen) == 1
-                if chosen[0] < 0:  # without a phase
-                    unphased.append(f"{where} of {self.samples[number]}")
+                if genotype in plain:
                     continue
-                for haplotype, allele in enumerate(chosen):
-                    if allele == 0:
-                        continue
-                    if allele not in edits:
-                        edits[allele] = self._edit(where, position, alleles[0], alleles[allele], reference)
-                    edit = edits[allele]
+                if chosen[genotype][0] < 0:  # without a phase
+                    unphased += 1
+                    first = first or f"{where} of {self.samples[number]}"
+                    counts["heterozygous genotypes without a phase, taken as the reference"] += 1
+                    continue
+                if MISSING in genotype:
+                    counts["genotypes with missing alleles, taken as the reference"] += 1
+                for haplotype, allele in enumerate(chosen[genotype]):
+                    edit = edits[allele] if allele else None
                     if edit is not None:
                         held[number][haplotype].append(edit)
-                    elif alleles[allele] == _DELETED:
-                        self.counts["alleles *, which are part of an earlier deletion"] += 1
-                    else:
-                        self.counts["symbolic alleles and other letters, taken as the reference"] += 1
-                if "." in genotype:
-                    self.counts["genotypes with missing alleles, taken as the reference"] += 1
+                    elif allele and alleles[allele] == _DELETED:
+                        counts["alleles *, which are part of an earlier deletion"] += 1
+                    elif allele:
+                        counts["symbolic alleles and other letters, taken as the reference"] += 1
         if unphased and not self._skip_unphased:
-            raise self._without_phase(len(unphased), unphased[0])
-        self.counts["heterozygous genotypes without a phase, taken as the reference"] += len(unphased)
+            raise self._without_phase(unphased, first)
         return [
-            (self._first_of(one), None if records and alone else self._first_of(other))
-            for (one, other), alone in zip(held, haploid, strict=True)
+            (
+                self._first_of(one, counted),
+                None if ploidy == 1 else self._first_of(other, counted),
+            )
+            for (one, other), ploidy in zip(held, ploidies, strict=True)
         ]
 
     def check_phase(self, intervals: Iterable[Interval]) -> None:
@@ -310,7 +324,7 @@ class PhasedVariants:
             )
         return edit
 
-    def _first_of(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
+    def _first_of(self, edits: Sequence[Edit], counted: range) -> tuple[Edit, ...]:
         """Leaves out what overlaps an earlier one."""
         kept: list[Edit] = []
         for edit in edits:
@@ -318,7 +332,8 @@ class PhasedVariants:
                 # An insertion or deletion begins after its first base, which another one may have changed.
                 joins = edit.position == kept[-1].end - 1 and edit.is_indel and not kept[-1].is_insertion
                 if not joins:
-                    self.counts["alleles that overlap an earlier one of their haplotype, passed over"] += 1
+                    what = "alleles that overlap an earlier one of their haplotype, passed over"
+                    self.counts[what] += edit.position in counted
                     continue
             kept.append(edit)
         return tuple(kept)

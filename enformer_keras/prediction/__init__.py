@@ -3,6 +3,8 @@
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.contributions import EXPLAINED, METHODS, Contributions
+from enformer_keras.prediction.genes import GenePredictions, GeneWindow
+from enformer_keras.prediction.haplotypes import LocusHaplotypes
 from enformer_keras.prediction.locus_plot import plot_locus
 from enformer_keras.prediction.logo_plot import plot_logo
 from enformer_keras.prediction.mutagenesis import Mutagenesis
@@ -18,6 +20,9 @@ __all__ = [
     "METHODS",
     "Contributions",
     "Frame",
+    "GenePredictions",
+    "GeneWindow",
+    "LocusHaplotypes",
     "ModelCard",
     "Mutagenesis",
     "PredictedTrack",

@@ -55,6 +55,7 @@ HAPLOTYPE_COLUMNS: Mapping[str, type] = {
     "num_carriers": np.int32,
     "num_variants": np.int32,
     "num_bins": np.int32,
+    "covered": np.float32,
     "carriers": str,
 }
 HAPLOTYPE_FORMULA = "sum(predictions of the haplotype) over the bins of the region or gene"
@@ -71,6 +72,7 @@ class Locus:
         lead: bp from the anchor to the window's middle, to the right.
         gene: the gene; `None` for a region.
         bins: that count, where this does not depend on the haplotype; else `None`.
+        covered: share of what counts that is predicted, where this does not depend on it.
         places: starts and ends of what counts, on the genome; else their places on the haplotype decide.
     """
 
@@ -80,6 +82,7 @@ class Locus:
     lead: int
     gene: Gene | None
     bins: np.ndarray | None
+    covered: float
     places: tuple[tuple[int, int], ...]
 
     @classmethod
@@ -93,6 +96,7 @@ class Locus:
             window.center - gene.tss,
             gene,
             window.bins if part == "tss" else None,
+            window.covered,
             () if part == "tss" else gene.exons if part == "exons" else ((gene.start, gene.end),),
         )
 
@@ -100,7 +104,7 @@ class Locus:
     def of_region(cls, region: Interval) -> Locus:
         """Returns a region; its middle base, the left one of two, is the anchor, and all of its bins count."""
         anchor = (region.start + region.end - 1) // 2
-        return cls(str(region), region, anchor, 0, None, None, ((region.start, region.end),))
+        return cls(str(region), region, anchor, 0, None, None, 1.0, ((region.start, region.end),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +118,7 @@ class LocusHaplotypes:
             where no bin counts.
         num_variants: int32 [haplotypes], alleles within the window.
         num_bins: int32 [haplotypes], bins that count.
+        covered: float32 [haplotypes], share of the bp of what counts that lies in the target.
         rows: int32 [samples, 2], which haplotype each sample has; -1 in place of the second where its genotypes
             are haploid.
         samples: their names.
@@ -124,9 +129,14 @@ class LocusHaplotypes:
     sums: np.ndarray
     num_variants: np.ndarray
     num_bins: np.ndarray
+    covered: np.ndarray
     rows: np.ndarray
     samples: tuple[str, ...]
     tracks: tuple[PredictedTrack, ...]
+
+    def rows_from(self, first: int) -> np.ndarray:
+        """Returns `rows` counted from another number than 0: int32 [samples, 2]."""
+        return np.where(self.rows < 0, self.rows, self.rows + first)
 
     def cells(self, region: int) -> dict[str, list[Any]]:
         """Returns `HAPLOTYPE_COLUMNS` of the rows.
@@ -153,10 +163,17 @@ class LocusHaplotypes:
                 len(of),
                 variants,
                 bins,
+                covered,
                 ",".join(of),
             )
-            for number, (of, variants, bins) in enumerate(
-                zip(carriers, self.num_variants.tolist(), self.num_bins.tolist(), strict=True)
+            for number, (of, variants, bins, covered) in enumerate(
+                zip(
+                    carriers,
+                    self.num_variants.tolist(),
+                    self.num_bins.tolist(),
+                    self.covered.tolist(),
+                    strict=True,
+                )
             )
         ]
         return dict(zip(HAPLOTYPE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
@@ -279,6 +296,7 @@ class _Haplotype:
     edits: tuple[Edit, ...]
     num_variants: int
     bins: np.ndarray
+    covered: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,6 +366,7 @@ class _Waiting:
             np.array(self._sums, dtype=np.float32),
             np.array([haplotype.num_variants for haplotype in haplotypes], dtype=np.int32),
             np.array([len(haplotype.bins) for haplotype in haplotypes], dtype=np.int32),
+            np.array([haplotype.covered for haplotype in haplotypes], dtype=np.float32),
             self.layout.rows,
             samples,
             tracks,
@@ -376,7 +395,7 @@ def lay_out(
     counts = phased.counts.copy()
     while True:
         start, end = locus.anchor - reach - margin, locus.anchor + reach + margin + 1
-        of_samples = phased.read(contig, start, end, reference)
+        of_samples = phased.read(contig, start, end, reference, margin=margin)
         known: dict[tuple[Edit, ...], int] = {}
         numbers: dict[tuple[bytes, bytes], int] = {}
         haplotypes: list[_Haplotype] = []
@@ -389,10 +408,10 @@ def lay_out(
             lacking = max(lacking, reach - anchor, anchor + reach + 1 - len(sequence.bases))
             if lacking > 0:
                 break
-            bins = locus.bins
+            bins, covered = locus.bins, locus.covered
             if bins is None:
                 places = [sequence.stretch(*place) for place in locus.places]
-                bins, _ = bins_that_hold(
+                bins, covered = bins_that_hold(
                     places, target_starts(anchor + locus.lead, frame, strands, shifts), frame
                 )
             seen = sequence.bases[anchor - reach : anchor + reach + 1].encode()
@@ -402,7 +421,7 @@ def lay_out(
                 inside = sum(
                     abs(sequence.stretch(edit.start, edit.end)[0] - anchor) <= reach for edit in sequence.edits
                 )
-                haplotypes.append(_Haplotype(edits, inside, bins))
+                haplotypes.append(_Haplotype(edits, inside, bins, covered))
             known[edits] = numbers[key]
         if lacking <= 0:
             break

@@ -72,6 +72,7 @@ def test_expression_of_genes(folder, tmp_path):
         assert file["start"][:].tolist() == [1500, 2900, 3900]
         assert file["covered"][2] < 1
         assert file.attrs["part"] == "exons"
+        assert file.attrs["exons_from"] == '{"exon": 2, "CDS": 1}'
     lines = (tmp_path / "genes.tsv").read_text().splitlines()
     header, *rows = [line.split("\t") for line in lines if not line.startswith("##")]
     assert header[-2:] == ["expression:1", "expression:2"]

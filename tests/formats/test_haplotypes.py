@@ -51,16 +51,16 @@ def by_bcftools(folder, path, sample, haplotype):
     return "".join(text.splitlines()[1:])
 
 
-def random_rows(seed, genotypes):
+def random_rows(seed, genotypes, bases=BASES):
     """Alleles of every kind, many of which overlap, or begin where another one ends."""
     rng = random.Random(seed)
     rows, at = [], 0
-    while at < 380:
+    while at < len(bases) - 20:
         at += rng.choice([0, 0, 1, 1, 2, 3, 10, 20])
-        if at >= 380:
+        if at >= len(bases) - 20:
             break
         length = rng.choice([1, 1, 1, 2, 3, 6])
-        ref = BASES[at : at + length]
+        ref = bases[at : at + length]
         alts = set()
         while len(alts) < rng.choice([1, 1, 2]):
             kind = rng.randrange(4)
@@ -128,6 +128,11 @@ def test_where_all_genotypes_are_haploid_there_is_one_haplotype(tmp_path):
     assert none is None
     assert one == four == BASES[:49] + other + BASES[50:]
     assert len(three) == 401
+    path = write(tmp_path, [(50, BASES[49], other, ".", "."), (60, BASES[59], BASES[59] * 2, "1", ".")])
+    ((one, none), (three, four)), _ = haplotypes(path)
+    assert none is None
+    assert three == four == BASES
+    assert len(one) == 401
 
 
 def test_genotypes_without_a_phase_are_refused_or_skipped(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.variants import Variant
+from enformer_keras.prediction import genes
 from enformer_keras.prediction.alleles import Status
 from enformer_keras.prediction.genes import GeneWindow
+from enformer_keras.prediction.recent import RecentPredictions
 from tests.prediction.counting_model import count, counting_predictor, other_strand
 from tests.prediction.test_scores import BIN, BINS, CONTIGS, KMER, LENGTH, spell, write_genome
 
@@ -252,6 +254,25 @@ def test_a_gene_has_one_reference_and_no_score_depends_on_its_neighbours(genome)
     )
     mine = backwards.further["gene_id"] == "PLUS"
     np.testing.assert_array_equal(backwards.statistics["SADR"][mine][::-1], scores.statistics["SADR"])
+
+
+def test_references_that_were_not_kept_are_predicted_again(genome, predictor, monkeypatch):
+    variants = [snv(at) for at in range(960, 1100, 4)]
+    scores = predictor.score_genes(variants, genome, GENES)
+    monkeypatch.setattr(genes, "RecentPredictions", lambda: RecentPredictions(0))
+    again = predictor.score_genes(variants, genome, GENES)
+    np.testing.assert_array_equal(again.statistics["SADR"], scores.statistics["SADR"])
+
+
+def test_the_last_used_predictions_are_kept_the_longest():
+    bins = np.zeros((4, 2), np.float32)
+    kept = RecentPredictions(2 * bins.nbytes)
+    for bases in ("A", "C"):
+        kept.put((bases, False), bins)
+    assert kept.get(("A", False)) is bins
+    kept.put(("G", True), bins)
+    assert kept.get(("A", False)) is kept.get(("G", True)) is bins
+    assert kept.get(("C", False)) is kept.get(("G", False)) is None
 
 
 def test_files_of_genes_are_read(genome, predictor, tmp_path):

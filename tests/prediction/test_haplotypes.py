@@ -1,5 +1,8 @@
 """Haplotypes, of a model that counts, against strings."""
 
+import itertools
+import random
+
 import numpy as np
 import pysam
 import pysam.bcftools
@@ -9,6 +12,7 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.genes import GeneWindow
+from tests.formats.test_haplotypes import GENOTYPES, random_rows
 from tests.prediction.counting_model import count, counting_predictor, other_strand
 from tests.prediction.test_genes import MINUS, PLUS, gene
 from tests.prediction.test_scores import BIN, BINS, CONTIGS, KMER, LENGTH, write_genome
@@ -116,6 +120,8 @@ def test_flanks_are_filled_however_much_is_deleted(genome, predictor, tmp_path):
     (found,) = predictor.haplotypes(path, genome, genes=[of], part="span")
     assert found.rows.tolist() == [[1, 0]]
     assert found.num_variants.tolist() == [0, 30]
+    # The target ends 145 bp after the start, 1 bp less far where the other strand is predicted.
+    np.testing.assert_allclose(found.covered, [144.5 / 1900, 144.5 / 189], rtol=1e-6)
     end = bases.index(BASES[2900:2950])
     assert end == 2900 - 29 * 59
     bins = bins_of(CENTER, end, CENTER + BIN // 2)
@@ -243,3 +249,29 @@ def test_genotypes_without_a_phase(genome, predictor, tmp_path):
     assert found.rows.tolist() == [[0, 0], [0, 1]]
     with pytest.raises(ValueError, match="refuse, skip"):
         list(predictor.haplotypes(path, genome, regions=[REGION], unphased="iupac"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_of_random_genotypes_are_cut_from_the_sequences_of_bcftools(predictor, tmp_path, seed):
+    """The anchor's surroundings have no variants, so that it is found in each sequence."""
+    bases = "".join(random.Random(seed).choices("ACGT", k=1400))
+    genome = write_genome(tmp_path, {"c1": bases})
+    rows = [
+        (at, ref, alt, gts)
+        for start in (120, 720)
+        for at, ref, alt, *gts in random_rows(seed, GENOTYPES, bases[start : start + 560])
+        for at in [at + start]
+    ]
+    path = write(tmp_path, rows)
+    of = gene("G", 700, 800, "+")
+    (found,) = predictor.haplotypes(path, genome, genes=[of])
+    window = GeneWindow.of(of, predictor.frame, len(bases))
+    for sample, number in itertools.product(range(2), (1, 2)):
+        text = pysam.bcftools.consensus(
+            "-f", str(genome.path), "-H", str(number), "-s", f"s{sample}", str(path)
+        )
+        whole = "".join(text.splitlines()[1:])
+        tss = whole.index(bases[685:715]) + 15
+        assert tss != 700
+        expected = both_strands(whole, tss + window.center - of.tss)[window.bins].sum(0)
+        np.testing.assert_allclose(found.sums[found.rows[sample, number - 1]], expected, atol=1e-5)
