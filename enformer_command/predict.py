@@ -126,7 +126,13 @@ def predict(
             ),
         )
         predicted = predict_tiles(
-            predictor, tiles(), genome, tracks=chosen, strands=averaging.strands, shifts=shifts
+            predictor,
+            tiles(),
+            genome,
+            tracks=chosen,
+            strands=averaging.strands,
+            shifts=shifts,
+            contig_aliases=source.aliases,
         )
         with (
             progress(predicted, unit="windows", total=count, quiet=output.quiet) as taken,

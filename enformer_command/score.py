@@ -124,6 +124,9 @@ def score(
         raise click.UsageError("--width is about the variant; bins of genes are those of --part")
     if genes.gtf is not None and share_windows is not None:
         raise click.UsageError("--share-windows: with --gtf the variants of a gene share its windows already")
+    if genes.gtf is not None and ("vcf" in formats or tracks_out):
+        what = "--tracks-out" if tracks_out else "--format vcf"
+        raise click.UsageError(f"{what} is of alleles; with --gtf there is a row for each allele and gene")
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
     statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
@@ -149,10 +152,6 @@ def score(
     ranks = None if background is None else read_background(background)
     if "vcf" in formats and spelled:
         raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
-    if "vcf" in formats and genes.gtf is not None:
-        raise click.UsageError(
-            "--format vcf: has one value for each allele; with --gtf take h5, tsv or parquet"
-        )
     records = VcfRecords(str(variants)) if "vcf" in formats else None
     alleles: Iterator[Variant]
     if records is not None:

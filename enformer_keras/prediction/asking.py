@@ -137,7 +137,10 @@ class Answering(Protocol):
         """Checks indices of tracks."""
 
     def predict_strands(
-        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+        self,
+        asked: Iterable[tuple[str, bool]],
+        columns: Sequence[int],
+        like: Sequence[str | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences."""
 

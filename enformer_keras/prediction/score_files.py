@@ -22,7 +22,7 @@ from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.variants import MISSING
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.alleles import Status
-from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
+from enformer_keras.prediction.asking import PredictedTrack, VariantScores
 from enformer_keras.prediction.row_files import cell, said_of
 from enformer_keras.prediction.statistics import formula_of, quantile_of
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 # Rows of a chunk of HDF5, and at least of a row group of Parquet.
 _CHUNK_ROWS = 64
+# Columns of AlphaGenome's that are null where scores are of no gene.
+_GENE = ("gene_id", "gene_name", "gene_strand")
 _GROUP_ROWS = 1 << 17
-# What AlphaGenome's table says of a gene.
-_OF_GENES = ("gene_id", "gene_name", "gene_strand")
 # A VCF of more is no longer one that people read or tools like.
 _MOST_VCF_COLUMNS = 64
 # Positions from here on need an index of the other kind (VCF specification 4.5; tabix).
@@ -185,8 +185,9 @@ class _Parquet(ScoreFile):
     `variant_scorer` (the statistic), `track_name` (the identifier), `track_strand` (`.` where the track is its
     own strand pair, null where it has a partner, as a model does not say which of the two is which),
     `raw_score` and `quantile_score` (null without a background); and `id`, the file's name of the variant,
-    `status` and `track_index`. Where an allele was not scored, `raw_score` is null. The metadata of the schema
-    say under `enformer`, in JSON, how the scores were made and what their formulas are.
+    `status`, `track_index` and what else is known of a row. Where an allele was not scored, `raw_score` is
+    null. The metadata of the schema say under `enformer`, in JSON, how the scores were made and what their
+    formulas are.
     """
 
     names = ("scores.parquet",)
@@ -204,8 +205,7 @@ class _Parquet(ScoreFile):
 
         ranks = {quantile_of(statistic) for statistic in statistics}
         self._statistics = [statistic for statistic in statistics if statistic not in ranks]
-        # Of genes, beside their own columns.
-        self._further = {name: kind for name, kind in further.items() if name not in _OF_GENES}
+        more = {key: kind for key, kind in further.items() if key not in _GENE}
         repeated = pa.dictionary(pa.int32(), pa.string())
         said = {**about, "formulas": {statistic: formula_of(statistic) for statistic in statistics}}
         self._schema = pa.schema(
@@ -222,7 +222,10 @@ class _Parquet(ScoreFile):
                 ("id", pa.string()),
                 ("status", repeated),
                 ("track_index", pa.int32()),
-                *((name, pa.from_numpy_dtype(kind)) for name, kind in self._further.items()),
+                *(
+                    (key, pa.string() if kind is str else pa.from_numpy_dtype(kind))
+                    for key, kind in more.items()
+                ),
             ],
             metadata={"enformer": json.dumps(said)},
         )
@@ -237,11 +240,16 @@ class _Parquet(ScoreFile):
         kinds, tracks = self._statistics, self._tracks
         each, alleles = len(kinds) * len(tracks), len(scores.variants)
 
-        def spread(texts: Sequence[str | None]) -> Any:
+        def spread(texts: Sequence[str]) -> Any:
             return pa.array(np.repeat(np.array(texts, dtype=object), each), pa.string())
 
-        def of_genes(key: str) -> Any:
-            return spread([name or None for name in scores.further.get(key, [""] * alleles)])
+        def further(key: str) -> Any:
+            values = scores.further.get(key)
+            if values is None:
+                return pa.nulls(alleles * each, pa.string())
+            unknown = values == "" if values.dtype.kind in "OU" else np.isnan(values)
+            kind = self._schema.field(key).type
+            return pa.array(np.repeat(values, each), kind, mask=np.repeat(unknown, each))
 
         def stacked(names: Sequence[str]) -> Any:
             nothing = np.full((alleles, len(tracks)), np.nan, dtype=np.float32)
@@ -261,7 +269,7 @@ class _Parquet(ScoreFile):
         strands = ["." if track.strand_pair == track.index else None for track in tracks]
         columns = {
             "variant_id": spread([str(variant) for variant in scores.variants]),
-            **{key: of_genes(key) for key in _OF_GENES},
+            **{key: further(key) for key in (*_GENE, *scores.further)},
             "variant_scorer": coded(np.tile(np.repeat(np.arange(len(kinds)), len(tracks)), alleles), kinds),
             "track_name": coded(number, [track.identifier for track in tracks]),
             "track_strand": coded(number, strands),
@@ -270,7 +278,6 @@ class _Parquet(ScoreFile):
             "id": spread([variant.name for variant in scores.variants]),
             "status": coded(status, statuses),
             "track_index": pa.array(np.array([track.index for track in tracks])[number], pa.int32()),
-            **{name: pa.array(np.repeat(scores.further[name], each)) for name in self._further},
         }
         self._waiting.append(pa.table(columns, schema=self._schema))
         if sum(len(table) for table in self._waiting) >= _GROUP_ROWS:
@@ -435,8 +442,8 @@ def write_scores(
     tracks: Sequence[PredictedTrack],
     statistics: Sequence[str],
     about: Mapping[str, Any],
-    *,
     further: Mapping[str, type] | None = None,
+    *,
     records: VcfRecords | None = None,
     contig_lengths: Mapping[str, int] | None = None,
     contig_aliases: Mapping[str, Sequence[str]] | None = None,
@@ -461,7 +468,7 @@ def write_scores(
 
     Raises:
         DatasetError: a VCF would have more than 64 fields more, or has some of them already.
-        ValueError: `vcf` comes without `records`.
+        ValueError: `vcf` comes without `records`, or with more than one row for an allele.
         OSError: a file cannot be written.
     """
     with whole_files(folder, file_names(formats)) as partial, contextlib.ExitStack() as opened:
@@ -471,11 +478,13 @@ def write_scores(
             made: ScoreFile
             if kind != "vcf":
                 made = _OF_ALLELES[kind](path, tracks, statistics, about, further or {})
-            elif records is not None:
+            elif records is not None and not further:
                 contigs = contig_lengths or {}, contig_aliases or {}
                 made = _Vcf(path, tracks, statistics, about, records, *contigs)
             else:
-                raise ValueError("a VCF is written of records: give records=")
+                raise ValueError(
+                    "a VCF is written of records, a row for each allele: give records=, not further="
+                )
             files.append(opened.enter_context(contextlib.closing(made)))
         skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
         skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")
