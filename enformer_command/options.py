@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,8 @@ import click
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
+    from enformer_keras.formats.genes import Gene
+    from enformer_keras.prediction.genes import Part
     from enformer_keras.prediction.predictor import PredictedTrack, Predictor, Strands
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -94,6 +96,55 @@ class AveragingOptions:
         if len(set(shifts)) < len(shifts):
             raise click.UsageError(f"--shifts {self.shifts_text}: give each once")
         return shifts
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneOptions:
+    """Genes, and what of each counts."""
+
+    gtf: Path | None
+    part: Part
+    each_start: bool
+    sense: bool
+    asked_genes: tuple[str, ...]
+    biotypes: tuple[str, ...]
+
+    def read(self, genome: Genome, aliases: Mapping[str, Sequence[str]]) -> list[Gene]:
+        """Reads the genes that are asked for.
+
+        Raises:
+            ValueError: the file cannot be read, or has none of them.
+        """
+        from enformer_keras.formats.genes import choose_genes, read_genes
+
+        if self.gtf is None:
+            raise click.UsageError("genes are read from a file: give --gtf")
+        asked = [name for text in self.asked_genes for name in _lines_of("--gene", text)]
+        return choose_genes(read_genes(self.gtf, genome.contig_lengths, aliases), asked, self.biotypes)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What decides the numbers, for `about`."""
+        return {
+            "genes": str(self.gtf),
+            "part": self.part,
+            "each_start": self.each_start,
+            "sense": self.sense,
+            "biotypes": self.biotypes,
+        }
+
+    def check_unused(self, context: click.Context) -> None:
+        """Checks that without genes nothing is said of them.
+
+        Raises:
+            click.UsageError: something is.
+        """
+        for option in context.command.params:
+            name = "gtf" if option.name is None else option.name
+            source = context.get_parameter_source(name)
+            of_genes = name in {field.name for field in dataclasses.fields(self)} | {"distance"}
+            if self.gtf is None and of_genes and source is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option.opts[0]} is about genes: give --gtf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +231,28 @@ output_options = _bundle(
     ),
     click.option("--quiet", is_flag=True, help="Show no progress."),
 )
+gene_options = _bundle(
+    "genes",
+    GeneOptions,
+    click.option(
+        "--gtf", type=click.Path(path_type=Path), metavar="FILE", help="Genes: GTF or GFF3, plain or gzip."
+    ),
+    click.option(
+        "--part",
+        type=click.Choice(["tss", "exons", "span"]),
+        default="tss",
+        show_default=True,
+        help="Bins of a gene that count: that of its TSS and one on either side; of its exons; of its span.",
+    ),
+    click.option("--each-start", is_flag=True, help="Take each start of a gene's transcripts, not the first."),
+    click.option(
+        "--sense",
+        is_flag=True,
+        help="Of genes on the minus strand, take each track's strand pair: a column is the gene's own strand.",
+    ),
+    click.option("--gene", "asked_genes", multiple=True, metavar="WHICH", help="These genes: id, name, @FILE."),
+    click.option("--biotype", "biotypes", multiple=True, help="Genes of this kind, such as protein_coding."),
+)
 width_option = click.option(
     "--width", type=click.IntRange(1), metavar="BP", help="Only bins within BP about the centre count."
 )
@@ -204,11 +277,7 @@ def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> lis
     found: set[int] = set()
     for text in asked:
         if text.startswith("@"):
-            try:
-                lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise click.UsageError(f"--tracks {text}: cannot be read ({error})") from error
-            found.update(choose_tracks(tracks, [line.strip() for line in lines if line.strip()]))
+            found.update(choose_tracks(tracks, _lines_of("--tracks", text)))
             continue
         if text.startswith("re:"):
             try:
@@ -226,6 +295,21 @@ def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> lis
             )
         found.update(chosen)
     return sorted(found)
+
+
+def _lines_of(option: str, text: str) -> list[str]:
+    """Returns the lines of a file that is given as `@FILE`, empty ones left out; any other text as it is.
+
+    Raises:
+        click.UsageError: the file cannot be read.
+    """
+    if not text.startswith("@"):
+        return [text]
+    try:
+        lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{option} {text}: cannot be read ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def parse_aliases(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -13,16 +13,19 @@ import click
 from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
+    GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    gene_options,
     genome_options,
     model_options,
     output_options,
     width_option,
 )
 from enformer_command.progress import progress
+from enformer_command.score_genes import GeneQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,8 +42,17 @@ if TYPE_CHECKING:
 @click.option(
     "--variant", "spelled", multiple=True, metavar="CHR:POS:REF>ALT", help="A variant, instead of a file."
 )
-@click.option("--statistics", default="SAD", show_default=True, help="Scores, separated by commas.")
+@click.option(
+    "--statistics", help="Scores, separated by commas.  [default: SAD; with --gtf SADR, over a gene's bins]"
+)
 @width_option
+@gene_options
+@click.option(
+    "--distance",
+    type=click.IntRange(0),
+    metavar="BP",
+    help="Genes whose TSS is so near.  [default: those in whose target the variant lies]",
+)
 @averaging_options
 @click.option(
     "--reference",
@@ -75,8 +87,10 @@ def score(
     variants: str | None,
     genome: GenomeOptions,
     spelled: tuple[str, ...],
-    statistics: str,
+    statistics: str | None,
     width: int | None,
+    genes: GeneOptions,
+    distance: int | None,
     averaging: AveragingOptions,
     policy: str,
     background: Path | None,
@@ -95,9 +109,18 @@ def score(
     D1    sum(abs(A - R))                           D2   sqrt(sum((A - R)^2))
     logD1, logD2: D1 and D2 of log2(1 + x)          JSD  Jensen-Shannon divergence, in bits
     REF   sum(R)                                    ALT  sum(A)
+
+    With --gtf a window lies about the start of each gene (TSS), and there is a row for each allele and gene.
     """  # noqa: D301 (click takes the character itself)
+    genes.check_unused(click.get_current_context())
+    if genes.gtf is not None and width is not None:
+        raise click.UsageError("--width is about the variant; bins of genes are those of --part")
+    if genes.gtf is not None and ("vcf" in formats or tracks_out):
+        what = "--tracks-out" if tracks_out else "--format vcf"
+        raise click.UsageError(f"{what} is of alleles; with --gtf there is a row for each allele and gene")
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
+    statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
     names = [name.strip() for name in statistics.split(",")]
     shifts, aliases = averaging.shifts, genome.aliases
 
@@ -133,8 +156,13 @@ def score(
         output.check(allele_track_names(tracks_out, first, None))
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
+        found = None if genes.gtf is None else genes.read(opened, aliases)
         predictor = model.open()
         chosen = model.tracks(predictor)
+        asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
+        if output.dry_run and asked:
+            asked.tell_what_would_be(alleles, predictor, opened)
+            return
         if output.dry_run:
             _tell_what_would_be(alleles, predictor, opened, policy, averaging, aliases)
             return
@@ -146,6 +174,7 @@ def score(
             width=width or 0,
             reference_policy=policy,
             fingerprint=predictor.fingerprint,
+            **({} if asked is None else asked.said),
         )
         kept = [predictor.tracks[index] for index in chosen]
         if tracks_out:
@@ -164,6 +193,7 @@ def score(
                 kept,
                 written,
                 said,
+                None if asked is None else asked.columns,
                 records=records,
                 contig_lengths=opened.contig_lengths,
                 contig_aliases=aliases,
@@ -174,18 +204,23 @@ def score(
                 output.folder, tracks_out, first, kept, predictor.frame, opened.contig_lengths, said
             ) as append_tracks,
         ):
-            for part in predictor.score_in_parts(
-                taken,
-                opened,
-                statistics=names,
-                tracks=chosen,
-                width=width,
-                strands=averaging.strands,
-                shifts=shifts,
-                reference_policy=policy,
-                contig_aliases=aliases,
-                keep_predictions=tracks_out is not None,
-            ):
+            parts = (
+                asked.parts(taken, predictor, opened, names, chosen)
+                if asked
+                else predictor.score_in_parts(
+                    taken,
+                    opened,
+                    statistics=names,
+                    tracks=chosen,
+                    width=width,
+                    strands=averaging.strands,
+                    shifts=shifts,
+                    reference_policy=policy,
+                    contig_aliases=aliases,
+                    keep_predictions=tracks_out is not None,
+                )
+            )
+            for part in parts:
                 if append_tracks is not None:
                     append_tracks(part)
                 append(part if ranks is None else ranks.add_to(part))

@@ -1,11 +1,15 @@
-"""Features of GFF3 and GTF files: where they lie, and on which strand."""
+"""Features of GFF3 and GTF files: where they lie, and on which strand.
+
+Both have nine columns and coordinates 1-based and closed; lines may stand in any order.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +24,165 @@ Feature = tuple[str, str]
 _GFF3_ATTRIBUTE = re.compile(r"\s*[\w-]+=")
 
 
+class FeatureLine(NamedTuple):
+    """One feature.
+
+    Attributes:
+        number: of its line, from 1.
+        contig: by the FASTA file's name.
+        feature: its type.
+        start: 0-based.
+        end: past the contig's end where it lies across the origin of a circle.
+        strand: `+`, `-`, `.` or `?`.
+        attributes: the ninth column, as it stands.
+    """
+
+    number: int
+    contig: str
+    feature: str
+    start: int
+    end: int
+    strand: str
+    attributes: str
+
+
+class FeatureFile:
+    """Reads the lines of a GFF3 or GTF file, and keeps what is wrong with them.
+
+    Args:
+        path: the file, plain or gzip.
+        kind: `GFF3` or `GTF`.
+        contig_lengths: contig of the FASTA file -> bp.
+        aliases: contig -> other names it has in the file.
+
+    Attributes:
+        names: of the contigs; those that are passed over are counted there.
+        occurring: how often each type occurs on the contigs.
+        problems: what is wrong, by line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        contig_lengths: Mapping[str, int],
+        aliases: Mapping[str, Sequence[str]],
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.contig_lengths = contig_lengths
+        self.names = ContigNames(contig_lengths, aliases)
+        self.occurring: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self._circular: set[str] = set()
+
+    def lines(self, types: Container[str] | None = None) -> Iterator[FeatureLine]:
+        """Reads the file up to its sequences, which begin at `##FASTA` or a line that begins with `>`.
+
+        Gives up after a number of `problems`.
+
+        Args:
+            types: features that are wanted; the others' places are not looked at. `None`: all.
+
+        Yields:
+            Features on the contigs, in the order of the file.
+
+        Raises:
+            DatasetError: the file cannot be read.
+        """
+        try:
+            with open_text(self.path) as file:
+                for number, line in enumerate(file, start=1):
+                    if len(self.problems) >= MOST_PROBLEMS or line.startswith(("##FASTA", ">")):
+                        break
+                    if line.startswith("##sequence-region"):
+                        self._check_region(number, line)
+                    if line.startswith("#") or not line.strip():
+                        continue
+                    found = self._parse(number, line, types)
+                    if found is not None:
+                        yield found
+        except UNREADABLE as error:
+            raise DatasetError(
+                f"{self.path}: cannot be read ({error}); give a {self.kind} text file, plain or gzip"
+            ) from error
+
+    def _check_region(self, number: int, line: str) -> None:
+        words = line.split()
+        contig = self.names.find(words[1]) if len(words) == 4 else None
+        if contig and words[3] != str(self.contig_lengths[contig]):
+            self.add_problem(
+                number,
+                f"{words[1]} has {words[3]} bp, the FASTA file's {contig} has {self.contig_lengths[contig]}; "
+                "use files of the same assembly",
+            )
+
+    def _parse(self, number: int, line: str, types: Container[str] | None) -> FeatureLine | None:
+        fields = line.rstrip("\n").split("\t")
+        if len(fields) != 9:
+            self.add_problem(number, f"has {len(fields)} fields, {self.kind} has 9; separate them by tabs")
+            return None
+        name, _, feature, start, end, _, strand, _, attributes = fields
+        contig = self.names.find(name)
+        if contig is None:
+            return None
+        if "Is_circular=true" in attributes:
+            self._circular.add(contig)
+        self.occurring[feature] += 1
+        if types is not None and feature not in types:
+            return None
+        if not (start.isdecimal() and end.isdecimal() and 1 <= int(start) <= int(end)):
+            self.add_problem(number, f"start {start!r} and end {end!r} are no 1-based interval; correct them")
+        elif self.kind == "GTF" and _GFF3_ATTRIBUTE.match(attributes):
+            self.add_problem(
+                number,
+                f"attributes {attributes[:40]!r} are not GTF's `key \"value\";`; a GFF3 file's name must end "
+                "in .gff3",
+            )
+        elif strand not in ("+", "-", ".", "?"):
+            self.add_problem(number, f"strand {strand!r} is not among + - . ?; correct it")
+        else:
+            return FeatureLine(number, contig, feature, int(start) - 1, int(end), strand, attributes)
+        return None
+
+    def add_problem(self, number: int, problem: str) -> None:
+        """Notes what is wrong with a line, and the cure."""
+        self.problems.append(f"{self.path}: line {number}: {problem}")
+
+    def is_within(self, contig: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Says what lies within a contig, or across the origin of a circle, but not more than once around.
+
+        The whole file must have been read: it says somewhere which contigs are circles.
+        """
+        length = self.contig_lengths[contig]
+        if contig not in self._circular:
+            return np.asarray(ends <= length)
+        return np.asarray((ends <= length) | ((starts < length) & (ends - starts <= length)))
+
+    def outside(self, feature: str, contig: str, start: int, end: int) -> str:
+        """Writes that a feature is not within its contig, and the cure."""
+        circular = ", circular" if contig in self._circular else ""
+        return (
+            f"{feature} {start + 1}-{end} is not within {contig} ({self.contig_lengths[contig]} bp{circular}); "
+            "use files of the same assembly"
+        )
+
+    def what_is_there(self, wanted: str) -> str:
+        """Says what the file has in place of what is wanted, and the cure."""
+        others = self.names.others
+        cure = advise(likely_aliases(self.contig_lengths, others))
+        if self.occurring:
+            types = f"the types there are {counted(self.occurring)}: {wanted}"
+            return (
+                f"{types}, or name the contigs not in use, {first_names(others)}, in {cure}"
+                if others
+                else types
+            )
+        if others:
+            return f"it names {first_names(others)}: name them in {cure} or give another file"
+        return "it is empty: give another file"
+
+
 def read_features(
     path: Path,
     kind: str,
@@ -29,10 +192,8 @@ def read_features(
 ) -> dict[Feature, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Reads features of one GFF3 or GTF file in one pass.
 
-    Both have nine columns and coordinates 1-based and closed; lines may stand in any order. In GFF3, a
-    feature of a circular contig that lies across the origin ends past the contig's end (specification,
-    version 1.26, "Circular Genomes") and is wrapped. The file ends where its sequences begin: at `##FASTA` or a
-    line that begins with `>`. Attributes are not read.
+    In GFF3, a feature of a circular contig that lies across the origin ends past the contig's end
+    (specification, version 1.26, "Circular Genomes") and is wrapped. Attributes are not read.
 
     Args:
         path: the file, plain or gzip.
@@ -48,65 +209,12 @@ def read_features(
     Raises:
         DatasetError: malformed lines (the first ones), another assembly, or a feature that never occurs.
     """
-    names = ContigNames(contig_lengths, aliases)
-    types = {feature for feature, _ in features}
-    occurring: Counter[str] = Counter()
+    file = FeatureFile(path, kind, contig_lengths, aliases)
+    problems = file.problems
     found: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
-    circular: set[str] = set()
-    problems: list[str] = []
-    try:
-        with open_text(path) as file:
-            for number, line in enumerate(file, start=1):
-                if len(problems) == MOST_PROBLEMS:
-                    break
-                where = f"{path}: line {number}"
-                if line.startswith(("##FASTA", ">")):
-                    break
-                if line.startswith("##sequence-region"):
-                    words = line.split()
-                    contig = names.find(words[1]) if len(words) == 4 else None
-                    if contig and words[3] != str(contig_lengths[contig]):
-                        problems.append(
-                            f"{where}: {words[1]} has {words[3]} bp, the FASTA file's {contig} has "
-                            f"{contig_lengths[contig]}; use files of the same assembly"
-                        )
-                if line.startswith("#") or not line.strip():
-                    continue
-                fields = line.rstrip("\n").split("\t")
-                if len(fields) != 9:
-                    problems.append(f"{where}: has {len(fields)} fields, {kind} has 9; separate them by tabs")
-                    continue
-                contig = names.find(fields[0])
-                if contig is None:
-                    continue
-                if "Is_circular=true" in fields[8]:
-                    circular.add(contig)
-                occurring[fields[2]] += 1
-                if fields[2] not in types:
-                    continue
-                if not (
-                    fields[3].isdecimal() and fields[4].isdecimal() and 1 <= int(fields[3]) <= int(fields[4])
-                ):
-                    problems.append(
-                        f"{where}: start {fields[3]!r} and end {fields[4]!r} are no 1-based interval; "
-                        "correct them"
-                    )
-                    continue
-                if kind == "GTF" and _GFF3_ATTRIBUTE.match(fields[8]):
-                    problems.append(
-                        f"{where}: attributes {fields[8][:40]!r} are not GTF's `key \"value\";`; a GFF3 file's "
-                        "name must end in .gff3"
-                    )
-                    continue
-                if fields[6] not in ("+", "-", ".", "?"):
-                    problems.append(f"{where}: strand {fields[6]!r} is not among + - . ?; correct it")
-                    continue
-                place = found.setdefault((fields[2], fields[6]), {}).setdefault(contig, [])
-                place.append((int(fields[3]) - 1, int(fields[4]), number))
-    except UNREADABLE as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error}); give a {kind} text file, plain or gzip"
-        ) from error
+    for line in file.lines({feature for feature, _ in features}):
+        place = found.setdefault((line.feature, line.strand), {}).setdefault(line.contig, [])
+        place.append((line.start, line.end, line.number))
 
     everywhere: dict[Feature, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for feature, strand in dict.fromkeys(features):
@@ -121,48 +229,26 @@ def read_features(
             if not places:
                 continue
             starts, ends, lines = np.array(places, dtype=np.int64).T
-            past = ends > length
-            # Across the origin of a circle, but not more than once around.
-            around = (starts >= length) | (ends - starts > length)
-            wrong = np.flatnonzero(past & around if contig in circular else past)
+            wrong = np.flatnonzero(~file.is_within(contig, starts, ends))
             if wrong.size:
                 at = wrong[0]
-                problems.append(
-                    f"{path}: line {lines[at]}: {feature} {starts[at] + 1}-{ends[at]} is not within {contig} "
-                    f"({length} bp{', circular' if contig in circular else ''}); use files of the same assembly"
-                )
+                file.add_problem(lines[at], file.outside(feature, contig, starts[at], ends[at]))
                 continue
+            past = ends > length
             starts = np.concatenate([starts, np.zeros(past.sum(), dtype=np.int64)])
             ends = np.concatenate([np.minimum(ends, length), ends[past] - length])
             covered[contig] = (starts, ends)
         if not covered and not problems:
             strands = Counter({s: sum(map(len, by.values())) for (f, s), by in found.items() if f == feature})
-            problems.append(
-                f"{path}: no {feature} on strand {strand} of any used contig; "
-                + _what_is_there(feature, strands, occurring, names, contig_lengths)
+            there = (
+                f"{feature} is there on strand {counted(strands)}: correct the strand"
+                if strands
+                else file.what_is_there("correct the feature type (upper and lower case differ)")
             )
+            problems.append(f"{path}: no {feature} on strand {strand} of any used contig; {there}")
         everywhere[feature, strand] = covered
     if problems:
         raise DatasetError(dict.fromkeys(problems))
     covered_contigs = {contig for by_contig in everywhere.values() for contig in by_contig}
-    names.log_others(path, [contig for contig in contig_lengths if contig not in covered_contigs])
+    file.names.log_others(path, [contig for contig in contig_lengths if contig not in covered_contigs])
     return everywhere
-
-
-def _what_is_there(
-    feature: str, strands: Counter[str], types: Counter[str], names: ContigNames, contigs: Mapping[str, int]
-) -> str:
-    """Says what a file has in place of a feature that it has not, and the cure."""
-    if strands:
-        return f"{feature} is there on strand {counted(strands)}: correct the strand"
-    cure = advise(likely_aliases(contigs, names.others))
-    if types and not names.others:
-        return f"the types there are {counted(types)}: correct the feature type (upper and lower case differ)"
-    if types:
-        return (
-            f"the types there are {counted(types)}: correct the feature type (upper and lower case differ), or "
-            f"name the contigs not in use, {first_names(names.others)}, in {cure}"
-        )
-    if names.others:
-        return f"it names {first_names(names.others)}: name them in {cure} or give another file"
-    return "it is empty: give another file"

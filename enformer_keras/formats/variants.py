@@ -146,7 +146,7 @@ def _read_vcf(source: str | Path, kept: VcfRecords | None = None) -> Iterator[Va
     import pysam  # where it is used: variants of a table, or spelled out, need none
 
     number = 0
-    with _quiet_htslib():
+    with quiet_htslib():
         try:
             with pysam.VariantFile(str(source)) as file:
                 if kept is not None:
@@ -173,7 +173,7 @@ def _read_vcf(source: str | Path, kept: VcfRecords | None = None) -> Iterator[Va
 
 
 @contextlib.contextmanager
-def _quiet_htslib() -> Iterator[None]:
+def quiet_htslib() -> Iterator[None]:
     """Keeps htslib from telling, for every contig, that a header does not name it; nothing here needs that."""
     import pysam
 

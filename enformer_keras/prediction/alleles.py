@@ -33,6 +33,8 @@ class Status(enum.StrEnum):
     REFERENCE_MISMATCH = "reference_mismatch"
     TOO_LONG = "too_long"
     OUTSIDE_WINDOW = "outside_window"  # of a window that is laid about something else than the allele
+    NO_GENE = "no_gene"  # so near that it counts
+    NO_BINS = "no_bins"  # of the gene lie in the target
 
     @property
     def is_scored(self) -> bool:

@@ -8,10 +8,9 @@ import functools
 import hashlib
 import itertools
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 import numpy as np
@@ -22,80 +21,48 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.asking import (
+    ALLELES_PER_WINDOW,
+    PredictedTrack,
+    Strands,
+    VariantPrediction,
+    VariantScores,
+    batched,
+    check_averaging,
+    opened_genome,
+    strands_of,
+)
+from enformer_keras.prediction.genes import (
+    GenePredictions,
+    Part,
+    predict_genes_in_parts,
+    score_genes_in_parts,
+)
+from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
 from enformer_keras.prediction.windows import Frame, StrandView, is_inside, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
+    from enformer_keras.formats.genes import Gene
 
-Strands = Literal["both", "forward"]
+__all__ = [
+    "PredictedTrack",
+    "Predictor",
+    "Strands",
+    "VariantPrediction",
+    "VariantScores",
+    "check_averaging",
+    "opened_genome",
+    "strands_of",
+]
+
 _Item = TypeVar("_Item")
 # Of so many first variants not more than a share may have another REF than the genome, or it is another genome.
 _LOOKED_AT = 1000
 _LEAST_LOOKED_AT = 20
 _MOST_MISMATCHES = 0.2
-# Alleles predicted together, for each window of a batch: those of one place share a reference.
-_ALLELES_PER_WINDOW = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictedTrack:
-    """What is known of one of a model's outputs.
-
-    Attributes:
-        index: its place among the head's outputs.
-        identifier: short name.
-        description: free text.
-        strand_pair: index of the track that this one becomes on the other strand; its own if it is unstranded.
-    """
-
-    index: int
-    identifier: str
-    description: str
-    strand_pair: int
-
-
-@dataclasses.dataclass(frozen=True)
-class VariantPrediction:
-    """What is predicted of a variant's two alleles.
-
-    Attributes:
-        interval: of the genome, what the bins cover. It is that of the forward strand's window; where strands
-            are averaged, the other one's bins lie a bp beside it (`windows.window_of`).
-        reference: R, float32 [bins, tracks] along the forward strand.
-        alternate: A, of the same shape, its bins on R's.
-        tracks: the columns.
-    """
-
-    interval: Interval
-    reference: np.ndarray
-    alternate: np.ndarray
-    tracks: tuple[PredictedTrack, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class VariantScores:
-    """What was asked about alleles, in the order in which they came.
-
-    Attributes:
-        variants: every allele.
-        statuses: what became of each.
-        statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
-        tracks: the columns.
-        predictions: of each allele what the statistics were taken of, `None` where it was not scored; empty
-            unless they were asked for.
-    """
-
-    variants: tuple[Variant, ...]
-    statuses: tuple[Status, ...]
-    statistics: Mapping[str, np.ndarray]
-    tracks: tuple[PredictedTrack, ...]
-    predictions: tuple[VariantPrediction | None, ...] = ()
-
-    def counts(self) -> dict[str, int]:
-        """Returns status -> number of alleles, for those that occur."""
-        return {str(status): count for status, count in Counter(self.statuses).items()}
 
 
 class Predictor:
@@ -205,7 +172,7 @@ class Predictor:
                         yield (reverse_complement(bases.upper()) if reverse else bases), reverse
 
         count = len(shifts) * len(strands_of(strands))
-        for group in _batched(self.predict_strands(asked(), columns), count):
+        for group in batched(self.predict_strands(asked(), columns), count):
             mean = np.zeros((self.frame.target_length, len(columns)), dtype=np.float32)
             for bins in group:
                 mean += bins / count
@@ -254,31 +221,19 @@ class Predictor:
                 REF than the genome; with the policy `fail` the first that has.
             ValueError: an argument cannot be.
         """
-        parts = list(
-            self.score_in_parts(
-                variants,
-                genome,
-                statistics=statistics,
-                tracks=tracks,
-                width=width,
-                strands=strands,
-                shifts=shifts,
-                reference_policy=reference_policy,
-                contig_aliases=contig_aliases,
-                centers=centers,
-            )
+        parts = self.score_in_parts(
+            variants,
+            genome,
+            statistics=statistics,
+            tracks=tracks,
+            width=width,
+            strands=strands,
+            shifts=shifts,
+            reference_policy=reference_policy,
+            contig_aliases=contig_aliases,
+            centers=centers,
         )
-        columns = self.columns(tracks)
-        nothing = np.zeros((0, len(columns)), dtype=np.float32)
-        return VariantScores(
-            tuple(itertools.chain.from_iterable(part.variants for part in parts)),
-            tuple(itertools.chain.from_iterable(part.statuses for part in parts)),
-            {
-                name: np.concatenate([nothing, *(part.statistics[name] for part in parts)])
-                for name in statistics
-            },
-            tuple(self.tracks[column] for column in columns),
-        )
+        return VariantScores.join(parts, statistics, [self.tracks[column] for column in self.columns(tracks)])
 
     def score_in_parts(
         self,
@@ -314,7 +269,7 @@ class Predictor:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
             laid = _with_centers(resolved, centers)
-            for centered in _batched(laid, _ALLELES_PER_WINDOW * self.batch_size):
+            for centered in batched(laid, ALLELES_PER_WINDOW * self.batch_size):
                 part = [
                     (variant, status, allele)
                     if allele is None or self.holds(allele, center, views, shifts)
@@ -346,7 +301,7 @@ class Predictor:
                     tuple(status for _, status, _ in part),
                     found,
                     tuple(self.tracks[column] for column in columns),
-                    tuple(kept) if keep_predictions else (),
+                    predictions=tuple(kept) if keep_predictions else (),
                 )
 
     def _prediction(
@@ -445,6 +400,7 @@ class Predictor:
         shifts: Sequence[int],
         columns: Sequence[int],
         centers: Sequence[int | None] | None = None,
+        kept: RecentPredictions | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
 
@@ -457,6 +413,8 @@ class Predictor:
             columns: indices of the head's tracks.
             centers: for each allele the position about which its window lies (`windows_of`); such windows hold
                 their alleles (`holds`). `None`: each allele's own middle.
+            kept: predictions of references by earlier calls with the same `columns`, which are taken from it;
+                this call's are added.
 
         Yields:
             For each allele R and A, float32 [bins, tracks] along the forward strand, A's bins on R's
@@ -478,8 +436,14 @@ class Predictor:
             asked[windows.reference, reverse] = None
             asked.setdefault((windows.left, reverse), windows.reference)
             asked.setdefault((windows.right, reverse), windows.reference)
-        found = self.predict_strands(list(asked), columns, list(asked.values()))
-        predicted = dict(zip(asked, found, strict=True))
+        kept = RecentPredictions(0) if kept is None else kept
+        predicted = {key: bins for key in asked if (bins := kept.get(key)) is not None}
+        new = [key for key in asked if key not in predicted]
+        found = self.predict_strands(new, columns, [asked[key] for key in new])
+        predicted.update(zip(new, found, strict=True))
+        for layouts in laid_out:
+            for windows, reverse in layouts:
+                kept.put((windows.reference, reverse), predicted[windows.reference, reverse])
         for layouts in laid_out:
             if not layouts:
                 yield None
@@ -554,7 +518,7 @@ class Predictor:
 
         The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
         """
-        for batch in _batched(windows, self.batch_size):
+        for batch in batched(windows, self.batch_size):
             filled = [*batch, *["N" * self.frame.window_length] * (self.batch_size - len(batch))]
             yield self._full_pass(filled)[: len(batch)]
 
@@ -562,6 +526,95 @@ class Predictor:
         """The one step from windows to predictions: float32 [batch, bins, all tracks]."""
         predicted = self.model.predict_on_batch(one_hot_encode(windows))
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
+
+    def score_genes(
+        self,
+        variants: Iterable[Variant] | str | Path,
+        genome: Genome | str | Path,
+        genes: Iterable[Gene] | str | Path,
+        *,
+        part: Part = "tss",
+        distance: int | None = None,
+        each_start: bool = False,
+        statistics: Sequence[str] = ("SADR",),
+        tracks: Sequence[int] | None = None,
+        sense: bool = False,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> VariantScores:
+        """Scores what alleles do to genes.
+
+        The windows of a gene lie about its start, so that one reference serves all its alleles
+        (`genes.GeneWindow`); statistics are taken over the bins of the gene.
+
+        Args:
+            variants: alleles, or a file of them (`variants.read_variants`).
+            genome: what they are variants of, or its FASTA file.
+            genes: genes, or a file of them (`genes.read_genes`).
+            part: bins that count: `tss`, that of the TSS and one on either side, as the authors do for CAGE;
+                `exons`, as Borzoi's do for RNA; or `span`.
+            distance: an allele belongs to the genes whose TSS is so near, in bp; `None`: to those in whose
+                target it lies.
+            each_start: whether each start of a gene's transcripts has rows of its own; else the gene has one
+                start, the first in the direction of transcription.
+            statistics: of `statistics.FORMULAS`.
+            tracks: indices of the head's tracks; `None`: all.
+            sense: whether genes of the minus strand have the values of each track's strand pair in its place,
+                so that a column is about the gene's own strand, or about the other one, for all genes.
+            strands: see `score_variants`.
+            shifts: as well; each less than half of a bin.
+            reference_policy: what to do where REF is not the genome's.
+            contig_aliases: contig of the genome -> other names that it has among variants and genes.
+
+        Returns:
+            A row for each allele and gene, in the order of the alleles, then of the genes, with
+            `genes.GENE_COLUMNS` as `further`; an allele without a gene has one (`no_gene`).
+
+        Raises:
+            DatasetError: see `score_variants` and `genes.read_genes`.
+            ValueError: an argument cannot be.
+        """
+        parts = score_genes_in_parts(
+            self,
+            variants,
+            genome,
+            genes,
+            part=part,
+            distance=distance,
+            each_start=each_start,
+            statistics=statistics,
+            tracks=tracks,
+            sense=sense,
+            strands=strands,
+            shifts=shifts,
+            reference_policy=reference_policy,
+            contig_aliases=contig_aliases,
+        )
+        return VariantScores.join(parts, statistics, [self.tracks[column] for column in self.columns(tracks)])
+
+    def predict_genes(
+        self, genome: Genome | str | Path, genes: Iterable[Gene] | str | Path, **options: Any
+    ) -> GenePredictions:
+        """Predicts the expression of genes: of each track the sum over the bins of a gene.
+
+        Args:
+            genome: where the genes lie, or its FASTA file.
+            genes: genes, or a file of them (`genes.read_genes`).
+            options: `part`, `each_start`, `tracks`, `sense`, `strands`, `shifts` and `contig_aliases` of
+                `score_genes`, whose statistic REF this is.
+
+        Returns:
+            A row for each gene, in their order.
+        """
+        columns = [self.tracks[column] for column in self.columns(options.get("tracks"))]
+        parts = list(predict_genes_in_parts(self, genome, genes, **options))
+        return GenePredictions(
+            tuple(window for part in parts for window in part.windows),
+            np.concatenate([np.zeros((0, len(columns)), dtype=np.float32), *(part.sums for part in parts)]),
+            tuple(columns),
+        )
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.
@@ -576,42 +629,7 @@ class Predictor:
         return columns
 
 
-def check_averaging(strands: str, shifts: Sequence[int]) -> None:
-    """Checks what predictions are averaged over.
-
-    Raises:
-        ValueError: `strands` is not `both` or `forward`, or there is no shift.
-    """
-    if strands not in ("both", "forward"):
-        raise ValueError(f"strands={strands!r} must be 'both' or 'forward'")
-    if not shifts or len(set(shifts)) < len(shifts):
-        raise ValueError(f"shifts={list(shifts)} must be at least one, each once")
-
-
-@contextlib.contextmanager
-def opened_genome(genome: Genome | str | Path) -> Iterator[Genome]:
-    """Gives a genome; one that is given by its file is open meanwhile."""
-    if not isinstance(genome, str | Path):
-        yield genome
-        return
-    from enformer_keras.formats.fasta import Genome  # needs pysam
-
-    with contextlib.closing(Genome(Path(genome))) as opened:
-        yield opened
-
-
 def _with_centers(
     items: Iterable[_Item], centers: Iterable[int | None] | None
 ) -> Iterator[tuple[_Item, int | None]]:
     return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
-
-
-def _batched(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
-    items = iter(items)
-    while batch := tuple(itertools.islice(items, size)):
-        yield batch
-
-
-def strands_of(strands: Strands) -> tuple[bool, ...]:
-    """Returns for each strand that is predicted whether it is the other one."""
-    return (False, True) if strands == "both" else (False,)

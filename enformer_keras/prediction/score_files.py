@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import collections
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.variants import MISSING
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.alleles import Status
-from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
+from enformer_keras.prediction.asking import PredictedTrack, VariantScores
+from enformer_keras.prediction.row_files import cell, said_of
 from enformer_keras.prediction.statistics import formula_of, quantile_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 # Rows of a chunk of HDF5, and at least of a row group of Parquet.
 _CHUNK_ROWS = 64
+# Columns of AlphaGenome's that are null where scores are of no gene.
+_GENE = ("gene_id", "gene_name", "gene_strand")
 _GROUP_ROWS = 1 << 17
 # A VCF of more is no longer one that people read or tools like.
 _MOST_VCF_COLUMNS = 64
@@ -63,7 +67,8 @@ class _Hdf5(ScoreFile):
     `snp`, `chr`, `pos` (uint32, 1-based), `ref_allele` and `alt_allele` (also as `ref` and `alt`, the keys of
     the authors' published files) and `status` [alleles]; `target_ids` and `target_labels` [tracks]; and of each
     statistic a float32 dataset [alleles, tracks], NaN where an allele was not scored, with its `formula` as an
-    attribute. The file's attributes say how the scores were made.
+    attribute. What else is known of each row (`VariantScores.further`) is [alleles] under its own name. The
+    file's attributes say how the scores were made.
     """
 
     names = ("scores.h5",)
@@ -74,6 +79,7 @@ class _Hdf5(ScoreFile):
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
+        further: Mapping[str, type],
     ) -> None:
         import h5py
 
@@ -82,6 +88,9 @@ class _Hdf5(ScoreFile):
         for key in ("snp", "chr", "ref_allele", "alt_allele", "status"):
             file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=text)
         file.create_dataset("pos", (0,), maxshape=(None,), chunks=(4096,), dtype=np.uint32)
+        for key, kind in further.items():
+            dtype = text if kind is str else kind
+            file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=dtype)
         file["ref"], file["alt"] = file["ref_allele"], file["alt_allele"]  # hard links
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
@@ -91,8 +100,8 @@ class _Hdf5(ScoreFile):
                 statistic, shape, maxshape=(None, len(tracks)), chunks=chunks, dtype=np.float32
             )
             values.attrs["formula"] = formula_of(statistic)
-        for key, value in about.items():
-            file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+        for key, value in said_of(about).items():
+            file.attrs[key] = value
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
@@ -104,6 +113,7 @@ class _Hdf5(ScoreFile):
             "ref_allele": [variant.reference for variant in scores.variants],
             "alt_allele": [variant.alternate for variant in scores.variants],
             "status": [str(status) for status in scores.statuses],
+            **scores.further,
             **scores.statistics,
         }
         for key, values in rows.items():
@@ -117,7 +127,7 @@ class _Hdf5(ScoreFile):
 
 
 class _Table(ScoreFile):
-    """`scores.tsv`: a row for each allele, a column for each statistic and track.
+    """`scores.tsv`: a row for each allele; columns for what else is known of it, and each statistic and track.
 
     Lines that begin with `##` say how the scores were made, in front of the header. Where an allele was not
     scored, its cells are empty.
@@ -131,6 +141,7 @@ class _Table(ScoreFile):
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
+        further: Mapping[str, type],
     ) -> None:
         self._file = path.open("w", encoding="utf-8")
         for key, value in about.items():
@@ -138,12 +149,19 @@ class _Table(ScoreFile):
         for statistic in statistics:
             self._file.write(f"##{statistic}={formula_of(statistic)}\n")
         columns = [f"{statistic}:{track.identifier}" for statistic in statistics for track in tracks]
-        self._file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *columns]) + "\n")
+        self._file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *further, *columns]) + "\n")
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
         values = np.concatenate(list(scores.statistics.values()), axis=1)
-        for variant, status, row in zip(scores.variants, scores.statuses, values, strict=True):
+        further = zip(*(column.tolist() for column in scores.further.values()), strict=True)
+        for variant, status, more, row in zip(
+            scores.variants,
+            scores.statuses,
+            further if scores.further else itertools.repeat(()),
+            values,
+            strict=False,
+        ):
             cells = [
                 variant.chrom,
                 str(variant.position),
@@ -151,8 +169,9 @@ class _Table(ScoreFile):
                 variant.reference,
                 variant.alternate,
                 str(status),
+                *map(cell, more),
             ]
-            self._file.write("\t".join([*cells, *(_digits(x, "") for x in row.tolist())]) + "\n")
+            self._file.write("\t".join([*cells, *map(cell, row.tolist())]) + "\n")
 
     def close(self) -> None:
         """Closes the file."""
@@ -162,12 +181,13 @@ class _Table(ScoreFile):
 class _Parquet(ScoreFile):
     """`scores.parquet`: a row for each allele, statistic and track, with AlphaGenome's `tidy_scores` columns.
 
-    `variant_id` (chr:pos:REF>ALT), `gene_id`, `gene_name` and `gene_strand` (null: the scores are of no gene),
+    `variant_id` (chr:pos:REF>ALT), `gene_id`, `gene_name` and `gene_strand` (null where scores are of no gene),
     `variant_scorer` (the statistic), `track_name` (the identifier), `track_strand` (`.` where the track is its
     own strand pair, null where it has a partner, as a model does not say which of the two is which),
     `raw_score` and `quantile_score` (null without a background); and `id`, the file's name of the variant,
-    `status` and `track_index`. Where an allele was not scored, `raw_score` is null. The metadata of the schema
-    say under `enformer`, in JSON, how the scores were made and what their formulas are.
+    `status`, `track_index` and what else is known of a row. Where an allele was not scored, `raw_score` is
+    null. The metadata of the schema say under `enformer`, in JSON, how the scores were made and what their
+    formulas are.
     """
 
     names = ("scores.parquet",)
@@ -178,12 +198,14 @@ class _Parquet(ScoreFile):
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
+        further: Mapping[str, type],
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         ranks = {quantile_of(statistic) for statistic in statistics}
         self._statistics = [statistic for statistic in statistics if statistic not in ranks]
+        more = {key: kind for key, kind in further.items() if key not in _GENE}
         repeated = pa.dictionary(pa.int32(), pa.string())
         said = {**about, "formulas": {statistic: formula_of(statistic) for statistic in statistics}}
         self._schema = pa.schema(
@@ -200,6 +222,10 @@ class _Parquet(ScoreFile):
                 ("id", pa.string()),
                 ("status", repeated),
                 ("track_index", pa.int32()),
+                *(
+                    (key, pa.string() if kind is str else pa.from_numpy_dtype(kind))
+                    for key, kind in more.items()
+                ),
             ],
             metadata={"enformer": json.dumps(said)},
         )
@@ -216,6 +242,14 @@ class _Parquet(ScoreFile):
 
         def spread(texts: Sequence[str]) -> Any:
             return pa.array(np.repeat(np.array(texts, dtype=object), each), pa.string())
+
+        def further(key: str) -> Any:
+            values = scores.further.get(key)
+            if values is None:
+                return pa.nulls(alleles * each, pa.string())
+            unknown = values == "" if values.dtype.kind in "OU" else np.isnan(values)
+            kind = self._schema.field(key).type
+            return pa.array(np.repeat(values, each), kind, mask=np.repeat(unknown, each))
 
         def stacked(names: Sequence[str]) -> Any:
             nothing = np.full((alleles, len(tracks)), np.nan, dtype=np.float32)
@@ -235,7 +269,7 @@ class _Parquet(ScoreFile):
         strands = ["." if track.strand_pair == track.index else None for track in tracks]
         columns = {
             "variant_id": spread([str(variant) for variant in scores.variants]),
-            **{key: pa.nulls(alleles * each, pa.string()) for key in ("gene_id", "gene_name", "gene_strand")},
+            **{key: further(key) for key in (*_GENE, *scores.further)},
             "variant_scorer": coded(np.tile(np.repeat(np.arange(len(kinds)), len(tracks)), alleles), kinds),
             "track_name": coded(number, [track.identifier for track in tracks]),
             "track_strand": coded(number, strands),
@@ -408,6 +442,7 @@ def write_scores(
     tracks: Sequence[PredictedTrack],
     statistics: Sequence[str],
     about: Mapping[str, Any],
+    further: Mapping[str, type] | None = None,
     *,
     records: VcfRecords | None = None,
     contig_lengths: Mapping[str, int] | None = None,
@@ -423,6 +458,7 @@ def write_scores(
         tracks: the columns.
         statistics: in their order.
         about: how the scores were made: text, numbers, or what JSON holds.
+        further: name -> type of what else is known of each row (`VariantScores.further`).
         records: for `vcf`, where the alleles come from; the first of them has been read.
         contig_lengths: for `vcf`, contig of the genome -> bp.
         contig_aliases: contig -> other names that it has among the records.
@@ -432,7 +468,7 @@ def write_scores(
 
     Raises:
         DatasetError: a VCF would have more than 64 fields more, or has some of them already.
-        ValueError: `vcf` comes without `records`.
+        ValueError: `vcf` comes without `records`, or with more than one row for an allele.
         OSError: a file cannot be written.
     """
     with whole_files(folder, file_names(formats)) as partial, contextlib.ExitStack() as opened:
@@ -441,12 +477,14 @@ def write_scores(
             path = partial[FORMATS[kind].names[0]]
             made: ScoreFile
             if kind != "vcf":
-                made = _OF_ALLELES[kind](path, tracks, statistics, about)
-            elif records is not None:
+                made = _OF_ALLELES[kind](path, tracks, statistics, about, further or {})
+            elif records is not None and not further:
                 contigs = contig_lengths or {}, contig_aliases or {}
                 made = _Vcf(path, tracks, statistics, about, records, *contigs)
             else:
-                raise ValueError("a VCF is written of records: give records=")
+                raise ValueError(
+                    "a VCF is written of records, a row for each allele: give records=, not further="
+                )
             files.append(opened.enter_context(contextlib.closing(made)))
         skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
         skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")

@@ -89,6 +89,11 @@ class StrandView:
         """Returns where a 0-based position of the forward strand stands along this strand."""
         return self._genome.contig_lengths[contig] - 1 - position if self.reverse else position
 
+    def window(self, contig: str, center: int, frame: Frame, shift: int = 0) -> str:
+        """Returns the bases of a window about a position of the forward strand (`windows_of`)."""
+        start = self.position(contig, center) - (frame.window_length // 2 - 1) + shift
+        return self.sequence(contig, start, start + frame.window_length)
+
 
 @dataclasses.dataclass(frozen=True)
 class AlleleWindows:

@@ -53,6 +53,8 @@ def test_all_formats_at_once_agree(folder, tmp_path):
     ("arguments", "status", "problem"),
     [
         (("--variant", f"c1:5:{BASES[4]}>AA", "--format", "vcf"), 2, "--format vcf: adds to the records"),
+        (("{0}/x.vcf", "--gtf", "{0}/x.gtf", "--format", "vcf"), 2, "--format vcf is of alleles"),
+        (("{0}/x.vcf", "--gtf", "{0}/x.gtf", "--tracks-out", "h5"), 2, "--tracks-out is of alleles"),
         (("{0}/x.tsv", "--format", "vcf"), 1, "x.tsv: is a table"),
         (("{0}/many.vcf", "--tracks-out", "bigwig"), 1, "at most 100 alleles; choose fewer alleles, or h5"),
     ],

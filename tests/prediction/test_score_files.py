@@ -268,3 +268,28 @@ def test_quantiles_of_a_background_have_their_column(tmp_path, predictor):
     assert table["variant_scorer"].tolist() == ["SAD", "SAD"]
     assert table["quantile_score"][0] == 0.25
     assert table["quantile_score"].isna().tolist() == [False, True]
+
+
+def test_genes_have_their_columns_in_parquet(tmp_path, predictor):
+    variants = (Variant("1", 5, "A", "C"), Variant("1", 6, "A", "C"))
+    further = {
+        "gene_id": np.array(["G1", ""], dtype=object),
+        "gene_name": np.array(["thrA", ""], dtype=object),
+        "gene_strand": np.array(["-", ""], dtype=object),
+        "tss_distance": np.array([7, np.nan]),
+    }
+    kinds = {"gene_id": str, "gene_name": str, "gene_strand": str, "tss_distance": np.float64}
+    values = np.array([[1, 2], [np.nan, np.nan]], np.float32)
+    part = VariantScores(variants, (Status.SCORED, Status.NO_GENE), {"SADR": values}, predictor.tracks, further)
+    with write_scores(tmp_path, ["parquet", "tsv"], predictor.tracks, ["SADR"], {}, kinds) as append:
+        append(part)
+    table = pandas.read_parquet(tmp_path / "scores.parquet")
+    assert table["gene_id"].fillna("none").tolist() == ["G1", "G1", "none", "none"]
+    assert table["gene_name"][0] == "thrA"
+    assert table["gene_strand"][:2].tolist() == ["-", "-"]
+    assert table["tss_distance"].fillna(-1).tolist() == [7, 7, -1, -1]
+    with (
+        pytest.raises(ValueError, match="a row for each allele"),
+        write_scores(tmp_path / "vcf", ["vcf"], predictor.tracks, ["SADR"], {}, kinds, records=VcfRecords("-")),
+    ):
+        pass

@@ -1,0 +1,115 @@
+"""`enformer genes`: what a model predicts of genes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+
+from enformer_command.about import about
+from enformer_command.options import (
+    AveragingOptions,
+    GeneOptions,
+    GenomeOptions,
+    ModelOptions,
+    OutputOptions,
+    averaging_options,
+    gene_options,
+    genome_options,
+    model_options,
+    output_options,
+)
+from enformer_command.progress import progress
+
+
+@click.command()
+@model_options
+@genome_options
+@gene_options
+@averaging_options
+@output_options
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["h5", "tsv"]),
+    default=("h5",),
+    show_default=True,
+    help="Of the files; may be given more than once.",
+)
+def genes(
+    model: ModelOptions,
+    genome: GenomeOptions,
+    genes: GeneOptions,
+    averaging: AveragingOptions,
+    output: OutputOptions,
+    formats: tuple[str, ...],
+) -> None:
+    """Predict the expression of genes (--gtf): of each track the sum over the bins of the gene.
+
+    The window of a gene lies about its start (TSS; of a gene on the minus strand its end). FOLDER gets
+    genes.h5, a row for each gene: expression [genes, tracks], and which gene it is; covered is the share of the
+    exons, or of the span, that the model predicts from there, num_bins how many bins are summed. Where it
+    predicts nothing of them, expression is not a number.
+    """
+    shifts, aliases = averaging.shifts, genome.aliases
+
+    from enformer_keras.prediction.asking import strands_of
+    from enformer_keras.prediction.genes import (
+        EXPRESSION_FORMULA,
+        PREDICTED_GENE_COLUMNS,
+        cells_of_genes,
+        gene_windows,
+        predict_genes_in_parts,
+    )
+    from enformer_keras.prediction.row_files import write_rows
+
+    output.check([f"genes.{kind}" for kind in formats])
+    with genome.open() as opened:
+        found = genes.read(opened, aliases)
+        predictor = model.open()
+        chosen = model.tracks(predictor)
+        windows = gene_windows(
+            predictor,
+            opened,
+            found,
+            part=genes.part,
+            each_start=genes.each_start,
+            strands=averaging.strands,
+            shifts=shifts,
+        )
+        seen = [window for window in windows if len(window.bins)]
+        told = f"{len(windows)} genes"
+        if genes.part == "exons":
+            counts = Counter(window.gene.exons_from for window in windows)
+            told += "".join(f", exons of {count} from {kind}" for kind, count in counts.most_common())
+        told += f", {sum(window.covered < 1 for window in seen)} covered in part"
+        told += f", {len(windows) - len(seen)} not covered"
+        if output.dry_run:
+            passes = len(seen) * len(strands_of(averaging.strands)) * len(shifts)
+            minutes = passes * predictor.seconds_per_window() / 60
+            click.echo(f"{told}\n{passes} windows, {minutes:.1f} min; nothing was written")
+            return
+        kept = [predictor.tracks[index] for index in chosen]
+        said = about(model, genome, averaging, **genes.said)
+        formulas = {"expression": EXPRESSION_FORMULA}
+        with (
+            write_rows(output.folder, "genes", formats, PREDICTED_GENE_COLUMNS, kept, formulas, said) as append,
+            progress(range(len(windows)), unit="genes", total=len(windows), quiet=output.quiet) as steps,
+        ):
+            taken = iter(steps)
+            for part in predict_genes_in_parts(
+                predictor,
+                opened,
+                found,
+                part=genes.part,
+                each_start=genes.each_start,
+                tracks=chosen,
+                sense=genes.sense,
+                strands=averaging.strands,
+                shifts=shifts,
+            ):
+                append(cells_of_genes(part.windows), {"expression": part.sums})
+                for _ in part.windows:
+                    next(taken)
+    click.echo(told)
