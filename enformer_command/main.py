@@ -9,6 +9,7 @@ import click
 
 from enformer_command.calibrate import calibrate
 from enformer_command.genes import genes
+from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
 from enformer_command.predict import predict
 from enformer_command.score import score
@@ -49,6 +50,7 @@ def _end(*_: Any) -> NoReturn:
 
 main.add_command(calibrate)
 main.add_command(genes)
+main.add_command(haplotypes)
 main.add_command(info)
 main.add_command(predict)
 main.add_command(score)

@@ -119,7 +119,7 @@ class GeneOptions:
 
         if self.gtf is None:
             raise click.UsageError("genes are read from a file: give --gtf")
-        asked = [name for text in self.asked_genes for name in _lines_of("--gene", text)]
+        asked = [name for text in self.asked_genes for name in texts_of("--gene", text)]
         return choose_genes(read_genes(self.gtf, genome.contig_lengths, aliases), asked, self.biotypes)
 
     @property
@@ -277,7 +277,7 @@ def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> lis
     found: set[int] = set()
     for text in asked:
         if text.startswith("@"):
-            found.update(choose_tracks(tracks, _lines_of("--tracks", text)))
+            found.update(choose_tracks(tracks, texts_of("--tracks", text)))
             continue
         if text.startswith("re:"):
             try:
@@ -297,14 +297,19 @@ def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> lis
     return sorted(found)
 
 
-def _lines_of(option: str, text: str) -> list[str]:
+def texts_of(option: str, text: str, *, commas: bool = False) -> list[str]:
     """Returns the lines of a file that is given as `@FILE`, empty ones left out; any other text as it is.
+
+    Args:
+        option: that was given.
+        text: its value.
+        commas: whether a text that is no file may be several, separated by commas.
 
     Raises:
         click.UsageError: the file cannot be read.
     """
     if not text.startswith("@"):
-        return [text]
+        return [part.strip() for part in text.split(",")] if commas else [text]
     try:
         lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from enformer_keras.formats.contig_names import ContigNames, advise, likely_aliases
 from enformer_keras.formats.errors import DatasetError, first_names
+from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.variants import MISSING, quiet_htslib
 
@@ -162,7 +165,9 @@ class PhasedVariants:
                 f"{self.path}: has no index; compress it by bgzip and run `bcftools index` on it"
             )
 
-    def read(self, contig: str, start: int, end: int, reference: Reference) -> list[SampleEdits]:
+    def read(
+        self, contig: str, start: int, end: int, reference: Reference, *, margin: int = 0
+    ) -> list[SampleEdits]:
         """Reads the haplotypes of a stretch.
 
         Args:
@@ -170,52 +175,96 @@ class PhasedVariants:
             start: 0-based.
             end: of the stretch.
             reference: of the contig.
+            margin: bp at both ends in which nothing is counted.
 
         Raises:
             DatasetError: genotypes are heterozygous without a phase; REF of an allele that a haplotype has is
                 not the genome's; a genotype has more than two alleles or cannot be read.
         """
         held: list[tuple[list[Edit], list[Edit]]] = [([], []) for _ in self.samples]
-        haploid = [True] * len(self.samples)
-        unphased: list[str] = []
-        records = 0
+        alone = [True] * len(self.samples)
+        unphased, first, records = 0, "", 0
+        counted = range(start + margin, end - margin)
         for where, position, alleles, genotypes in self._records(contig, start - _BEFORE_BP, end):
             records += 1
-            edits: dict[int, Edit | None] = {}
-            parsed: dict[str, tuple[int, ...]] = {}
+            counts: Counter[str] = self.counts if position in counted else Counter()
+            chosen = {genotype: self._parse(where, genotype, len(alleles)) for genotype in set(genotypes)}
+            if any(alone):
+                alone = [
+                    one and len(chosen[genotype]) == 1 for one, genotype in zip(alone, genotypes, strict=True)
+                ]
+            # Of most records, most samples have the reference.
+            plain = {genotype for genotype, both in chosen.items() if not any(both) and MISSING not in genotype}
+            if len(plain) == len(chosen):
+                continue
+            edits = {
+                allele: self._edit(where, position, alleles[0], alleles[allele], reference)
+                for allele in {allele for both in chosen.values() for allele in both if allele > 0}
+            }
             for number, genotype in enumerate(genotypes):
-                if genotype not in parsed:
-                    parsed[genotype] = self._parse(where, genotype, len(alleles))
-                chosen = parsed[genotype]
-                haploid[number] = haploid[number] and len(chosen) == 1
-                if chosen[0] < 0:  # without a phase
-                    unphased.append(f"{where} of {self.samples[number]}")
+                if genotype in plain:
                     continue
-                for haplotype, allele in enumerate(chosen):
-                    if allele == 0:
-                        continue
-                    if allele not in edits:
-                        edits[allele] = self._edit(where, position, alleles[0], alleles[allele], reference)
-                    edit = edits[allele]
+                if chosen[genotype][0] < 0:  # without a phase
+                    unphased += 1
+                    first = first or f"{where} of {self.samples[number]}"
+                    counts["heterozygous genotypes without a phase, taken as the reference"] += 1
+                    continue
+                if MISSING in genotype:
+                    counts["genotypes with missing alleles, taken as the reference"] += 1
+                for haplotype, allele in enumerate(chosen[genotype]):
+                    edit = edits[allele] if allele else None
                     if edit is not None:
                         held[number][haplotype].append(edit)
-                    elif alleles[allele] == _DELETED:
-                        self.counts["alleles *, which are part of an earlier deletion"] += 1
-                    else:
-                        self.counts["symbolic alleles and other letters, taken as the reference"] += 1
-                if "." in genotype:
-                    self.counts["genotypes with missing alleles, taken as the reference"] += 1
+                    elif allele and alleles[allele] == _DELETED:
+                        counts["alleles *, which are part of an earlier deletion"] += 1
+                    elif allele:
+                        counts["symbolic alleles and other letters, taken as the reference"] += 1
         if unphased and not self._skip_unphased:
-            raise DatasetError(
-                f"{self.path}: {len(unphased)} heterozygous genotypes at {contig}:{max(start, 0) + 1}-{end} "
-                f"have no phase, the first one {unphased[0]}; phase them (0|1 in place of 0/1), or skip them "
-                "(--unphased skip: they are taken as the reference)"
-            )
-        self.counts["heterozygous genotypes without a phase, taken as the reference"] += len(unphased)
+            raise self._without_phase(unphased, first)
         return [
-            (self._first_of(one), None if records and alone else self._first_of(other))
-            for (one, other), alone in zip(held, haploid, strict=True)
+            (
+                self._first_of(one, counted),
+                None if records and alone[number] else self._first_of(other, counted),
+            )
+            for number, (one, other) in enumerate(held)
         ]
+
+    def check_phase(self, intervals: Iterable[Interval]) -> None:
+        """Looks for heterozygous genotypes without a phase, where they are an error, ahead of `read`.
+
+        Args:
+            intervals: by the genome's contigs; each record is looked at once, however many share it.
+
+        Raises:
+            DatasetError: there are some: how many, and the first; or the file cannot be read.
+        """
+        if self._skip_unphased:
+            return
+        by_contig: dict[str, list[Interval]] = {}
+        for interval in intervals:
+            by_contig.setdefault(interval.chrom, []).append(interval)
+        count, first = 0, ""
+        for contig, some in by_contig.items():
+            starts, ends = merge(np.array([i.start for i in some]), np.array([i.end for i in some]))
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+                for where, _, alleles, genotypes in self._records(contig, start, end):
+                    wrong = {
+                        genotype
+                        for genotype in set(genotypes)
+                        if self._parse(where, genotype, len(alleles))[0] < 0
+                    }
+                    if wrong and not count:
+                        number = next(n for n, genotype in enumerate(genotypes) if genotype in wrong)
+                        first = f"{where} of {self.samples[number]}"
+                    count += sum(genotype in wrong for genotype in genotypes) if wrong else 0
+        if count:
+            raise self._without_phase(count, first)
+
+    def _without_phase(self, count: int, first: str) -> DatasetError:
+        return DatasetError(
+            f"{self.path}: {count} heterozygous genotypes have no phase, the first one {first}; phase them "
+            "(0|1 in place of 0/1), or skip them (--unphased skip: they are taken as the reference)"
+        )
 
     def _records(
         self, contig: str, start: int, end: int
@@ -262,7 +311,9 @@ class PhasedVariants:
         return alleles
 
     def _edit(self, where: str, position: int, old: str, new: str, reference: Reference) -> Edit | None:
-        if not _BASES.issuperset(new):
+        edit = Edit.of(position, old, new)
+        # The base before an indel may be any letter: it stays.
+        if not (new.isalpha() and _BASES.issuperset(edit.bases)):
             return None
         there = reference(position, position + len(old))
         if there != old:
@@ -270,9 +321,9 @@ class PhasedVariants:
                 f"{self.path}: {where}: REF is {old[:20]}, the genome has {there[:20]}; use the FASTA file "
                 "that the variants were called against"
             )
-        return Edit.of(position, old, new)
+        return edit
 
-    def _first_of(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
+    def _first_of(self, edits: Sequence[Edit], counted: range) -> tuple[Edit, ...]:
         """Leaves out what overlaps an earlier one."""
         kept: list[Edit] = []
         for edit in edits:
@@ -280,7 +331,8 @@ class PhasedVariants:
                 # An insertion or deletion begins after its first base, which another one may have changed.
                 joins = edit.position == kept[-1].end - 1 and edit.is_indel and not kept[-1].is_insertion
                 if not joins:
-                    self.counts["alleles that overlap an earlier one of their haplotype, passed over"] += 1
+                    what = "alleles that overlap an earlier one of their haplotype, passed over"
+                    self.counts[what] += edit.position in counted
                     continue
             kept.append(edit)
         return tuple(kept)

@@ -51,6 +51,41 @@ GENE_COLUMNS: Mapping[str, type] = {
 }
 
 
+def target_starts(center: int, frame: Frame, strands: Strands, shifts: Sequence[int]) -> list[int]:
+    """Returns where the first bins of all windows about a position begin, along the forward strand."""
+    start = center - frame.window_length // 2 + frame.crop
+    return [
+        start - shift if reverse else start + 1 + shift for reverse in strands_of(strands) for shift in shifts
+    ]
+
+
+def bins_that_hold(
+    places: Sequence[tuple[int, int]], starts: Sequence[int], frame: Frame
+) -> tuple[np.ndarray, float]:
+    """Finds bins that hold a bp of some places in any of the windows that are averaged.
+
+    Args:
+        places: starts and ends.
+        starts: where the first bins of the windows begin.
+        frame: the model's.
+
+    Returns:
+        int64 [n], the bins; and the share of the places' bp that lies in the target.
+    """
+    width = frame.target_length * frame.bin_size
+    clipped = [
+        (max(low - start, 0), min(high - start, width))
+        for start in starts
+        for low, high in places
+        if low < high and low < start + width and high > start
+    ]
+    size = frame.bin_size
+    bins = sorted({n for low, high in clipped for n in range(low // size, (high - 1) // size + 1)})
+    wanted = sum(high - low for low, high in places) * len(starts)
+    inside = sum(high - low for low, high in clipped)
+    return np.array(bins, dtype=np.int64), inside / wanted if wanted else 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class GeneWindow:
     """Where the windows of a gene lie, and what counts in them.
@@ -98,42 +133,19 @@ class GeneWindow:
         if count % 2 == 0:
             center += size // 2 if forward else -(size // 2)
             at -= forward
-        starts = [
-            (center - frame.window_length // 2 - shift)
-            if reverse
-            else (center - frame.window_length // 2 + 1 + shift)
-            for reverse in strands_of(strands)
-            for shift in shifts
-        ]
-        starts = [start + frame.crop for start in starts]
-        end = count * size
+        starts = target_starts(center, frame, strands, shifts)
         if part == "tss":
             near = range(at - _TSS_BINS // 2, at + _TSS_BINS // 2 + 1)
-            bins = [number for number in near if 0 <= number < count]
-            inside = sum(
+            bins = np.array([number for number in near if 0 <= number < count], dtype=np.int64)
+            covered = sum(
                 max(0, min(contig_length, start + (number + 1) * size) - max(0, start + number * size))
                 for start in starts
-                for number in bins
-            )
-            wanted = _TSS_BINS * size
+                for number in bins.tolist()
+            ) / (_TSS_BINS * size * len(starts))
         else:
-            places = gene.exons if part == "exons" else within_contig([(gene.start, gene.end)], contig_length)
-            clipped = [
-                (max(low - start, 0), min(high - start, end))
-                for start in starts
-                for low, high in places
-                if low < start + end and high > start
-            ]
-            bins = sorted({n for low, high in clipped for n in range(low // size, (high - 1) // size + 1)})
-            inside = sum(high - low for low, high in clipped)
-            wanted = sum(high - low for low, high in places)
-        return cls(
-            gene,
-            center,
-            np.array(bins, dtype=np.int64),
-            inside / (wanted * len(starts)),
-            (max(starts), min(starts) + end),
-        )
+            whole = within_contig([(gene.start, gene.end)], contig_length)
+            bins, covered = bins_that_hold(gene.exons if part == "exons" else whole, starts, frame)
+        return cls(gene, center, bins, covered, (max(starts), min(starts) + count * size))
 
     def distance(self, allele: Allele) -> int:
         """Returns bp from the TSS to the nearest base that may differ, in the direction of transcription.
@@ -223,8 +235,18 @@ def gene_windows(
     ]
 
 
-class _Columns:
-    """The tracks that are predicted, and which of them are a gene's columns."""
+class Columns:
+    """The tracks that are predicted, and which of them are a gene's columns.
+
+    Args:
+        predictor: whose tracks.
+        tracks: indices of those that are asked for; `None`: all.
+        sense: whether genes of the minus strand have each track's strand pair in its place.
+
+    Attributes:
+        tracks: the columns.
+        predicted: indices of the tracks that are predicted.
+    """
 
     def __init__(self, predictor: Answering, tracks: Sequence[int] | None, sense: bool) -> None:
         chosen = predictor.columns(tracks)
@@ -234,9 +256,9 @@ class _Columns:
         self._forward = [self.predicted.index(column) for column in chosen]
         self._reverse = [self.predicted.index(column) for column in partners] if sense else self._forward
 
-    def of(self, gene: Gene) -> list[int]:
-        """Returns where the gene's columns stand among the predicted ones."""
-        return self._forward if gene.is_forward else self._reverse
+    def of(self, gene: Gene | None) -> list[int]:
+        """Returns where the columns of a gene, or of no gene, stand among the predicted tracks."""
+        return self._forward if gene is None or gene.is_forward else self._reverse
 
 
 class GeneRow(NamedTuple):
@@ -328,7 +350,7 @@ def score_genes_in_parts(
     Yields:
         The next rows, with `GENE_COLUMNS` as `further`.
     """
-    columns = _Columns(predictor, tracks, sense)
+    columns = Columns(predictor, tracks, sense)
     check_statistics(statistics)
     with opened_genome(genome) as opened:
         views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
@@ -431,7 +453,7 @@ def predict_genes_in_parts(
     Yields:
         The next genes.
     """
-    columns = _Columns(predictor, tracks, sense)
+    columns = Columns(predictor, tracks, sense)
     with opened_genome(genome) as opened:
         windows = gene_windows(
             predictor,

@@ -38,6 +38,7 @@ from enformer_keras.prediction.genes import (
     predict_genes_in_parts,
     score_genes_in_parts,
 )
+from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
@@ -615,6 +616,35 @@ class Predictor:
             np.concatenate([np.zeros((0, len(columns)), dtype=np.float32), *(part.sums for part in parts)]),
             tuple(columns),
         )
+
+    def haplotypes(
+        self, variants: str | Path, genome: Genome | str | Path, **options: Any
+    ) -> Iterator[LocusHaplotypes]:
+        """Predicts the sequences that samples have of regions and genes, haplotype by haplotype.
+
+        The sequence of a haplotype is that of `bcftools consensus -H 1` or `-H 2`. The middle of a region, or
+        a gene's TSS, keeps its place in the window, and on both sides of it the haplotype fills the window, as
+        far as the genome must be read for that. If that base was deleted, the next one that is left has its
+        place (to the right, or in the direction of transcription). Haplotypes that do not differ within the
+        window are predicted once.
+
+        Args:
+            variants: indexed VCF or BCF file with phased genotypes.
+            genome: what they are variants of, or its FASTA file.
+            options: `regions`, intervals of the genome, all of whose bins count; `genes`, genes or a file of
+                them, whose bins `part` says; both where they lie on the haplotype. `samples`: which, all by
+                default. `unphased`: `refuse` heterozygous genotypes without a phase, or `skip` them, so that
+                they are the reference. `part`, `each_start`, `tracks`, `sense`, `strands`, `shifts` and
+                `contig_aliases` as in `score_genes`.
+
+        Returns:
+            Each region, then each gene, as they are predicted.
+
+        Raises:
+            DatasetError: see `haplotypes.PhasedVariants` and `genes.read_genes`.
+            ValueError: an argument cannot be.
+        """
+        return haplotypes(self, variants, genome, **options)
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.

@@ -50,6 +50,10 @@ def write_rows(
     tracks: Sequence[PredictedTrack],
     formulas: Mapping[str, str],
     about: Mapping[str, Any],
+    *,
+    fixed: Mapping[str, Sequence[str]] | None = None,
+    wide: Mapping[str, tuple[tuple[int, ...], type]] | None = None,
+    only_in_table: Sequence[str] = (),
 ) -> Iterator[Append]:
     """Writes rows to HDF5 and to a table, beside their places; at the end they are renamed.
 
@@ -65,6 +69,10 @@ def write_rows(
         tracks: of the values.
         formulas: name of each kind of value -> its formula.
         about: how the file was made: text, numbers, or what JSON holds.
+        fixed: name -> texts that HDF5 holds as well.
+        wide: name -> shape and type of the rows of further datasets of HDF5; they are given with the columns,
+            and need not be as many.
+        only_in_table: columns that HDF5 does not hold.
 
     Yields:
         What is called with the next rows.
@@ -83,7 +91,8 @@ def write_rows(
                 import h5py
 
                 hdf5 = opened.enter_context(h5py.File(path, "w"))
-                appends.append(_begin_hdf5(hdf5, columns, tracks, formulas, about))
+                held = {name: kind for name, kind in columns.items() if name not in only_in_table}
+                appends.append(_begin_hdf5(hdf5, held, tracks, formulas, about, fixed or {}, wide or {}))
             else:
                 text = opened.enter_context(path.open("w", encoding="utf-8"))
                 appends.append(_begin_table(text, columns, tracks, formulas, about))
@@ -101,6 +110,8 @@ def _begin_hdf5(
     tracks: Sequence[PredictedTrack],
     formulas: Mapping[str, str],
     about: Mapping[str, Any],
+    fixed: Mapping[str, Sequence[str]],
+    wide: Mapping[str, tuple[tuple[int, ...], type]],
 ) -> Append:
     import h5py
 
@@ -108,6 +119,12 @@ def _begin_hdf5(
     for name, kind in columns.items():
         dtype = text if kind is str else kind
         file.create_dataset(name, (0,), maxshape=(None,), chunks=(_CHUNK_CELLS,), dtype=dtype)
+    for name, texts in fixed.items():
+        file.create_dataset(name, data=list(texts), dtype=text)
+    for name, (rest, kind) in wide.items():
+        file.create_dataset(
+            name, (0, *rest), maxshape=(None, *rest), chunks=(1, *rest), dtype=kind, compression="gzip"
+        )
     file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
     file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
     for name, formula in formulas.items():
@@ -119,6 +136,8 @@ def _begin_hdf5(
 
     def append(cells: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> None:
         for name, rows in {**cells, **values}.items():
+            if name not in file:
+                continue
             start = len(file[name])
             file[name].resize(start + len(rows), axis=0)
             file[name][start:] = rows
