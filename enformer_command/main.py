@@ -35,8 +35,9 @@ class _Command(click.Group):
 def main(context: click.Context, traceback: bool) -> None:
     """Ask a trained Enformer.
 
-    MODEL is a run's folder, a pushed version, a .keras file, or a checkpoint of the authors' layout. The exit
-    status is 0 when all is done, 1 after an error, 2 where the command line cannot be.
+    MODEL is a run's folder, a pushed version, a .keras file, a checkpoint of the authors' layout, weights of
+    enformer-pytorch, or a SavedModel that answers as the published one. The exit status is 0 when all is done,
+    1 after an error, 2 where the command line cannot be.
     """
     context.obj = {"traceback": traceback}
     if threading.current_thread() is threading.main_thread():

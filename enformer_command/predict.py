@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,10 @@ def predict(
     with source.open() as genome:
         lengths = genome.contig_lengths
         found = find_regions(regions or tuple(lengths), lengths, source.aliases)
-        predictor = model.open()
+        if sequences is None:
+            predictor = model.open(genome, source.aliases)
+        else:  # no genome, so none that could be another than the model's
+            predictor = dataclasses.replace(model, any_genome=True).open()
         frame, chosen = predictor.frame, model.tracks(predictor)
         if sequences is not None:
             _check_lengths(sequences, lengths, frame, pad)
@@ -115,13 +119,20 @@ def predict(
             model,
             None if sequences else source,
             averaging,
+            predictor.card,
             windows="one about each centre" if centred else "tiles of the contigs' grids",
             **(
                 {"sequences": str(sequences)} if sequences else {"regions": ", ".join(regions) or "all contigs"}
             ),
         )
         predicted = predict_tiles(
-            predictor, tiles(), genome, tracks=chosen, strands=averaging.strands, shifts=shifts
+            predictor,
+            tiles(),
+            genome,
+            tracks=chosen,
+            strands=averaging.strands,
+            shifts=shifts,
+            contig_aliases=source.aliases,
         )
         with (
             progress(predicted, unit="windows", total=count, quiet=output.quiet) as taken,

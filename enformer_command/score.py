@@ -157,7 +157,7 @@ def score(
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
         found = None if genes.gtf is None else genes.read(opened, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
         if output.dry_run and asked:
@@ -170,6 +170,7 @@ def score(
             model,
             genome,
             averaging,
+            predictor.card,
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
             reference_policy=policy,

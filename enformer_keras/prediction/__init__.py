@@ -1,18 +1,23 @@
 """Asking trained models: predictions of windows, effects of variants."""
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
-from enformer_keras.prediction.opening import open_model
+from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.opening import open_heads, open_model
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
 
 __all__ = [
     "FORMULAS",
     "Frame",
+    "ModelCard",
     "PredictedTrack",
     "Predictor",
     "ReferencePolicy",
     "Status",
+    "Transformation",
     "VariantScores",
+    "open_heads",
     "open_model",
 ]

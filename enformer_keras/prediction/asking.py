@@ -16,6 +16,7 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status
 from enformer_keras.prediction.recent import RecentPredictions
+from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame, StrandView
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Strands = Literal["both", "forward"]
 _Item = TypeVar("_Item")
+_NOT_KNOWN = Transformation()
 # Alleles predicted together, for each window of a batch: those of one place share a reference.
 ALLELES_PER_WINDOW = 2
 
@@ -36,12 +38,14 @@ class PredictedTrack:
         identifier: short name.
         description: free text.
         strand_pair: index of the track that this one becomes on the other strand; its own if it is unstranded.
+        transformation: how its values were made of its file's.
     """
 
     index: int
     identifier: str
     description: str
     strand_pair: int
+    transformation: Transformation = _NOT_KNOWN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,7 @@ from enformer_keras.prediction.asking import (
     opened_genome,
     strands_of,
 )
+from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.genes import (
     GenePredictions,
     Part,
@@ -47,6 +48,7 @@ from enformer_keras.prediction.windows import Frame, StrandView, is_inside, wind
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.genes import Gene
+    from enformer_keras.prediction.served import ServedHead
 
 __all__ = [
     "PredictedTrack",
@@ -78,6 +80,8 @@ class Predictor:
         batch_size: windows predicted at a time.
         reuse: of windows that differ in an allele alone, compute stem and tower only for the bins that see it
             (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
+        card: what else is known of the model.
+        any_genome: whether to take genomes other than the one that the card tells of.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -85,12 +89,14 @@ class Predictor:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ServedHead,
         frame: Frame,
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
         reuse: bool = True,
+        card: ModelCard | None = None,
+        any_genome: bool = False,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -103,6 +109,8 @@ class Predictor:
         self.head = head
         self.batch_size = batch_size
         self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
+        self.card = ModelCard() if card is None else card
+        self.any_genome = any_genome
 
     def predict(
         self,
@@ -112,6 +120,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> np.ndarray:
         """Predicts windows.
 
@@ -121,18 +130,26 @@ class Predictor:
             tracks: indices of the head's tracks; `None`: all.
             strands: `both` averages what is predicted for the two strands, turned back.
             shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
+            contig_aliases: contig of the genome -> other names that it has among the intervals.
 
         Returns:
             float32 [windows, bins, tracks], bins along the forward strand.
 
         Raises:
             ValueError: a sequence has another length, or an argument cannot be.
-            DatasetError: an interval lies on no contig of the genome.
+            DatasetError: an interval lies on no contig of the genome, or the genome is not the model's.
         """
         columns = self.columns(tracks)
         found = np.zeros((len(windows), self.frame.target_length, len(columns)), dtype=np.float32)
         with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
-            each = self.predict_each(windows, opened, tracks=columns, strands=strands, shifts=shifts)
+            each = self.predict_each(
+                windows,
+                opened,
+                tracks=columns,
+                strands=strands,
+                shifts=shifts,
+                contig_aliases=contig_aliases,
+            )
             for number, bins in enumerate(each):
                 found[number] = bins
         return found
@@ -145,6 +162,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts windows as `predict` does, as they come: any number of them fits into memory.
 
@@ -154,13 +172,17 @@ class Predictor:
         columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
+        names = ContigNames(None if genome is None else genome.contig_lengths, contig_aliases or {})
+        if genome is not None:
+            self.check_genome(genome, contig_aliases)
 
         def asked() -> Iterator[tuple[str, bool]]:
             for window in windows:
                 if isinstance(window, Interval):
                     if genome is None:
                         raise ValueError("intervals need a genome to be read from: give genome=")
-                    whole = window.resize(length)
+                    contig = names.find(window.chrom) or window.chrom
+                    whole = dataclasses.replace(window, chrom=contig).resize(length)
                     shifted = [genome.sequence(whole.shift(shift)).decode() for shift in shifts]
                 elif len(window) != length:
                     raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
@@ -218,8 +240,9 @@ class Predictor:
             A row for each allele, in the order in which they came.
 
         Raises:
-            DatasetError: a file that cannot be read; more than a fifth of the first 1,000 alleles have another
-                REF than the genome; with the policy `fail` the first that has.
+            DatasetError: a file that cannot be read; the genome is not the model's (`check_genome`); more than
+                a fifth of the first 1,000 alleles have another REF than the genome; with the policy `fail` the
+                first that has.
             ValueError: an argument cannot be.
         """
         parts = self.score_in_parts(
@@ -367,6 +390,7 @@ class Predictor:
         Raises:
             DatasetError: see `score_variants`.
         """
+        self.check_genome(genome, aliases)
         names = ContigNames(genome.contig_lengths, aliases)
 
         def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
@@ -500,10 +524,13 @@ class Predictor:
     def fingerprint(self) -> str:
         """What tells models apart that give different numbers: of their weights, window, bins and head."""
         digest = hashlib.sha256(f"{self.frame} {self.head}".encode())
-        for variable in self.model.weights:
+        for variable in getattr(self.model, "weights", ()):
             values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
             digest.update(f"{values.dtype} {values.shape}".encode())
             digest.update(values.tobytes())
+        if not hasattr(self.model, "weights") and self.card.path is not None:  # a SavedModel
+            for path in sorted(Path(self.card.path).rglob("variables.data*")):
+                digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
     def seconds_per_window(self) -> float:
@@ -645,6 +672,19 @@ class Predictor:
             ValueError: an argument cannot be.
         """
         return haplotypes(self, variants, genome, **options)
+
+    def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Refuses a genome that is not the one that the model was trained on, unless `any_genome` was said.
+
+        Args:
+            genome: the genome.
+            aliases: contig of it -> other names, of which one may be the model's.
+
+        Raises:
+            DatasetError: see `ModelCard.check_genome`.
+        """
+        if not self.any_genome:
+            self.card.check_genome(genome, aliases or {})
 
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.

@@ -106,6 +106,7 @@ def predict_tiles(
     tracks: Sequence[int] | None = None,
     strands: Strands = "both",
     shifts: Sequence[int] = (0,),
+    contig_aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[Tile, np.ndarray]]:
     """Predicts tiles as they come (`Predictor.predict_each`): any number of them fits into memory.
 
@@ -116,16 +117,20 @@ def predict_tiles(
         tracks: indices of the head's tracks; `None`: all.
         strands: `both` averages over the two strands.
         shifts: bp by which windows move to the right, to average over.
+        contig_aliases: contig of the genome -> other names, of which one may be the model's.
 
     Yields:
         Each tile, and of all its bins float32 [bins, tracks].
 
     Raises:
+        DatasetError: the genome is not the model's.
         ValueError: an argument cannot be, or the model predicts what is no number.
     """
     tiles, windows = itertools.tee(tiles)
     asked = (tile.window for tile in windows)
-    found = predictor.predict_each(asked, genome, tracks=tracks, strands=strands, shifts=shifts)
+    found = predictor.predict_each(
+        asked, genome, tracks=tracks, strands=strands, shifts=shifts, contig_aliases=contig_aliases
+    )
     for tile, bins in zip(tiles, found, strict=True):
         if not np.isfinite(bins).all():
             raise ValueError(f"{tile.window}: the model predicts values that are no numbers; do not use it")

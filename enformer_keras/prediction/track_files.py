@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -380,14 +381,11 @@ def _describe(
     return {
         **about,
         "bin_size": frame.bin_size,
-        "units": f"of the model's training targets, per bin of {frame.bin_size} bp",
+        "units": f"{about.get('values', 'as predicted')}, per bin of {frame.bin_size} bp",
         "coordinates": "0-based half-open, forward strand; bins begin at multiples of the bin size",
         "tracks": [
             {
-                "index": track.index,
-                "identifier": track.identifier,
-                "description": track.description,
-                "strand_pair": track.strand_pair,
+                **dataclasses.asdict(track),
                 "files": [names[kind][at] for kind in names if kind in _ENDINGS],
             }
             for at, track in enumerate(tracks)

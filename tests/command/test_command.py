@@ -148,8 +148,11 @@ def test_info_lists_tracks(folder):
     result = run(folder, "info", "{0}/model.keras", "--json", "--tracks", "1")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    assert (found["window_length"], found["target_length"], found["num_tracks"]) == (1024, 4, 3)
-    assert found["tracks"] == [{"index": 1, "identifier": "1", "description": "", "strand_pair": 1}]
+    assert (found["window_length"], found["bin_size"], found["lineage"]) == (1024, 128, None)
+    (head,) = found["heads"].values()
+    assert (head["target_length"], head["num_tracks"], head["assembly"]) == (4, 3, None)
+    known = {"index": 1, "identifier": "1", "description": "", "strand_pair": 1}
+    assert head["tracks"] == [known | dict.fromkeys(("scale", "sum_stat", "clip_soft", "clip"))]
     assert "1024 bp" in run(folder, "info", "{0}/model.keras").stdout
 
 
