@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 import click
 
 from enformer_command.calibrate import calibrate
+from enformer_command.contributions import contributions
 from enformer_command.genes import genes
 from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
+from enformer_command.ism import ism
 from enformer_command.predict import predict
 from enformer_command.score import score
 
@@ -54,6 +56,8 @@ main.add_command(genes)
 main.add_command(haplotypes)
 main.add_command(info)
 main.add_command(predict)
+main.add_command(contributions)
+main.add_command(ism)
 main.add_command(score)
 
 if __name__ == "__main__":

@@ -316,6 +316,10 @@ width_option = click.option(
     "--width", type=click.IntRange(1), metavar="BP", help="Only bins within BP about the centre count."
 )
 
+length_option = click.option(
+    "--length", type=click.IntRange(1), metavar="BP", help="Take BP about each region's middle, instead of it."
+)
+
 
 def choose_tracks(tracks: Sequence[PredictedTrack], asked: Sequence[str]) -> list[int]:
     """Finds tracks by what was given with `--tracks`.

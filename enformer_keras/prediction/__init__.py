@@ -2,6 +2,9 @@
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.contributions import EXPLAINED, METHODS, Contributions
+from enformer_keras.prediction.logo_plot import plot_logo
+from enformer_keras.prediction.mutagenesis import Mutagenesis
 from enformer_keras.prediction.opening import open_heads, open_model
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
@@ -9,9 +12,13 @@ from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
 
 __all__ = [
+    "EXPLAINED",
     "FORMULAS",
+    "METHODS",
+    "Contributions",
     "Frame",
     "ModelCard",
+    "Mutagenesis",
     "PredictedTrack",
     "Predictor",
     "ReferencePolicy",
@@ -20,4 +27,5 @@ __all__ = [
     "VariantScores",
     "open_heads",
     "open_model",
+    "plot_logo",
 ]

@@ -15,9 +15,10 @@ import numpy as np
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status
+from enformer_keras.prediction.gradients import Pullback
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.transformation import Transformation
-from enformer_keras.prediction.windows import Frame, StrandView
+from enformer_keras.prediction.windows import Center, Frame, StrandView
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -153,7 +154,7 @@ class Answering(Protocol):
         """Holds variants against the genome."""
 
     def holds(
-        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+        self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
     ) -> bool:
         """Says whether windows hold an allele."""
 
@@ -163,10 +164,33 @@ class Answering(Protocol):
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
-        centers: Sequence[int | None] | None = None,
+        centers: Sequence[Center | None] | None = None,
         kept: RecentPredictions | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative."""
+
+    def score_in_parts(
+        self,
+        variants: Iterable[Variant] | str | Path,
+        genome: Genome | str | Path,
+        *,
+        statistics: Sequence[str] = ("SAD",),
+        tracks: Sequence[int] | None = None,
+        width: int | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[Center | None] | None = None,
+    ) -> Iterator[VariantScores]:
+        """Scores alleles."""
+
+    def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
+        """Predicts a full batch of arrays."""
+
+    @property
+    def pullback(self) -> Pullback:
+        """Gives gradients."""
 
 
 def check_averaging(strands: str, shifts: Sequence[int]) -> None:

@@ -121,9 +121,9 @@ def plot_locus(
         if number < along_genome:
             _lay_out(panel, interval, named=number == along_genome - 1)
     if contributions is not None and explained is not None:
-        from enformer_keras.prediction.logo_plot import draw_logo
+        from enformer_keras.prediction.logo_plot import draw_letters
 
-        draw_logo(panels[-1], contributions, start=explained.start)
+        draw_letters(panels[-1], contributions.T, start=explained.start)
         panels[-1].set_ylabel("contribution", fontsize=8)
         _lay_out(panels[-1], explained, named=True)
     if alternate is not None:

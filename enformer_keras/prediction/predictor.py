@@ -33,17 +33,20 @@ from enformer_keras.prediction.asking import (
     strands_of,
 )
 from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.contributions import Contributions, contributions
 from enformer_keras.prediction.genes import (
     GenePredictions,
     Part,
     predict_genes_in_parts,
     score_genes_in_parts,
 )
+from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
+from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutagenesis
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, is_inside, window_of, windows_of
+from enformer_keras.prediction.windows import Center, Frame, StrandView, is_inside, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -213,7 +216,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -232,9 +235,9 @@ class Predictor:
             shifts: bp by which windows move to the right along the strand that is predicted.
             reference_policy: what to do where REF is not the genome's.
             contig_aliases: contig of the genome -> other names that it has among the variants.
-            centers: for each allele, in their order, the 0-based position on the forward strand that stands in
-                the middle of the window in place of the allele's own middle; `None`: its own. An allele that
-                such a window does not hold is not scored (`outside_window`).
+            centers: for each allele, in their order, what stands in the middle of the window in place of the
+                allele's own middle: the 0-based position of a base on the forward strand, or a stretch; `None`:
+                its own. An allele that such a window does not hold is not scored (`outside_window`).
 
         Returns:
             A row for each allele, in the order in which they came.
@@ -271,7 +274,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
         keep_predictions: bool = False,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
@@ -293,6 +296,8 @@ class Predictor:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
             laid = _with_centers(resolved, centers)
+            # Alleles whose window is laid about something else mostly share it.
+            kept = None if centers is None else RecentPredictions()
             for centered in batched(laid, ALLELES_PER_WINDOW * self.batch_size):
                 part = [
                     (variant, status, allele)
@@ -306,18 +311,19 @@ class Predictor:
                     shifts,
                     columns,
                     [center for _, center in centered],
+                    kept,
                 )
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
-                kept: list[VariantPrediction | None] = [None] * len(part)
+                predictions: list[VariantPrediction | None] = [None] * len(part)
                 for row, ((_, status, allele), pair) in enumerate(zip(part, pairs, strict=True)):
                     if pair is not None and allele is not None:
                         reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
                         if keep_predictions:
-                            kept[row] = self._prediction(
-                                allele, reference, alternate, columns, centered[row][1]
-                            )
+                            center = centered[row][1]
+                            place = None if center is None else views[0].position(allele.chrom, center)
+                            predictions[row] = self._prediction(allele, reference, alternate, columns, place)
                         for name, values in score(reference[bins], alternate[bins], statistics).items():
                             found[name][row] = values
                 yield VariantScores(
@@ -325,7 +331,7 @@ class Predictor:
                     tuple(status for _, status, _ in part),
                     found,
                     tuple(self.tracks[column] for column in columns),
-                    predictions=tuple(kept) if keep_predictions else (),
+                    predictions=tuple(predictions) if keep_predictions else (),
                 )
 
     def _prediction(
@@ -424,7 +430,7 @@ class Predictor:
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
-        centers: Sequence[int | None] | None = None,
+        centers: Sequence[Center | None] | None = None,
         kept: RecentPredictions | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
@@ -436,7 +442,7 @@ class Predictor:
             views: the strands of the genome.
             shifts: bp by which windows move to the right along the strand.
             columns: indices of the head's tracks.
-            centers: for each allele the position about which its window lies (`windows_of`); such windows hold
+            centers: for each allele what its window lies about (`windows_of`); such windows hold
                 their alleles (`holds`). `None`: each allele's own middle.
             kept: predictions of references by earlier calls with the same `columns`, which are taken from it;
                 this call's are added.
@@ -484,9 +490,9 @@ class Predictor:
             yield reference, alternate
 
     def holds(
-        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+        self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
     ) -> bool:
-        """Says whether all windows about a position hold an allele (`windows.is_inside`)."""
+        """Says whether all windows about a place hold an allele (`windows.is_inside`)."""
         return center is None or all(
             is_inside(allele, view, self.frame, shift, center) for view in views for shift in shifts
         )
@@ -552,7 +558,18 @@ class Predictor:
 
     def _full_pass(self, windows: Sequence[str]) -> np.ndarray:
         """The one step from windows to predictions: float32 [batch, bins, all tracks]."""
-        predicted = self.model.predict_on_batch(one_hot_encode(windows))
+        return self.predict_one_hot(one_hot_encode(windows))
+
+    def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
+        """Predicts a full batch of sequences as arrays, which need not be letters.
+
+        Args:
+            batch: float32 [batch_size, window_length, 4].
+
+        Returns:
+            float32 [batch_size, bins, all tracks], along the strand that was given.
+        """
+        predicted = self.model.predict_on_batch(batch)
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
     def score_genes(
@@ -686,6 +703,23 @@ class Predictor:
         if not self.any_genome:
             self.card.check_genome(genome, aliases or {})
 
+    @functools.cached_property
+    def pullback(self) -> Pullback:
+        """Gives gradients of weighted sums of predictions (`gradients.pullback`); compiled once."""
+        return pullback(self.model, self.head)
+
+    def contributions(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Contributions]:
+        """Tells what each base of regions contributes to a prediction: `contributions.contributions`."""
+        return contributions(self, regions, genome, **options)
+
+    def saturation_mutagenesis(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Mutagenesis]:
+        """Scores all substitutions of regions, or deletions: `mutagenesis.saturation_mutagenesis`."""
+        return saturation_mutagenesis(self, regions, genome, **options)
+
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.
 
@@ -700,6 +734,6 @@ class Predictor:
 
 
 def _with_centers(
-    items: Iterable[_Item], centers: Iterable[int | None] | None
-) -> Iterator[tuple[_Item, int | None]]:
+    items: Iterable[_Item], centers: Iterable[Center | None] | None
+) -> Iterator[tuple[_Item, Center | None]]:
     return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)
