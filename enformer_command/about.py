@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enformer_command.options import AveragingOptions, GenomeOptions, ModelOptions
+
+if TYPE_CHECKING:
+    from enformer_keras.prediction.card import ModelCard
 
 
 def about(
     model: ModelOptions,
     genome: GenomeOptions | None = None,
     averaging: AveragingOptions | None = None,
+    card: ModelCard | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Returns name -> value, of text, numbers and what JSON holds.
@@ -20,13 +24,33 @@ def about(
         model: what was asked.
         genome: where the sequences are from.
         averaging: over what.
+        card: what the opened model says of itself.
         more: what else decides the numbers.
     """
     said: dict[str, Any] = {
         "made_by": f"enformer-keras {version('enformer-keras')}",
         "model": str(model.path),
         "head": model.head or "",
+        "dtype": model.dtype or "as saved",
+        "values": "in the units of the tracks' files" if model.unscale else "as predicted",
     }
+    if model.tracks_table is not None:
+        said["tracks_table"] = str(model.tracks_table)
+    if card is not None:
+        known = {
+            "model": card.path,
+            "head": card.head,
+            "trained_on": card.assembly,
+            "trained_on_sha256": card.sequence_sha256,
+            "trained_by": (card.code or {}).get("version"),
+            "trained_by_fingerprint": (card.code or {}).get("fingerprint"),
+            "step": (card.lineage or {}).get("step"),
+        }
+        said |= {
+            name: value if isinstance(value, int) else str(value)
+            for name, value in known.items()
+            if value is not None
+        }
     if genome is not None:
         said["genome"] = str(genome.fasta)
     if averaging is not None:

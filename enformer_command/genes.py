@@ -65,7 +65,7 @@ def genes(
     output.check([f"genes.{kind}" for kind in formats])
     with genome.open() as opened:
         found = genes.read(opened, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         windows = gene_windows(
             predictor,
@@ -90,7 +90,7 @@ def genes(
             click.echo(f"{told}\n{passes} windows, {minutes:.1f} min; nothing was written")
             return
         kept = [predictor.tracks[index] for index in chosen]
-        said = about(model, genome, averaging, **genes.said(found))
+        said = about(model, genome, averaging, predictor.card, **genes.said(found))
         formulas = {"expression": EXPRESSION_FORMULA}
         with (
             write_rows(output.folder, "genes", formats, PREDICTED_GENE_COLUMNS, kept, formulas, said) as append,

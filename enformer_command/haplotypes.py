@@ -114,7 +114,7 @@ def haplotypes(
         )
         found_genes = [] if genes.gtf is None else genes.read(opened, aliases)
         found_regions = find_regions(regions, opened.contig_lengths, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         loci = list(
             asking.loci_of(
@@ -141,7 +141,7 @@ def haplotypes(
             minutes = windows * predictor.seconds_per_window() / 60
             click.echo(f"{windows} windows, {minutes:.1f} min; nothing was written")
             return
-        said = about(model, genome, averaging, variants=str(vcf), unphased=unphased)
+        said = about(model, genome, averaging, predictor.card, variants=str(vcf), unphased=unphased)
         said |= genes.said(found_genes) if genes.gtf is not None else {"regions": ", ".join(regions)}
         first_row = 0
         with (

@@ -1,13 +1,19 @@
 """`enformer`: asks trained models, a subcommand for each kind of question."""
 
+import signal
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 import click
 
+from enformer_command.calibrate import calibrate
+from enformer_command.contributions import contributions
 from enformer_command.genes import genes
 from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
+from enformer_command.ism import ism
+from enformer_command.predict import predict
 from enformer_command.score import score
 
 
@@ -31,15 +37,27 @@ class _Command(click.Group):
 def main(context: click.Context, traceback: bool) -> None:
     """Ask a trained Enformer.
 
-    MODEL is a run's folder, a pushed version, a .keras file, or a checkpoint of the authors' layout. The exit
-    status is 0 when all is done, 1 after an error, 2 where the command line cannot be.
+    MODEL is a run's folder, a pushed version, a .keras file, a checkpoint of the authors' layout, weights of
+    enformer-pytorch, or a SavedModel that answers as the published one. The exit status is 0 when all is done,
+    1 after an error, 2 where the command line cannot be.
     """
     context.obj = {"traceback": traceback}
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
 
 
+def _end(*_: Any) -> NoReturn:
+    """Ends the process as an error does, so that files that are not whole go; the status is a shell's."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+main.add_command(calibrate)
 main.add_command(genes)
 main.add_command(haplotypes)
 main.add_command(info)
+main.add_command(predict)
+main.add_command(contributions)
+main.add_command(ism)
 main.add_command(score)
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hides what Keras and its backend say at start-up that is no error; warnings come as a line each."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with warnings.catch_warnings(record=True) as told:
+        yield
+    for warning in told:
+        if warning.category is UserWarning:
+            click.echo(f"enformer: warning: {warning.message}", err=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
     """MODEL, how it is opened, and which of its tracks are asked for."""
@@ -32,13 +44,45 @@ class ModelOptions:
     preset: str | None
     batch_size: int
     asked_tracks: tuple[str, ...]
+    tracks_table: Path | None
+    unscale: bool
+    dtype: str | None
+    any_genome: bool
 
-    def open(self) -> Predictor:
-        """Opens the model; what Keras and its backend say at start-up that is no error is not shown."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from enformer_keras import open_model
+    def open(
+        self, genome: Genome | None = None, aliases: Mapping[str, Sequence[str]] | None = None
+    ) -> Predictor:
+        """Opens the model.
 
-        return open_model(self.path, head=self.head, preset=self.preset, batch_size=self.batch_size)
+        Args:
+            genome: what it will be asked about, if it is known.
+            aliases: contig of it -> its other names.
+        """
+        with _quiet_start():
+            from enformer_keras import open_model
+
+            return open_model(
+                self.path,
+                head=self.head,
+                tracks_table=self.tracks_table,
+                preset=self.preset,
+                dtype=self.dtype,
+                unscale=self.unscale,
+                genome=genome,
+                contig_aliases=aliases,
+                any_genome=self.any_genome,
+                batch_size=self.batch_size,
+            )
+
+    def open_heads(self) -> list[Predictor]:
+        """Opens the head that is named, or all heads where none is, and nothing else is said of one."""
+        if self.head is not None or self.tracks_table is not None or self.unscale:
+            return [self.open()]
+        with _quiet_start():
+            from enformer_keras.prediction import open_heads
+
+            heads = open_heads(self.path, preset=self.preset, dtype=self.dtype, batch_size=self.batch_size)
+        return list(heads.values())
 
     def tracks(self, predictor: Predictor) -> list[int]:
         """Returns the indices of the tracks that are asked for.
@@ -197,6 +241,21 @@ model_options = _bundle(
     click.option("--head", help="Which head is asked; needed where the model has several."),
     click.option("--preset", help="Sizes of a checkpoint's model."),
     click.option(
+        "--tracks-table",
+        type=click.Path(path_type=Path),
+        metavar="TARGETS.TXT",
+        help="Names, strand pairs and scales of the tracks, where the model does not say them.",
+    ),
+    click.option("--unscale", is_flag=True, help="Values in the units of the tracks' files."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "mixed_bfloat16", "mixed_float16"]),
+        help="What the model computes in; else as it was saved.",
+    ),
+    click.option(
+        "--any-genome", is_flag=True, help="Also ask about another genome than the model was trained on."
+    ),
+    click.option(
         "--tracks",
         "asked_tracks",
         multiple=True,
@@ -261,6 +320,10 @@ gene_options = _bundle(
 )
 width_option = click.option(
     "--width", type=click.IntRange(1), metavar="BP", help="Only bins within BP about the centre count."
+)
+
+length_option = click.option(
+    "--length", type=click.IntRange(1), metavar="BP", help="Take BP about each region's middle, instead of it."
 )
 
 

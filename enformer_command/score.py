@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +28,7 @@ from enformer_command.progress import progress
 from enformer_command.score_genes import GeneQuestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.variants import Variant
@@ -60,15 +62,25 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where REF is not the genome's.",
 )
+@click.option(
+    "--background",
+    type=click.Path(path_type=Path),
+    help="Add quantiles among a background's scores (`enformer calibrate`).",
+)
+@click.option(
+    "--tracks-out",
+    type=click.Choice(["bigwig", "h5"]),
+    help="Write R and A too: bigWigs of each allele and track (at most 100 alleles), or tracks.h5.",
+)
 @output_options
 @click.option(
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["h5", "tsv"]),
+    type=click.Choice(["h5", "tsv", "parquet", "vcf"]),
     default=("h5",),
     show_default=True,
-    help="Of the files; may be given more than once.",
+    help="Of the files; may be given more than once. vcf: the records of VARIANTS with scores in INFO.",
 )
 def score(
     model: ModelOptions,
@@ -81,6 +93,8 @@ def score(
     distance: int | None,
     averaging: AveragingOptions,
     policy: str,
+    background: Path | None,
+    tracks_out: str | None,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -101,30 +115,49 @@ def score(
     genes.check_unused(click.get_current_context())
     if genes.gtf is not None and width is not None:
         raise click.UsageError("--width is about the variant; bins of genes are those of --part")
+    if genes.gtf is not None and ("vcf" in formats or tracks_out):
+        what = "--tracks-out" if tracks_out else "--format vcf"
+        raise click.UsageError(f"{what} is of alleles; with --gtf there is a row for each allele and gene")
     if (variants is None) == (not spelled):
         raise click.UsageError("give a file of variants, or --variant")
     statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
     names = [name.strip() for name in statistics.split(",")]
     shifts, aliases = averaging.shifts, genome.aliases
 
-    from enformer_keras.formats.variants import Variant, read_variants
-    from enformer_keras.prediction.score_files import FORMATS, write_scores
-    from enformer_keras.prediction.statistics import check_statistics
+    from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
+    from enformer_keras.prediction.allele_track_files import (
+        MOST_ALLELES,
+        allele_track_names,
+        write_allele_tracks,
+    )
+    from enformer_keras.prediction.background import read_background
+    from enformer_keras.prediction.score_files import file_names, write_scores
+    from enformer_keras.prediction.statistics import check_statistics, quantile_of
 
     # All that can be known before the model is loaded, which takes long.
     try:
         check_statistics(names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    output.check([FORMATS[kind].name for kind in formats])
-    alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
-    first = list(itertools.islice(alleles, 1))
+    output.check(file_names(formats))
+    ranks = None if background is None else read_background(background)
+    if "vcf" in formats and spelled:
+        raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
+    records = VcfRecords(str(variants)) if "vcf" in formats else None
+    alleles: Iterator[Variant]
+    if records is not None:
+        alleles = iter(records)
+    else:
+        alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
+    first = list(itertools.islice(alleles, MOST_ALLELES + 1 if tracks_out == "bigwig" else 1))
     if not first:
         raise ValueError(f"{variants}: holds no variant; give another file")
+    if tracks_out:
+        output.check(allele_track_names(tracks_out, first, None))
     alleles = itertools.chain(first, alleles)
     with genome.open() as opened:
         found = None if genes.gtf is None else genes.read(opened, aliases)
-        predictor = model.open()
+        predictor = model.open(opened, aliases)
         chosen = model.tracks(predictor)
         asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
         if output.dry_run and asked:
@@ -137,18 +170,40 @@ def score(
             model,
             genome,
             averaging,
+            predictor.card,
             variants=str(variants or ", ".join(spelled)),
             width=width or 0,
             reference_policy=policy,
+            fingerprint=predictor.fingerprint,
             **({} if asked is None else asked.said),
         )
         kept = [predictor.tracks[index] for index in chosen]
+        if tracks_out:
+            output.check(allele_track_names(tracks_out, first, kept))
+        written = names
+        if ranks is not None:
+            ranks.check(said, [track.identifier for track in kept], names)
+            said["background"] = str(background)
+            written = [*names, *(quantile_of(name) for name in names)]
         counts: Counter[str] = Counter()
         with (
             progress(alleles, unit="variants", quiet=output.quiet) as taken,
             write_scores(
-                output.folder, formats, kept, names, said, None if asked is None else asked.columns
+                output.folder,
+                formats,
+                kept,
+                written,
+                said,
+                None if asked is None else asked.columns,
+                records=records,
+                contig_lengths=opened.contig_lengths,
+                contig_aliases=aliases,
             ) as append,
+            contextlib.nullcontext()
+            if tracks_out is None
+            else write_allele_tracks(
+                output.folder, tracks_out, first, kept, predictor.frame, opened.contig_lengths, said
+            ) as append_tracks,
         ):
             parts = (
                 asked.parts(taken, predictor, opened, names, chosen)
@@ -163,10 +218,13 @@ def score(
                     shifts=shifts,
                     reference_policy=policy,
                     contig_aliases=aliases,
+                    keep_predictions=tracks_out is not None,
                 )
             )
             for part in parts:
-                append(part)
+                if append_tracks is not None:
+                    append_tracks(part)
+                append(part if ranks is None else ranks.add_to(part))
                 counts.update(part.counts())
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
 

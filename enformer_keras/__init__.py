@@ -1,6 +1,7 @@
 """Enformer in Keras 3: DNA sequence to expression and epigenomic tracks, on TensorFlow, JAX or torch."""
 
 # Everything that a saved model may name is imported here, so that `import enformer_keras` suffices to load one.
+from enformer_keras.checkpoints.pytorch import load_pytorch_checkpoint, pytorch_heads
 from enformer_keras.checkpoints.sonnet import load_sonnet_checkpoint, sonnet_heads
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.model.enformer import BIN_SIZE, PARTS, Enformer
@@ -29,8 +30,10 @@ __all__ = [
     "WarmUp",
     "augment",
     "average_predictions",
+    "load_pytorch_checkpoint",
     "load_sonnet_checkpoint",
     "one_hot_encode",
     "open_model",
+    "pytorch_heads",
     "sonnet_heads",
 ]

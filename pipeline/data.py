@@ -16,13 +16,14 @@ from components.basenji_example_gen.description import (
     open_folders,
 )
 from components.evaluator.regions import RegionFile
-from enformer_keras.datasets.basenji_metadata import Target, number_columns, read_statistics, read_targets
+from enformer_keras.datasets.basenji_metadata import read_statistics, read_targets
 from enformer_keras.datasets.dataset import fingerprint_of, load_dataset, load_datasets
 from enformer_keras.datasets.description import load_descriptions
 from enformer_keras.datasets.tracks import Track, read_track_table
 from enformer_keras.formats.bed import read_bed
 from enformer_keras.formats.errors import DatasetError, first_names
 from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.track_table import Target, number_columns
 
 _logger = logging.getLogger(__name__)
 

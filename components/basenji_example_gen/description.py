@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import pydantic
 
 from enformer_keras.datasets.basenji import BasenjiFolder
-from enformer_keras.datasets.validation import describe_validation_error
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.validation import describe_validation_error
 from enformer_keras.formats.yaml_mapping import read_yaml_mapping
 
 _Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]

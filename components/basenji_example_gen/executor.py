@@ -15,7 +15,7 @@ from components.basenji_example_gen.description import (
     load_basenji_description,
     open_folders,
 )
-from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
+from components.examples.account import Account, SplitAccount, account_genome, account_tracks, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.datasets.basenji import (
@@ -23,10 +23,10 @@ from enformer_keras.datasets.basenji import (
     count_records,
     describe_disagreement,
 )
-from enformer_keras.datasets.basenji_metadata import number_columns
 from enformer_keras.datasets.leaks import check_no_leak
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.track_table import number_columns
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.BasenjiExampleGen"
@@ -246,9 +246,10 @@ def _write_accounts(found: list[tuple[str, str, int]], data: BasenjiData, folder
         written[organism, split] += windows
     accounts = {}
     for organism, basenji in data.folders.items():
+        fasta = data.fasta(organism)
         accounts[organism] = Account(
             assembly=None,
-            tracks=account_tracks(number_columns(basenji.targets)),
+            tracks=account_tracks(number_columns(basenji.targets), scales={}),
             target_length=basenji.statistics.target_length,
             bin_size=basenji.statistics.pool_width,
             # Every record is written, and none tells what was missing or clipped when it was made.
@@ -256,6 +257,7 @@ def _write_accounts(found: list[tuple[str, str, int]], data: BasenjiData, folder
                 split: SplitAccount(written[organism, split], dropped={}, missing=None, clipped=None)
                 for split in data.description.splits
             },
+            **({} if fasta is None else account_genome(fasta)),
         )
     write_accounts(folder, accounts)
 

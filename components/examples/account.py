@@ -1,14 +1,17 @@
 """What only the build of examples knows of them, as `build.json` beside the folders of their splits."""
 
+import contextlib
 import dataclasses
 import json
 import uuid
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from enformer_keras.datasets.track_table import TrackRow
+from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.track_table import TrackRow
 
 ACCOUNT_FILE = "build.json"
 
@@ -41,6 +44,11 @@ class TrackAccount:
         description: in words, as the track table has it.
         genome: as the track table has it.
         strand_pair: index of the track that this one becomes on the other strand; its own where there is none.
+        scale: the factor that its values were multiplied by, a number also where the table says `mean`; None
+            where nobody knows. So with the next three, which the track table has too.
+        sum_stat: how the bp of a bin became one value.
+        clip_soft: bound above which values went by their root.
+        clip: values were limited to [-clip, clip].
     """
 
     index: int
@@ -48,6 +56,10 @@ class TrackAccount:
     description: str
     genome: str
     strand_pair: int
+    scale: float | None = None
+    sum_stat: str | None = None
+    clip_soft: float | None = None
+    clip: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +72,8 @@ class Account:
         target_length: bins of a target.
         bin_size: bp of a bin.
         splits: split -> what became of its windows.
+        contig_lengths: contig -> bp of the genome, used or not; None where there is no FASTA file.
+        sequence_sha256: digest of the genome (`Genome.sha256`), likewise.
     """
 
     assembly: str | None
@@ -67,6 +81,8 @@ class Account:
     target_length: int
     bin_size: int
     splits: dict[str, SplitAccount]
+    contig_lengths: dict[str, int] | None = None
+    sequence_sha256: str | None = None
 
 
 def write_accounts(folder: str, accounts: Mapping[str, Account]) -> None:
@@ -107,14 +123,34 @@ def read_accounts(folder: str) -> dict[str, Account]:
     return {organism: _read_account(**account) for organism, account in content.items()}
 
 
-def account_tracks(tracks: Iterable[TrackRow]) -> list[TrackAccount]:
+def account_tracks(tracks: Iterable[TrackRow], scales: Mapping[int, float]) -> list[TrackAccount]:
     """Takes from the rows of a track table what goes with the examples.
 
     Args:
         tracks: in the order of the targets.
+        scales: index -> factor, where the table says `mean`; not known where it is not there.
     """
-    fields = {field.name for field in dataclasses.fields(TrackAccount)}
-    return [TrackAccount(**track.model_dump(include=fields)) for track in tracks]
+    names = {field.name for field in dataclasses.fields(TrackAccount)}
+    accounts = []
+    for track in tracks:
+        fields = track.model_dump(include=names)
+        if fields.get("scale") == "mean":
+            fields["scale"] = scales.get(track.index)
+        accounts.append(TrackAccount(**fields))
+    return accounts
+
+
+def account_genome(fasta: Path) -> dict[str, Any]:
+    """Returns the fields of an `Account` that say which genome it is; the whole file is read.
+
+    Args:
+        fasta: the FASTA file.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    with contextlib.closing(Genome(fasta)) as genome:
+        return {"contig_lengths": dict(genome.contig_lengths), "sequence_sha256": genome.sha256()}
 
 
 def _read_account(tracks: list[dict[str, Any]], splits: dict[str, dict[str, Any]], **fields: Any) -> Account:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from components.examples.account import Account, SplitAccount, account_tracks, write_accounts
+from components.examples.account import Account, SplitAccount, account_genome, account_tracks, write_accounts
 from components.examples.example import make_example
 from components.examples.executor import Examples, ExamplesExecutor
 from enformer_keras.datasets.dataset import Dataset, load_datasets
@@ -20,7 +20,9 @@ from enformer_keras.formats.errors import DatasetError
 
 _logger = logging.getLogger(__name__)
 _METRICS = "tfx.GenomeExampleGen"
-_REPORT = "_report"  # no split's name starts with an underscore
+# No split's name starts with an underscore.
+_REPORT = "_report"
+_SCALES = "_scales"
 
 
 class _Report(NamedTuple):
@@ -123,8 +125,15 @@ def _judge_report(
     return description.organism, split, SplitAccount(written, reasons, missing.tolist(), clipped.tolist())
 
 
+def _name_organism(scale: tuple[int, float], organism: str) -> tuple[str, int, float]:
+    return (organism, *scale)
+
+
 def _write_accounts(
-    found: list[tuple[str, str, SplitAccount]], datasets: Sequence[Dataset], folder: str
+    found: list[tuple[str, str, SplitAccount]],
+    scales: list[tuple[str, int, float]],
+    datasets: Sequence[Dataset],
+    folder: str,
 ) -> None:
     of_splits = {(organism, split): account for organism, split, account in found}
     accounts = {}
@@ -132,10 +141,14 @@ def _write_accounts(
         description = dataset.description
         accounts[description.organism] = Account(
             assembly=description.assembly,
-            tracks=account_tracks(dataset.tracks),
+            tracks=account_tracks(
+                dataset.tracks,
+                {index: scale for organism, index, scale in scales if organism == description.organism},
+            ),
             target_length=description.target_length,
             bin_size=description.bin_size,
             splits={split: of_splits[description.organism, split] for split in description.splits.names},
+            **account_genome(dataset.fasta),
         )
     write_accounts(folder, accounts)
 
@@ -169,11 +182,13 @@ class GenomesToExamples(beam.PTransform):
             dataset.description.organism: pipeline | dataset.description.organism >> GenomeToExamples(dataset)
             for dataset in self._datasets
         }
+        scales = [outputs[_SCALES] for outputs in organisms.values()] | "AllScales" >> beam.Flatten()
         _ = (
             [outputs[_REPORT] for outputs in organisms.values()]
             | "AllAccounts" >> beam.Flatten()
             | "AccountsToList" >> beam.combiners.ToList()
-            | "WriteAccounts" >> beam.Map(_write_accounts, self._datasets, self._folder)
+            | "WriteAccounts"
+            >> beam.Map(_write_accounts, beam.pvalue.AsList(scales), self._datasets, self._folder)
         )
         return {
             split: {organism: outputs[split] for organism, outputs in organisms.items()}
@@ -182,7 +197,9 @@ class GenomesToExamples(beam.PTransform):
 
 
 class GenomeToExamples(beam.PTransform):
-    """Pipeline -> {split: serialized examples, `_report`: accounts} of one organism; a window is read once.
+    """Pipeline -> {split: serialized examples, `_report`: accounts, `_scales`: factors} of one organism.
+
+    A window is read once.
 
     Args:
         dataset: a checked dataset.
@@ -199,7 +216,8 @@ class GenomeToExamples(beam.PTransform):
             pipeline: where the steps go.
 
         Returns:
-            Split -> serialized `tf.train.Example`s; `_report` -> organism, split, `SplitAccount`.
+            Split -> serialized `tf.train.Example`s; `_report` -> organism, split, `SplitAccount`; `_scales` ->
+            organism, index, factor of tracks whose scale is `mean`.
 
         Raises:
             DatasetError: a split without windows or of nothing but N, a leak, or a bin that float16 cannot
@@ -234,7 +252,8 @@ class GenomeToExamples(beam.PTransform):
             | "AddReports" >> beam.CombinePerKey(_add_reports)
             | "JudgeReports" >> beam.Map(_judge_report, dataset, plan.dropped)
         )
-        return {split: outputs[split] for split in splits} | {_REPORT: accounts}
+        named = scales | "NameOrganism" >> beam.Map(_name_organism, dataset.description.organism)
+        return {split: outputs[split] for split in splits} | {_REPORT: accounts, _SCALES: named}
 
 
 class Executor(ExamplesExecutor):

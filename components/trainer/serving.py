@@ -33,9 +33,11 @@ class ModelCard:
         window_length: bp that the model reads.
         target_length: bins that it predicts, from the window's centre.
         bin_size: bp of a bin.
-        organisms: head -> `assembly` (genome build; null where the dataset does not say) and `tracks`, in the
-            order of the head's outputs: `index`, `identifier`, `description`, `genome` and `strand_pair` (index
-            of the track that this one becomes on the other strand) of the dataset's track table.
+        organisms: head -> `assembly` (genome build), `contig_lengths` (contig -> bp), `sequence_sha256`
+            (`Genome.sha256`), each null where the dataset does not say; and `tracks`, in the order of the
+            head's outputs: `index`, `identifier`, `description`, `genome` and `strand_pair` (index of the track
+            that this one becomes on the other strand) of the dataset's track table, and how values were made:
+            `scale`, `sum_stat`, `clip_soft` and `clip`, null where nobody knows or nothing was done.
         code: `version` of this package, and `fingerprint` of the sources that decided the training.
         data_fingerprint: of the dataset's files.
         lineage: `started_from` (`scratch`: fresh weights; else whose it began with), `seed`, and `step`, the
@@ -75,6 +77,8 @@ class ModelCard:
             organisms={
                 head: {
                     "assembly": accounts[head].assembly,
+                    "contig_lengths": accounts[head].contig_lengths,
+                    "sequence_sha256": accounts[head].sequence_sha256,
                     "tracks": [dataclasses.asdict(track) for track in accounts[head].tracks],
                 }
                 for head in config["model"]["heads"]

@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from enformer_keras.datasets.basenji_metadata import (
-    Target,
     find_record_files,
     read_statistics,
     read_targets,
     read_windows,
-    strand_pairs,
 )
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.sequence import ALPHABET, ONE_HOT_TABLE
+from enformer_keras.formats.track_table import Target, strand_pairs
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,18 +6,16 @@ import itertools
 import json
 import logging
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pydantic
 
-from enformer_keras.datasets.track_table import TrackRow, read_rows, unpaired_strands
-from enformer_keras.datasets.validation import describe_validation_error
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.text_file import read_text
+from enformer_keras.formats.track_table import Target, read_target_table
+from enformer_keras.formats.validation import describe_validation_error
 
 _logger = logging.getLogger(__name__)
 
@@ -78,33 +76,6 @@ class Statistics(pydantic.BaseModel):
         return self
 
 
-class Target(TrackRow):
-    """One row of `targets.txt`: a track that the records hold. Other columns are not read.
-
-    Attributes:
-        index: see `TrackRow`; a second organism's need not start at 0.
-        genome: number or name of the genome, as basenji has it; not interpreted.
-        identifier: see `TrackRow`.
-        file: where the values came from; not opened.
-        clip: as it was applied when the data was made; so with clip_soft, scale and sum_stat.
-        clip_soft: see clip.
-        scale: see clip.
-        sum_stat: see clip.
-        strand_pair: see `TrackRow`; None if it has none.
-        description: free text.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-    genome: str = ""
-    file: str = ""
-    clip: float | None = None
-    clip_soft: float | None = None
-    scale: float | None = None
-    sum_stat: str | None = None
-    description: str = ""
-
-
 def read_statistics(path: Path) -> Statistics:
     """Reads `statistics.json`.
 
@@ -128,7 +99,7 @@ def read_statistics(path: Path) -> Statistics:
 
 
 def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
-    """Reads `targets.txt`.
+    """Reads `targets.txt` of a folder.
 
     Args:
         path: the file.
@@ -140,57 +111,13 @@ def read_targets(path: Path, num_targets: int) -> tuple[Target, ...]:
     Raises:
         DatasetError: every row that is wrong, by line number.
     """
-    rows, problems = read_rows(path, Target, required=("index", "identifier"))
-    targets = tuple(rows.values())
-    line_of: dict[int, int] = {}
-    for number, target in rows.items():
-        if line_of.setdefault(target.index, number) != number:
-            problems.append(
-                f"{path}: line {number}: index {target.index} is also on line {line_of[target.index]}; make it "
-                "unique"
-            )
-    if not problems and len(targets) != num_targets:
-        problems.append(
+    targets = read_target_table(path)
+    if len(targets) != num_targets:
+        raise DatasetError(
             f"{path}: has {len(targets)} tracks, statistics.json says num_targets {num_targets}; take both "
             "from the same data"
         )
-    names = Counter(target.identifier for target in targets)
-    for name, count in names.items():
-        if count > 1:  # an error in a track table of ours, but this one is the authors'
-            _logger.warning("%s: identifier %s is that of %d tracks", path, name, count)
-    if not problems:
-        problems += unpaired_strands(path, rows)
-    if problems:
-        raise DatasetError(problems)
     return targets
-
-
-def strand_pairs(targets: Sequence[Target]) -> list[int]:
-    """Returns for each column of the target its partner on the other strand, itself if it has none.
-
-    Args:
-        targets: rows of `targets.txt`; their indices need not start at 0.
-    """
-    column = {target.index: number for number, target in enumerate(targets)}
-    return [
-        number if target.strand_pair is None else column[target.strand_pair]
-        for number, target in enumerate(targets)
-    ]
-
-
-def number_columns(targets: Sequence[Target]) -> list[Target]:
-    """Counts index and strand_pair from the first column of the target.
-
-    Args:
-        targets: rows of `targets.txt`; their indices need not start at 0.
-
-    Returns:
-        The rows with their columns as indices; a track without a partner is its own.
-    """
-    return [
-        target.model_copy(update={"index": column, "strand_pair": pair})
-        for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
-    ]
 
 
 def read_windows(path: Path, statistics: Statistics) -> dict[str, tuple[Window, ...]]:

@@ -14,10 +14,11 @@ import numpy as np
 import pydantic
 
 from enformer_keras.datasets.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
-from enformer_keras.datasets.basenji_metadata import Target, read_targets
-from enformer_keras.datasets.validation import describe_validation_error
+from enformer_keras.datasets.basenji_metadata import read_targets
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.track_table import Target
+from enformer_keras.formats.validation import describe_validation_error
 
 # Basenji writes 4 for N.
 _INDEX_OF_LETTER = np.full(256, 4, dtype=np.uint8)

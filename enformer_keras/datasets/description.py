@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from enformer_keras.datasets.splits import Splits
-from enformer_keras.datasets.validation import describe_validation_error
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.validation import describe_validation_error
 from enformer_keras.formats.yaml_mapping import read_yaml_mapping
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pydantic
 
-from enformer_keras.datasets.track_table import TrackRow, read_rows, unpaired_strands
 from enformer_keras.formats.bed import FIELDS, VALUE_COLUMNS
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import suffix_of
+from enformer_keras.formats.track_table import TrackRow, read_rows, unpaired_strands
 
 _logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ class Genome:
         DatasetError: the file is missing, is no FASTA, or has no index and none can be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         if not path.is_file():
             raise DatasetError(f"{path}: no such FASTA file; correct the path or download it")
         if not path.stat().st_size:
@@ -156,6 +157,28 @@ class Genome:
             runs.append(borders.reshape(-1, 2).T + start)
         starts, ends = merge(*np.concatenate(runs, axis=1))  # of runs that cross a chunk's end
         return np.stack([starts, ends])[:, ends - starts >= min_length]
+
+    def sha256(self) -> str:
+        """Digests what the sequence is, whatever the order of contigs, line width, case or compression.
+
+        It is that of a FASTA file with the contigs sorted by name, no descriptions, upper-case bases and one
+        line for each contig. The whole file is read.
+
+        Returns:
+            SHA-256 in hex.
+
+        Raises:
+            DatasetError: a stretch cannot be read.
+        """
+        total = hashlib.sha256()
+        for contig, length in sorted(self.contig_lengths.items()):
+            total.update(f">{contig}\n".encode())
+            for start in range(0, length, _CHUNK_BP):
+                total.update(
+                    self._fetch(Interval(contig, start, min(start + _CHUNK_BP, length))).upper().encode()
+                )
+            total.update(b"\n")
+        return total.hexdigest()
 
     def close(self) -> None:
         """Closes the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import re
@@ -78,6 +79,35 @@ class Variant:
         )
 
 
+class VcfRecords:
+    """The alleles of a VCF or BCF, and its records for one who writes them once more.
+
+    Args:
+        source: the file, or `-` for the standard input.
+
+    Attributes:
+        header: the header's lines, as text; empty before the first allele was read.
+        waiting: what was read, the oldest first: a record's line, as text, and how many alleles it gave. Who
+            writes takes them away, so that no more of them wait than alleles.
+
+    Raises:
+        DatasetError: there is no such file, or it is a table.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = source if str(source) == STDIN else Path(source)
+        if isinstance(self._source, Path):
+            _check_is_there(self._source)
+            if _is_table(self._source):
+                raise DatasetError(f"{source}: is a table; records are those of VCF or BCF files")
+        self.header = ""
+        self.waiting: collections.deque[tuple[str, int]] = collections.deque()
+
+    def __iter__(self) -> Iterator[Variant]:
+        """Yields every allele, as `read_variants` does."""
+        return _read_vcf(self._source, self)
+
+
 def read_variants(source: str | Path) -> Iterator[Variant]:
     """Reads variants, a row of the file after the other, and of a row one allele after the other.
 
@@ -97,12 +127,20 @@ def read_variants(source: str | Path) -> Iterator[Variant]:
         yield from _read_vcf(STDIN)
         return
     path = Path(source)
+    _check_is_there(path)
+    yield from _read_table(path) if _is_table(path) else _read_vcf(path)
+
+
+def _check_is_there(path: Path) -> None:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file of variants; correct the path")
-    yield from _read_table(path) if suffix_of(path) in (".tsv", ".txt", ".tab") else _read_vcf(path)
 
 
-def _read_vcf(source: str | Path) -> Iterator[Variant]:
+def _is_table(path: Path) -> bool:
+    return suffix_of(path) in (".tsv", ".txt", ".tab")
+
+
+def _read_vcf(source: str | Path, kept: VcfRecords | None = None) -> Iterator[Variant]:
     if isinstance(source, Path):
         check_last_block(source)
     import pysam  # where it is used: variants of a table, or spelled out, need none
@@ -111,9 +149,14 @@ def _read_vcf(source: str | Path) -> Iterator[Variant]:
     with quiet_htslib():
         try:
             with pysam.VariantFile(str(source)) as file:
+                if kept is not None:
+                    kept.header = str(file.header)
                 for record in file:
                     number += 1
-                    for alternate in record.alts or (MISSING,):
+                    alternates = record.alts or (MISSING,)
+                    if kept is not None:
+                        kept.waiting.append((str(record).rstrip("\n"), len(alternates)))
+                    for alternate in alternates:
                         yield Variant(
                             record.chrom, record.pos, record.ref or MISSING, alternate, record.id or ""
                         )

@@ -516,6 +516,17 @@ class Enformer(RematerializedModel):
         """
         return self._rebuild(winograd=winograd)
 
+    def with_dtype(self, dtype: str) -> "Enformer":
+        """Build the model with another data type policy, and a copy of the weights.
+
+        Args:
+            dtype: Name of a policy of Keras, such as ``"float32"`` or ``"mixed_bfloat16"``.
+
+        Returns:
+            A new model, not compiled; this one is left alone.
+        """
+        return self._rebuild(dtype=dtype)
+
     def with_lora(self, rank: int) -> "Enformer":
         """Build the model with low-rank updates of its attention projections, which are frozen themselves.
 

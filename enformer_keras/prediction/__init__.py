@@ -1,23 +1,36 @@
 """Asking trained models: predictions of windows, effects of variants."""
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
+from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.contributions import EXPLAINED, METHODS, Contributions
 from enformer_keras.prediction.genes import GenePredictions, GeneWindow
 from enformer_keras.prediction.haplotypes import LocusHaplotypes
-from enformer_keras.prediction.opening import open_model
+from enformer_keras.prediction.logo_plot import plot_logo
+from enformer_keras.prediction.mutagenesis import Mutagenesis
+from enformer_keras.prediction.opening import open_heads, open_model
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantScores
 from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
 
 __all__ = [
+    "EXPLAINED",
     "FORMULAS",
+    "METHODS",
+    "Contributions",
     "Frame",
     "GenePredictions",
     "GeneWindow",
     "LocusHaplotypes",
+    "ModelCard",
+    "Mutagenesis",
     "PredictedTrack",
     "Predictor",
     "ReferencePolicy",
     "Status",
+    "Transformation",
     "VariantScores",
+    "open_heads",
     "open_model",
+    "plot_logo",
 ]

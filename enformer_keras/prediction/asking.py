@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status
+from enformer_keras.prediction.gradients import Pullback
 from enformer_keras.prediction.recent import RecentPredictions
-from enformer_keras.prediction.windows import Frame, StrandView
+from enformer_keras.prediction.transformation import Transformation
+from enformer_keras.prediction.windows import Center, Frame, StrandView
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
 
 Strands = Literal["both", "forward"]
 _Item = TypeVar("_Item")
+_NOT_KNOWN = Transformation()
 # Alleles predicted together, for each window of a batch: those of one place share a reference.
 ALLELES_PER_WINDOW = 2
 
@@ -35,12 +39,32 @@ class PredictedTrack:
         identifier: short name.
         description: free text.
         strand_pair: index of the track that this one becomes on the other strand; its own if it is unstranded.
+        transformation: how its values were made of its file's.
     """
 
     index: int
     identifier: str
     description: str
     strand_pair: int
+    transformation: Transformation = _NOT_KNOWN
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantPrediction:
+    """What is predicted of a variant's two alleles.
+
+    Attributes:
+        interval: of the genome, what the bins cover. It is that of the forward strand's window; where strands
+            are averaged, the other one's bins lie a bp beside it (`windows.window_of`).
+        reference: R, float32 [bins, tracks] along the forward strand.
+        alternate: A, of the same shape, its bins on R's.
+        tracks: the columns.
+    """
+
+    interval: Interval
+    reference: np.ndarray
+    alternate: np.ndarray
+    tracks: tuple[PredictedTrack, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +77,8 @@ class VariantScores:
         statistics: name -> float32 [alleles, tracks]; NaN where the allele was not scored.
         tracks: the columns.
         further: name -> what else is known of each row, [alleles] texts or numbers.
+        predictions: of each allele what the statistics were taken of, `None` where it was not scored; empty
+            unless they were asked for.
     """
 
     variants: tuple[Variant, ...]
@@ -60,6 +86,7 @@ class VariantScores:
     statistics: Mapping[str, np.ndarray]
     tracks: tuple[PredictedTrack, ...]
     further: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    predictions: tuple[VariantPrediction | None, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Returns status -> number of alleles, for those that occur."""
@@ -110,7 +137,10 @@ class Answering(Protocol):
         """Checks indices of tracks."""
 
     def predict_strands(
-        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+        self,
+        asked: Iterable[tuple[str, bool]],
+        columns: Sequence[int],
+        like: Sequence[str | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences."""
 
@@ -124,7 +154,7 @@ class Answering(Protocol):
         """Holds variants against the genome."""
 
     def holds(
-        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+        self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
     ) -> bool:
         """Says whether windows hold an allele."""
 
@@ -134,10 +164,33 @@ class Answering(Protocol):
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
-        centers: Sequence[int | None] | None = None,
+        centers: Sequence[Center | None] | None = None,
         kept: RecentPredictions | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative."""
+
+    def score_in_parts(
+        self,
+        variants: Iterable[Variant] | str | Path,
+        genome: Genome | str | Path,
+        *,
+        statistics: Sequence[str] = ("SAD",),
+        tracks: Sequence[int] | None = None,
+        width: int | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+        centers: Iterable[Center | None] | None = None,
+    ) -> Iterator[VariantScores]:
+        """Scores alleles."""
+
+    def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
+        """Predicts a full batch of arrays."""
+
+    @property
+    def pullback(self) -> Pullback:
+        """Gives gradients."""
 
 
 def check_averaging(strands: str, shifts: Sequence[int]) -> None:

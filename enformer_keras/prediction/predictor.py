@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,31 +25,39 @@ from enformer_keras.prediction.asking import (
     ALLELES_PER_WINDOW,
     PredictedTrack,
     Strands,
+    VariantPrediction,
     VariantScores,
     batched,
     check_averaging,
     opened_genome,
     strands_of,
 )
+from enformer_keras.prediction.card import ModelCard
+from enformer_keras.prediction.contributions import Contributions, contributions
 from enformer_keras.prediction.genes import (
     GenePredictions,
     Part,
     predict_genes_in_parts,
     score_genes_in_parts,
 )
+from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
+from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutagenesis
 from enformer_keras.prediction.recent import RecentPredictions
+from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
-from enformer_keras.prediction.windows import Frame, StrandView, is_inside, windows_of
+from enformer_keras.prediction.windows import Center, Frame, StrandView, is_inside, window_of, windows_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.genes import Gene
+    from enformer_keras.prediction.served import ServedHead
 
 __all__ = [
     "PredictedTrack",
     "Predictor",
     "Strands",
+    "VariantPrediction",
     "VariantScores",
     "check_averaging",
     "opened_genome",
@@ -71,6 +81,10 @@ class Predictor:
         tracks: all outputs of the head, in their order.
         head: which of the model's outputs; `None` where it has one that has no name.
         batch_size: windows predicted at a time.
+        reuse: of windows that differ in an allele alone, compute stem and tower only for the bins that see it
+            (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
+        card: what else is known of the model.
+        any_genome: whether to take genomes other than the one that the card tells of.
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -78,11 +92,14 @@ class Predictor:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ServedHead,
         frame: Frame,
         tracks: Sequence[PredictedTrack],
         head: str | None = None,
         batch_size: int = 4,
+        reuse: bool = True,
+        card: ModelCard | None = None,
+        any_genome: bool = False,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -94,6 +111,9 @@ class Predictor:
         self.tracks = tuple(tracks)
         self.head = head
         self.batch_size = batch_size
+        self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
+        self.card = ModelCard() if card is None else card
+        self.any_genome = any_genome
 
     def predict(
         self,
@@ -103,6 +123,7 @@ class Predictor:
         tracks: Sequence[int] | None = None,
         strands: Strands = "both",
         shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
     ) -> np.ndarray:
         """Predicts windows.
 
@@ -112,42 +133,76 @@ class Predictor:
             tracks: indices of the head's tracks; `None`: all.
             strands: `both` averages what is predicted for the two strands, turned back.
             shifts: bp by which the window moves to the right, to average over. All but 0 need intervals.
+            contig_aliases: contig of the genome -> other names that it has among the intervals.
 
         Returns:
             float32 [windows, bins, tracks], bins along the forward strand.
 
         Raises:
             ValueError: a sequence has another length, or an argument cannot be.
-            DatasetError: an interval lies on no contig of the genome.
+            DatasetError: an interval lies on no contig of the genome, or the genome is not the model's.
+        """
+        columns = self.columns(tracks)
+        found = np.zeros((len(windows), self.frame.target_length, len(columns)), dtype=np.float32)
+        with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
+            each = self.predict_each(
+                windows,
+                opened,
+                tracks=columns,
+                strands=strands,
+                shifts=shifts,
+                contig_aliases=contig_aliases,
+            )
+            for number, bins in enumerate(each):
+                found[number] = bins
+        return found
+
+    def predict_each(
+        self,
+        windows: Iterable[str | Interval],
+        genome: Genome | None = None,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Predicts windows as `predict` does, as they come: any number of them fits into memory.
+
+        Yields:
+            Of the next window float32 [bins, tracks].
         """
         columns = self.columns(tracks)
         length = self.frame.window_length
         check_averaging(strands, shifts)
-        sequences: list[list[str]] = []
-        with contextlib.nullcontext() if genome is None else opened_genome(genome) as opened:
+        names = ContigNames(None if genome is None else genome.contig_lengths, contig_aliases or {})
+        if genome is not None:
+            self.check_genome(genome, contig_aliases)
+
+        def asked() -> Iterator[tuple[str, bool]]:
             for window in windows:
                 if isinstance(window, Interval):
-                    if opened is None:
+                    if genome is None:
                         raise ValueError("intervals need a genome to be read from: give genome=")
-                    whole = window.resize(length)
-                    sequences.append([opened.sequence(whole.shift(shift)).decode() for shift in shifts])
+                    contig = names.find(window.chrom) or window.chrom
+                    whole = dataclasses.replace(window, chrom=contig).resize(length)
+                    shifted = [genome.sequence(whole.shift(shift)).decode() for shift in shifts]
                 elif len(window) != length:
                     raise ValueError(f"a sequence of {len(window)} bp was given; the model reads {length} bp")
                 elif tuple(shifts) != (0,):
                     raise ValueError("a window of its own cannot be shifted: give intervals and a genome")
                 else:
-                    sequences.append([window])
-        asked = [
-            (bases if not reverse else reverse_complement(bases.upper()), reverse)
-            for shifted in sequences
-            for bases in shifted
-            for reverse in strands_of(strands)
-        ]
-        each = len(shifts) * len(strands_of(strands))
-        found = np.zeros((len(sequences), self.frame.target_length, len(columns)), dtype=np.float32)
-        for number, bins in enumerate(self.predict_strands(asked, columns)):
-            found[number // each] += bins / each
-        return found
+                    shifted = [window]
+                for bases in shifted:
+                    for reverse in strands_of(strands):
+                        yield (reverse_complement(bases.upper()) if reverse else bases), reverse
+
+        count = len(shifts) * len(strands_of(strands))
+        for group in batched(self.predict_strands(asked(), columns), count):
+            mean = np.zeros((self.frame.target_length, len(columns)), dtype=np.float32)
+            for bins in group:
+                mean += bins / count
+            yield mean
 
     def score_variants(
         self,
@@ -161,7 +216,7 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
     ) -> VariantScores:
         """Scores alleles by two predictions each, of the reference's window and of the alternative's.
 
@@ -180,16 +235,17 @@ class Predictor:
             shifts: bp by which windows move to the right along the strand that is predicted.
             reference_policy: what to do where REF is not the genome's.
             contig_aliases: contig of the genome -> other names that it has among the variants.
-            centers: for each allele, in their order, the 0-based position on the forward strand that stands in
-                the middle of the window in place of the allele's own middle; `None`: its own. An allele that
-                such a window does not hold is not scored (`outside_window`).
+            centers: for each allele, in their order, what stands in the middle of the window in place of the
+                allele's own middle: the 0-based position of a base on the forward strand, or a stretch; `None`:
+                its own. An allele that such a window does not hold is not scored (`outside_window`).
 
         Returns:
             A row for each allele, in the order in which they came.
 
         Raises:
-            DatasetError: a file that cannot be read; more than a fifth of the first 1,000 alleles have another
-                REF than the genome; with the policy `fail` the first that has.
+            DatasetError: a file that cannot be read; the genome is not the model's (`check_genome`); more than
+                a fifth of the first 1,000 alleles have another REF than the genome; with the policy `fail` the
+                first that has.
             ValueError: an argument cannot be.
         """
         parts = self.score_in_parts(
@@ -218,9 +274,13 @@ class Predictor:
         shifts: Sequence[int] = (0,),
         reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
         contig_aliases: Mapping[str, Sequence[str]] | None = None,
-        centers: Iterable[int | None] | None = None,
+        centers: Iterable[Center | None] | None = None,
+        keep_predictions: bool = False,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
+
+        Args: those of `score_variants`, and `keep_predictions`: whether what is predicted of the alleles comes
+            with their scores.
 
         Yields:
             The next alleles.
@@ -236,6 +296,8 @@ class Predictor:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
             laid = _with_centers(resolved, centers)
+            # Alleles whose window is laid about something else mostly share it.
+            kept = None if centers is None else RecentPredictions()
             for centered in batched(laid, ALLELES_PER_WINDOW * self.batch_size):
                 part = [
                     (variant, status, allele)
@@ -249,13 +311,19 @@ class Predictor:
                     shifts,
                     columns,
                     [center for _, center in centered],
+                    kept,
                 )
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
-                for row, ((_, status, _), pair) in enumerate(zip(part, pairs, strict=True)):
-                    if pair is not None:
+                predictions: list[VariantPrediction | None] = [None] * len(part)
+                for row, ((_, status, allele), pair) in enumerate(zip(part, pairs, strict=True)):
+                    if pair is not None and allele is not None:
                         reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
+                        if keep_predictions:
+                            center = centered[row][1]
+                            place = None if center is None else views[0].position(allele.chrom, center)
+                            predictions[row] = self._prediction(allele, reference, alternate, columns, place)
                         for name, values in score(reference[bins], alternate[bins], statistics).items():
                             found[name][row] = values
                 yield VariantScores(
@@ -263,7 +331,49 @@ class Predictor:
                     tuple(status for _, status, _ in part),
                     found,
                     tuple(self.tracks[column] for column in columns),
+                    predictions=tuple(predictions) if keep_predictions else (),
                 )
+
+    def _prediction(
+        self,
+        allele: Allele,
+        reference: np.ndarray,
+        alternate: np.ndarray,
+        columns: Sequence[int],
+        center: int | None = None,
+    ) -> VariantPrediction:
+        window = window_of(allele, self.frame, center=center)
+        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
+        tracks = tuple(self.tracks[column] for column in columns)
+        return VariantPrediction(interval, reference, alternate, tracks)
+
+    def predict_variant(
+        self,
+        variant: Variant,
+        genome: Genome | str | Path,
+        *,
+        tracks: Sequence[int] | None = None,
+        strands: Strands = "both",
+        shifts: Sequence[int] = (0,),
+        contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> VariantPrediction:
+        """Predicts both alleles of one variant, as `score_variants` compares them.
+
+        Raises:
+            DatasetError: the variant cannot be scored; its status is named.
+            ValueError: an argument cannot be.
+        """
+        columns = self.columns(tracks)
+        check_averaging(strands, shifts)
+        with opened_genome(genome) as opened:
+            aliases = contig_aliases or {}
+            ((_, status, allele),) = self.resolve_variants([variant], opened, ReferencePolicy.SKIP, aliases)
+            if allele is None:
+                raise DatasetError(f"{variant}: {status}, so there is nothing to predict; correct the variant")
+            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
+            pair = next(self.predict_alleles([allele], views, shifts, columns))
+        assert pair is not None
+        return self._prediction(allele, *pair, columns)
 
     def resolve_variants(
         self,
@@ -286,6 +396,7 @@ class Predictor:
         Raises:
             DatasetError: see `score_variants`.
         """
+        self.check_genome(genome, aliases)
         names = ContigNames(genome.contig_lengths, aliases)
 
         def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
@@ -319,7 +430,7 @@ class Predictor:
         views: Sequence[StrandView],
         shifts: Sequence[int],
         columns: Sequence[int],
-        centers: Sequence[int | None] | None = None,
+        centers: Sequence[Center | None] | None = None,
         kept: RecentPredictions | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
         """Predicts reference and alternative of alleles, averaged over strands and shifts.
@@ -331,7 +442,7 @@ class Predictor:
             views: the strands of the genome.
             shifts: bp by which windows move to the right along the strand.
             columns: indices of the head's tracks.
-            centers: for each allele the position about which its window lies (`windows_of`); such windows hold
+            centers: for each allele what its window lies about (`windows_of`); such windows hold
                 their alleles (`holds`). `None`: each allele's own middle.
             kept: predictions of references by earlier calls with the same `columns`, which are taken from it;
                 this call's are added.
@@ -350,16 +461,17 @@ class Predictor:
             ]
             for allele, center in zip(alleles, centers or [None] * len(alleles), strict=True)
         ]
-        asked = dict.fromkeys(
-            (bases, reverse)
-            for layouts in laid_out
-            for windows, reverse in layouts
-            for bases in (windows.reference, windows.left, windows.right)
-        )
+        # Each window, with the one that it is like, of which it is predicted: alternatives are like references.
+        asked: dict[tuple[str, bool], str | None] = {}
+        for windows, reverse in itertools.chain.from_iterable(laid_out):
+            asked[windows.reference, reverse] = None
+            asked.setdefault((windows.left, reverse), windows.reference)
+            asked.setdefault((windows.right, reverse), windows.reference)
         kept = RecentPredictions(0) if kept is None else kept
         predicted = {key: bins for key in asked if (bins := kept.get(key)) is not None}
         new = [key for key in asked if key not in predicted]
-        predicted.update(zip(new, self.predict_strands(new, columns), strict=True))
+        found = self.predict_strands(new, columns, [asked[key] for key in new])
+        predicted.update(zip(new, found, strict=True))
         for layouts in laid_out:
             for windows, reverse in layouts:
                 kept.put((windows.reference, reverse), predicted[windows.reference, reverse])
@@ -378,15 +490,18 @@ class Predictor:
             yield reference, alternate
 
     def holds(
-        self, allele: Allele, center: int | None, views: Sequence[StrandView], shifts: Sequence[int]
+        self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
     ) -> bool:
-        """Says whether all windows about a position hold an allele (`windows.is_inside`)."""
+        """Says whether all windows about a place hold an allele (`windows.is_inside`)."""
         return center is None or all(
             is_inside(allele, view, self.frame, shift, center) for view in views for shift in shifts
         )
 
     def predict_strands(
-        self, asked: Iterable[tuple[str, bool]], columns: Sequence[int]
+        self,
+        asked: Iterable[tuple[str, bool]],
+        columns: Sequence[int],
+        like: Sequence[str | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences as they come, a batch of them at a time.
 
@@ -394,14 +509,35 @@ class Predictor:
             asked: bases of the window's length, upper case, each with whether it is of the other strand; the
                 predictions of such are turned back, tracks of strand pairs included.
             columns: indices of the head's tracks.
+            like: for each the window, along the same strand, that it is like but for an allele, from which it
+                may be predicted with less work; `None`: none.
 
         Yields:
             float32 [bins, tracks] along the forward strand.
         """
         partners = [self.tracks[column].strand_pair for column in columns]
-        for batch in batched(asked, self.batch_size):
-            for (_, reverse), bins in zip(batch, self._full_pass([bases for bases, _ in batch]), strict=False):
-                yield bins[::-1, partners] if reverse else bins[:, columns]
+        asked, strands = itertools.tee(asked)
+        windows = (bases for bases, _ in asked)
+        predicted = (
+            itertools.chain.from_iterable(self._full_passes(windows))
+            if like is None or self._reuse is None
+            else self._reuse.predict(list(windows), like)
+        )
+        for (_, reverse), bins in zip(strands, predicted, strict=False):
+            yield bins[::-1, partners] if reverse else bins[:, columns]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells models apart that give different numbers: of their weights, window, bins and head."""
+        digest = hashlib.sha256(f"{self.frame} {self.head}".encode())
+        for variable in getattr(self.model, "weights", ()):
+            values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            digest.update(f"{values.dtype} {values.shape}".encode())
+            digest.update(values.tobytes())
+        if not hasattr(self.model, "weights") and self.card.path is not None:  # a SavedModel
+            for path in sorted(Path(self.card.path).rglob("variables.data*")):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()[:16]
 
     def seconds_per_window(self) -> float:
         """Measures the time that one window takes once the model is compiled: one batch, after one."""
@@ -411,13 +547,29 @@ class Predictor:
         self._full_pass(batch)
         return (time.perf_counter() - begun) / self.batch_size
 
-    def _full_pass(self, sequences: Sequence[str]) -> np.ndarray:
-        """The one step from windows to predictions, in batches of one size: float32 [batch, bins, all tracks].
+    def _full_passes(self, windows: Iterable[str]) -> Iterator[np.ndarray]:
+        """Predicts windows in batches of one size.
 
         The last batch is filled with N: the model is compiled once, and no number depends on how full it is.
         """
-        filled = [*sequences, *["N" * self.frame.window_length] * (self.batch_size - len(sequences))]
-        predicted = self.model.predict_on_batch(one_hot_encode(filled))
+        for batch in batched(windows, self.batch_size):
+            filled = [*batch, *["N" * self.frame.window_length] * (self.batch_size - len(batch))]
+            yield self._full_pass(filled)[: len(batch)]
+
+    def _full_pass(self, windows: Sequence[str]) -> np.ndarray:
+        """The one step from windows to predictions: float32 [batch, bins, all tracks]."""
+        return self.predict_one_hot(one_hot_encode(windows))
+
+    def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
+        """Predicts a full batch of sequences as arrays, which need not be letters.
+
+        Args:
+            batch: float32 [batch_size, window_length, 4].
+
+        Returns:
+            float32 [batch_size, bins, all tracks], along the strand that was given.
+        """
+        predicted = self.model.predict_on_batch(batch)
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
     def score_genes(
@@ -538,6 +690,36 @@ class Predictor:
         """
         return haplotypes(self, variants, genome, **options)
 
+    def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Refuses a genome that is not the one that the model was trained on, unless `any_genome` was said.
+
+        Args:
+            genome: the genome.
+            aliases: contig of it -> other names, of which one may be the model's.
+
+        Raises:
+            DatasetError: see `ModelCard.check_genome`.
+        """
+        if not self.any_genome:
+            self.card.check_genome(genome, aliases or {})
+
+    @functools.cached_property
+    def pullback(self) -> Pullback:
+        """Gives gradients of weighted sums of predictions (`gradients.pullback`); compiled once."""
+        return pullback(self.model, self.head)
+
+    def contributions(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Contributions]:
+        """Tells what each base of regions contributes to a prediction: `contributions.contributions`."""
+        return contributions(self, regions, genome, **options)
+
+    def saturation_mutagenesis(
+        self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any
+    ) -> Iterator[Mutagenesis]:
+        """Scores all substitutions of regions, or deletions: `mutagenesis.saturation_mutagenesis`."""
+        return saturation_mutagenesis(self, regions, genome, **options)
+
     def columns(self, tracks: Sequence[int] | None) -> list[int]:
         """Returns indices of the head's tracks, checked; all of them for `None`.
 
@@ -552,6 +734,6 @@ class Predictor:
 
 
 def _with_centers(
-    items: Iterable[_Item], centers: Iterable[int | None] | None
-) -> Iterator[tuple[_Item, int | None]]:
+    items: Iterable[_Item], centers: Iterable[Center | None] | None
+) -> Iterator[tuple[_Item, Center | None]]:
     return zip(items, itertools.repeat(None) if centers is None else centers, strict=centers is not None)

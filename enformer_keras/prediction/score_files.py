@@ -1,43 +1,64 @@
-"""Files of variant scores, written as the scores come: HDF5 with basenji's keys, or a table.
+"""Files of variant scores, written as the scores come: HDF5 with basenji's keys, tables, or the VCF once more.
 
-Both appear whole, by a rename, or not at all.
+All appear whole, by a rename, or not at all.
 """
 
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
 import itertools
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.safe_names import safe_names
+from enformer_keras.formats.variants import MISSING
 from enformer_keras.formats.whole_files import whole_files
-from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
+from enformer_keras.prediction.alleles import Status
+from enformer_keras.prediction.asking import PredictedTrack, VariantScores
 from enformer_keras.prediction.row_files import cell, said_of
-from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.statistics import formula_of, quantile_of
 
 if TYPE_CHECKING:
-    import h5py
+    from enformer_keras.formats.variants import VcfRecords
 
-# Rows of a chunk of HDF5.
+# Rows of a chunk of HDF5, and at least of a row group of Parquet.
 _CHUNK_ROWS = 64
+# Columns of AlphaGenome's that are null where scores are of no gene.
+_GENE = ("gene_id", "gene_name", "gene_strand")
+_GROUP_ROWS = 1 << 17
+# A VCF of more is no longer one that people read or tools like.
+_MOST_VCF_COLUMNS = 64
+# Positions from here on need an index of the other kind (VCF specification 4.5; tabix).
+_TBI_END = 1 << 29
 
 
 class ScoreFile(abc.ABC):
     """A file of scores that is being written.
 
     Attributes:
-        name: of the file in its folder.
+        names: of the file in its folder, and of what may come with it.
     """
 
-    name: str
+    names: ClassVar[tuple[str, ...]]
 
     @abc.abstractmethod
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
+
+    def finish(self) -> None:  # noqa: B027 (some formats need nothing)
+        """Writes what comes after the last allele."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes the file, finished or not."""
 
 
 class _Hdf5(ScoreFile):
@@ -50,11 +71,11 @@ class _Hdf5(ScoreFile):
     file's attributes say how the scores were made.
     """
 
-    name = "scores.h5"
+    names = ("scores.h5",)
 
     def __init__(
         self,
-        file: h5py.File,
+        path: Path,
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
@@ -62,7 +83,7 @@ class _Hdf5(ScoreFile):
     ) -> None:
         import h5py
 
-        self._file = file
+        self._file = file = h5py.File(path, "w")
         text = h5py.string_dtype("utf-8")
         for key in ("snp", "chr", "ref_allele", "alt_allele", "status"):
             file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=text)
@@ -78,7 +99,7 @@ class _Hdf5(ScoreFile):
             values = file.create_dataset(
                 statistic, shape, maxshape=(None, len(tracks)), chunks=chunks, dtype=np.float32
             )
-            values.attrs["formula"] = FORMULAS[statistic]
+            values.attrs["formula"] = formula_of(statistic)
         for key, value in said_of(about).items():
             file.attrs[key] = value
 
@@ -100,6 +121,10 @@ class _Hdf5(ScoreFile):
             dataset.resize(start + len(scores.variants), axis=0)
             dataset[start:] = values
 
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
 
 class _Table(ScoreFile):
     """`scores.tsv`: a row for each allele; columns for what else is known of it, and each statistic and track.
@@ -108,23 +133,23 @@ class _Table(ScoreFile):
     scored, its cells are empty.
     """
 
-    name = "scores.tsv"
+    names = ("scores.tsv",)
 
     def __init__(
         self,
-        file: TextIO,
+        path: Path,
         tracks: Sequence[PredictedTrack],
         statistics: Sequence[str],
         about: Mapping[str, Any],
         further: Mapping[str, type],
     ) -> None:
-        self._file = file
-        for key, value in said_of(about).items():
-            file.write(f"##{key}={value}\n")
+        self._file = path.open("w", encoding="utf-8")
+        for key, value in about.items():
+            self._file.write(f"##{key}={_one_line(value)}\n")
         for statistic in statistics:
-            file.write(f"##{statistic}={FORMULAS[statistic]}\n")
+            self._file.write(f"##{statistic}={formula_of(statistic)}\n")
         columns = [f"{statistic}:{track.identifier}" for statistic in statistics for track in tracks]
-        file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *further, *columns]) + "\n")
+        self._file.write("\t".join(["chrom", "pos", "id", "ref", "alt", "status", *further, *columns]) + "\n")
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles."""
@@ -148,8 +173,266 @@ class _Table(ScoreFile):
             ]
             self._file.write("\t".join([*cells, *map(cell, row.tolist())]) + "\n")
 
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
-FORMATS: Mapping[str, type[ScoreFile]] = {"h5": _Hdf5, "tsv": _Table}
+
+class _Parquet(ScoreFile):
+    """`scores.parquet`: a row for each allele, statistic and track, with AlphaGenome's `tidy_scores` columns.
+
+    `variant_id` (chr:pos:REF>ALT), `gene_id`, `gene_name` and `gene_strand` (null where scores are of no gene),
+    `variant_scorer` (the statistic), `track_name` (the identifier), `track_strand` (`.` where the track is its
+    own strand pair, null where it has a partner, as a model does not say which of the two is which),
+    `raw_score` and `quantile_score` (null without a background); and `id`, the file's name of the variant,
+    `status`, `track_index` and what else is known of a row. Where an allele was not scored, `raw_score` is
+    null. The metadata of the schema say under `enformer`, in JSON, how the scores were made and what their
+    formulas are.
+    """
+
+    names = ("scores.parquet",)
+
+    def __init__(
+        self,
+        path: Path,
+        tracks: Sequence[PredictedTrack],
+        statistics: Sequence[str],
+        about: Mapping[str, Any],
+        further: Mapping[str, type],
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        ranks = {quantile_of(statistic) for statistic in statistics}
+        self._statistics = [statistic for statistic in statistics if statistic not in ranks]
+        more = {key: kind for key, kind in further.items() if key not in _GENE}
+        repeated = pa.dictionary(pa.int32(), pa.string())
+        said = {**about, "formulas": {statistic: formula_of(statistic) for statistic in statistics}}
+        self._schema = pa.schema(
+            [
+                ("variant_id", pa.string()),
+                ("gene_id", pa.string()),
+                ("gene_name", pa.string()),
+                ("gene_strand", pa.string()),
+                ("variant_scorer", repeated),
+                ("track_name", repeated),
+                ("track_strand", repeated),
+                ("raw_score", pa.float32()),
+                ("quantile_score", pa.float32()),
+                ("id", pa.string()),
+                ("status", repeated),
+                ("track_index", pa.int32()),
+                *(
+                    (key, pa.string() if kind is str else pa.from_numpy_dtype(kind))
+                    for key, kind in more.items()
+                ),
+            ],
+            metadata={"enformer": json.dumps(said)},
+        )
+        self._tracks = tracks
+        self._waiting: list[Any] = []
+        self._file = pq.ParquetWriter(path, self._schema)
+
+    def append(self, scores: VariantScores) -> None:
+        """Writes the next alleles, many of them together."""
+        import pyarrow as pa
+
+        kinds, tracks = self._statistics, self._tracks
+        each, alleles = len(kinds) * len(tracks), len(scores.variants)
+
+        def spread(texts: Sequence[str]) -> Any:
+            return pa.array(np.repeat(np.array(texts, dtype=object), each), pa.string())
+
+        def further(key: str) -> Any:
+            values = scores.further.get(key)
+            if values is None:
+                return pa.nulls(alleles * each, pa.string())
+            unknown = values == "" if values.dtype.kind in "OU" else np.isnan(values)
+            kind = self._schema.field(key).type
+            return pa.array(np.repeat(values, each), kind, mask=np.repeat(unknown, each))
+
+        def stacked(names: Sequence[str]) -> Any:
+            nothing = np.full((alleles, len(tracks)), np.nan, dtype=np.float32)
+            values = np.stack([scores.statistics.get(name, nothing) for name in names], axis=1).ravel()
+            return pa.array(values, pa.float32(), mask=np.isnan(values))
+
+        def coded(numbers: np.ndarray, texts: Sequence[str | None]) -> Any:
+            named = dict.fromkeys(text for text in texts if text is not None)
+            known = {text: code for code, text in enumerate(named)}
+            codes = np.array([-1 if text is None else known[text] for text in texts])[numbers]
+            indices = pa.array(codes, pa.int32(), mask=codes < 0)
+            return pa.DictionaryArray.from_arrays(indices, pa.array(list(known), pa.string()))
+
+        number = np.tile(np.arange(len(tracks)), alleles * len(kinds))
+        statuses = [str(status) for status in Status]
+        status = np.repeat([statuses.index(str(status)) for status in scores.statuses], each)
+        strands = ["." if track.strand_pair == track.index else None for track in tracks]
+        columns = {
+            "variant_id": spread([str(variant) for variant in scores.variants]),
+            **{key: further(key) for key in (*_GENE, *scores.further)},
+            "variant_scorer": coded(np.tile(np.repeat(np.arange(len(kinds)), len(tracks)), alleles), kinds),
+            "track_name": coded(number, [track.identifier for track in tracks]),
+            "track_strand": coded(number, strands),
+            "raw_score": stacked(kinds),
+            "quantile_score": stacked([quantile_of(kind) for kind in kinds]),
+            "id": spread([variant.name for variant in scores.variants]),
+            "status": coded(status, statuses),
+            "track_index": pa.array(np.array([track.index for track in tracks])[number], pa.int32()),
+        }
+        self._waiting.append(pa.table(columns, schema=self._schema))
+        if sum(len(table) for table in self._waiting) >= _GROUP_ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Writes what waits, as one row group."""
+        import pyarrow as pa
+
+        if self._waiting:
+            self._file.write_table(pa.concat_tables(self._waiting))
+        self._waiting = []
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class _Vcf(ScoreFile):
+    """`scores.vcf.gz`: the records that came, in their order, with scores in INFO; compressed by bgzip.
+
+    Of each statistic and track `ENF_<statistic>_<identifier>`, and `ENF_STATUS`, a value for each alternative
+    allele, `.` where there is none. Nothing else of a record changes. Contigs that the header lacks come from
+    the genome. A tabix index is there where the records are sorted.
+    """
+
+    names = ("scores.vcf.gz", "scores.vcf.gz.tbi", "scores.vcf.gz.csi")
+
+    def __init__(
+        self,
+        path: Path,
+        tracks: Sequence[PredictedTrack],
+        statistics: Sequence[str],
+        about: Mapping[str, Any],
+        records: VcfRecords,
+        contig_lengths: Mapping[str, int],
+        contig_aliases: Mapping[str, Sequence[str]],
+    ) -> None:
+        import pysam
+
+        count = len(statistics) * len(tracks)
+        if count > _MOST_VCF_COLUMNS:
+            raise DatasetError(
+                f"{len(statistics)} statistics of {len(tracks)} tracks are {count} INFO fields, "
+                f"{_MOST_VCF_COLUMNS} are the most; choose --tracks, or h5 or parquet as the format"
+            )
+        stems = safe_names([t.identifier for t in tracks], [t.index for t in tracks], others="_.")
+        self._keys = [f"ENF_{statistic}_{stem}" for statistic in statistics for stem in stems]
+        *lines, columns = records.header.rstrip("\n").split("\n")
+        there = set(re.findall(r"^##INFO=<ID=([^,>]+)", records.header, re.MULTILINE))
+        taken = [key for key in ("ENF_STATUS", *self._keys) if key in there]
+        if taken:
+            raise DatasetError(
+                f"the VCF has INFO {taken[0]} already; remove it and its like "
+                f"(`bcftools annotate -x INFO/{taken[0]}`)"
+            )
+        lines += _missing_contigs(records.header, contig_lengths, contig_aliases)
+        lines += [f"##enformer_{key}={_one_line(value)}" for key, value in about.items()]
+        model = _quotable(about.get("model", ""))
+        for key, (statistic, track) in zip(
+            self._keys, ((statistic, track) for statistic in statistics for track in tracks), strict=True
+        ):
+            label = _quotable(f"{track.identifier} {track.description}".strip())
+            meaning = f"{statistic} = {_quotable(formula_of(statistic))} of track {label}, model {model}"
+            lines.append(f'##INFO=<ID={key},Number=A,Type=Float,Description="{meaning}">')
+        kinds = ", ".join(Status)
+        lines.append(f'##INFO=<ID=ENF_STATUS,Number=A,Type=String,Description="Whether scored: {kinds}">')
+        self._path = path
+        self._records = records
+        self._rows: collections.deque[tuple[str, np.ndarray]] = collections.deque()
+        # Whether records are sorted so far, as an index needs it.
+        self._sorted, self._seen, self._last = True, {""}, ("", 0)
+        self._end = 0
+        self._file = pysam.BGZFile(str(path), "wb", index=None)
+        self._file.write("\n".join([*lines, columns, ""]).encode())
+
+    def append(self, scores: VariantScores) -> None:
+        """Writes the records whose last allele has come."""
+        values = np.concatenate(list(scores.statistics.values()), axis=1)
+        self._rows.extend(zip(map(str, scores.statuses), values, strict=True))
+        waiting = self._records.waiting
+        while waiting and len(self._rows) >= waiting[0][1]:
+            line, count = waiting.popleft()
+            self._write(line, [self._rows.popleft() for _ in range(count)])
+
+    def _write(self, line: str, rows: Sequence[tuple[str, np.ndarray]]) -> None:
+        cells = line.split("\t")
+        chrom, position = cells[0], int(cells[1])
+        if chrom != self._last[0]:
+            self._sorted &= chrom not in self._seen
+            self._seen.add(chrom)
+        elif position < self._last[1]:
+            self._sorted = False
+        self._last = chrom, position
+        self._end = max(self._end, position + len(cells[3]))
+        if cells[4] == MISSING:  # no alternative alleles, so no values
+            fields = [f"{key}=." for key in ("ENF_STATUS", *self._keys)]
+        else:
+            fields = ["ENF_STATUS=" + ",".join(status for status, _ in rows)]
+            for key, column in zip(self._keys, np.stack([values for _, values in rows], axis=1), strict=True):
+                fields.append(f"{key}=" + ",".join(_digits(value, MISSING) for value in column.tolist()))
+        cells[7] = ";".join(fields if cells[7] == MISSING else [cells[7], *fields])
+        self._file.write(("\t".join(cells) + "\n").encode())
+
+    def finish(self) -> None:
+        """Closes the file and indexes it."""
+        import pysam
+
+        self._file.close()
+        if self._sorted:
+            csi = self._end >= _TBI_END
+            pysam.tabix_index(str(self._path), preset="vcf", force=True, keep_original=True, csi=csi)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _missing_contigs(
+    header: str, lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yields header lines of the genome's contigs that a header does not name by any of their names."""
+    there = set(re.findall(r"^##contig=<(?:.*,)?ID=([^,>]+)", header, re.MULTILINE))
+    for contig, length in lengths.items():
+        names = contig, *aliases.get(contig, ())
+        if there.isdisjoint(names):
+            yield from (f"##contig=<ID={name},length={length}>" for name in names)
+
+
+def _digits(value: float, missing: str) -> str:
+    """Writes as many digits as tell float32 apart."""
+    return missing if np.isnan(value) else f"{value:.9g}"
+
+
+def _one_line(value: Any) -> str:
+    return " ".join(str(value if isinstance(value, str | int | float) else json.dumps(value)).split())
+
+
+def _quotable(text: str) -> str:
+    return " ".join(text.replace("\\", "/").replace('"', "'").split())
+
+
+_Plain = type[_Hdf5] | type[_Table] | type[_Parquet]
+_OF_ALLELES: Mapping[str, _Plain] = {"h5": _Hdf5, "tsv": _Table, "parquet": _Parquet}
+# The last one is written of the records that the alleles come from.
+FORMATS: Mapping[str, type[ScoreFile]] = {**_OF_ALLELES, "vcf": _Vcf}
+
+
+def file_names(formats: Sequence[str]) -> list[str]:
+    """Returns the names of the files that `write_scores` writes.
+
+    Args:
+        formats: of `FORMATS`.
+    """
+    return [*(name for kind in dict.fromkeys(formats) for name in FORMATS[kind].names), "skipped.tsv"]
 
 
 @contextlib.contextmanager
@@ -160,6 +443,10 @@ def write_scores(
     statistics: Sequence[str],
     about: Mapping[str, Any],
     further: Mapping[str, type] | None = None,
+    *,
+    records: VcfRecords | None = None,
+    contig_lengths: Mapping[str, int] | None = None,
+    contig_aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Callable[[VariantScores], None]]:
     """Writes files of scores, and `skipped.tsv` of the alleles that were not scored, with the reason.
 
@@ -172,26 +459,33 @@ def write_scores(
         statistics: in their order.
         about: how the scores were made: text, numbers, or what JSON holds.
         further: name -> type of what else is known of each row (`VariantScores.further`).
+        records: for `vcf`, where the alleles come from; the first of them has been read.
+        contig_lengths: for `vcf`, contig of the genome -> bp.
+        contig_aliases: contig -> other names that it has among the records.
 
     Yields:
         What is called with the next alleles, as often as there are some.
 
     Raises:
+        DatasetError: a VCF would have more than 64 fields more, or has some of them already.
+        ValueError: `vcf` comes without `records`, or with more than one row for an allele.
         OSError: a file cannot be written.
     """
-    names = [*(FORMATS[kind].name for kind in formats), "skipped.tsv"]
-    with whole_files(folder, names) as partial, contextlib.ExitStack() as opened:
+    with whole_files(folder, file_names(formats)) as partial, contextlib.ExitStack() as opened:
         files: list[ScoreFile] = []
         for kind in dict.fromkeys(formats):
-            path = partial[FORMATS[kind].name]
-            if kind == "h5":
-                import h5py
-
-                hdf5 = opened.enter_context(h5py.File(path, "w"))
-                files.append(_Hdf5(hdf5, tracks, statistics, about, further or {}))
+            path = partial[FORMATS[kind].names[0]]
+            made: ScoreFile
+            if kind != "vcf":
+                made = _OF_ALLELES[kind](path, tracks, statistics, about, further or {})
+            elif records is not None and not further:
+                contigs = contig_lengths or {}, contig_aliases or {}
+                made = _Vcf(path, tracks, statistics, about, records, *contigs)
             else:
-                text = opened.enter_context(path.open("w", encoding="utf-8"))
-                files.append(_Table(text, tracks, statistics, about, further or {}))
+                raise ValueError(
+                    "a VCF is written of records, a row for each allele: give records=, not further="
+                )
+            files.append(opened.enter_context(contextlib.closing(made)))
         skipped = opened.enter_context(partial["skipped.tsv"].open("w", encoding="utf-8"))
         skipped.write("chrom\tpos\tid\tref\talt\tstatus\n")
 
@@ -204,3 +498,8 @@ def write_scores(
                     skipped.write("\t".join(map(str, (*cells, variant.alternate, status))) + "\n")
 
         yield append
+        for file in files:
+            file.finish()
+        stale = [folder / name for name, path in partial.items() if not path.exists()]
+    for path in stale:  # an index of what was there before
+        path.unlink(missing_ok=True)

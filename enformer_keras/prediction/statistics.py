@@ -24,6 +24,22 @@ FORMULAS = {
     "ALT": "sum(A)",
 }
 
+# Ending of what says how large a statistic's score is among those of a background (`background`).
+_QUANTILE = "_quantile"
+
+
+def quantile_of(statistic: str) -> str:
+    """Returns the name of a statistic's quantile."""
+    return statistic + _QUANTILE
+
+
+def formula_of(name: str) -> str:
+    """Returns the formula of a statistic, or of its quantile."""
+    if name in FORMULAS:
+        return FORMULAS[name]
+    statistic = name.removesuffix(_QUANTILE)
+    return f"sign({statistic}) * share of the background whose abs({statistic}) is smaller, ties counted half"
+
 
 def score(reference: np.ndarray, alternate: np.ndarray, statistics: Sequence[str]) -> dict[str, np.ndarray]:
     """Computes statistics of each track, in float64.

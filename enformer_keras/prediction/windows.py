@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
 
 
+# What a window is laid about: the 0-based position of a base on the forward strand, or a stretch of it.
+Center = Interval | int
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """How long a model's window is, and where its bins lie.
@@ -85,9 +89,17 @@ class StrandView:
         """Returns the allele as it reads along this strand."""
         return allele.on_other_strand(self._genome.contig_lengths[allele.chrom]) if self.reverse else allele
 
-    def position(self, contig: str, position: int) -> int:
-        """Returns where a 0-based position of the forward strand stands along this strand."""
-        return self._genome.contig_lengths[contig] - 1 - position if self.reverse else position
+    def position(self, contig: str, place: Center) -> int:
+        """Returns where a place of the forward strand stands along this one: of a stretch, its middle."""
+        stretch = self.interval(Interval(contig, place, place + 1) if isinstance(place, int) else place)
+        return middle_of(stretch.start, stretch.end)
+
+    def interval(self, interval: Interval) -> Interval:
+        """Returns an interval of the forward strand along this one; or the other way round."""
+        if not self.reverse:
+            return interval
+        length = self._genome.contig_lengths[interval.chrom]
+        return Interval(interval.chrom, length - interval.end, length - interval.start)
 
     def window(self, contig: str, center: int, frame: Frame, shift: int = 0) -> str:
         """Returns the bases of a window about a position of the forward strand (`windows_of`)."""
@@ -142,13 +154,27 @@ def window_of(allele: Allele, frame: Frame, shift: int = 0, center: int | None =
         shift: bp by which the window moves to the right.
         center: 0-based position along the strand that stands there instead.
     """
-    middle = (allele.low + allele.high - 1) // 2 if center is None else center
+    middle = middle_of(allele.low, allele.high) if center is None else center
+    return window_about(allele.chrom, middle, frame, shift)
+
+
+def middle_of(start: int, end: int) -> int:
+    """Returns the middle of a stretch, rounded down: where it has an even number of bp, the base before it.
+
+    Rounded so along either strand, the windows about it cover the same bases on both where its length is even;
+    where it is odd they lie a bp apart, as they do for a single base.
+    """
+    return (start + end - 1) // 2
+
+
+def window_about(contig: str, middle: int, frame: Frame, shift: int = 0) -> Interval:
+    """Returns the window whose base `window_length / 2 - 1` (from 0) is `middle`; moved by `shift`."""
     start = middle - (frame.window_length // 2 - 1) + shift
-    return Interval(allele.chrom, start, start + frame.window_length)
+    return Interval(contig, start, start + frame.window_length)
 
 
 def is_inside(
-    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: int | None = None
+    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: Center | None = None
 ) -> bool:
     """Says whether a window holds all of an allele; only one that is laid about something else may not.
 
@@ -172,7 +198,7 @@ def is_inside(
 
 
 def windows_of(
-    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: int | None = None
+    allele: Allele, view: StrandView, frame: Frame, shift: int = 0, center: Center | None = None
 ) -> AlleleWindows:
     """Lays an allele out along a strand.
 
@@ -181,9 +207,9 @@ def windows_of(
         view: the strand.
         frame: the model's.
         shift: bp by which the window moves to the right along the strand.
-        center: 0-based position on the forward strand, whichever the view's, that takes the place of the
-            allele's middle (`window_of`): a gene's start, whose window all variants of the gene share. The
-            allele lies inside the window (`is_inside`). `None`: the allele's own middle.
+        center: what, on the forward strand, whichever the view's, takes the place of the allele's middle
+            (`window_of`): a gene's start or a region, whose window all its variants share. The allele lies
+            inside the window (`is_inside`). `None`: the allele's own middle.
     """
     window = window_of(allele, frame, shift, None if center is None else view.position(allele.chrom, center))
     contig, start, end = window.chrom, window.start, window.end

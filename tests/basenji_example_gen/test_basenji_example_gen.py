@@ -17,6 +17,7 @@ from components.examples.account import Account, SplitAccount, TrackAccount, rea
 from components.transform.decoding import decode_targets
 from components.transform.preprocessing import preprocessing_fn
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.fasta import Genome
 from tests.datasets.tiny_basenji import (
     BINS,
     POOL_WIDTH,
@@ -30,9 +31,9 @@ from tests.datasets.tiny_basenji import (
 WINDOW, FLANK = 128, 3
 # Of tiny_basenji's targets.txt, numbered by their columns.
 TRACK_ACCOUNTS = [
-    TrackAccount(0, "ENCFF1", "DNASE:5' \"end", "1", 0),
-    TrackAccount(1, "CNhs1+", "CAGE:liver", "1", 2),
-    TrackAccount(2, "CNhs1-", "CAGE:liver", "1", 1),
+    TrackAccount(0, "ENCFF1", "DNASE:5' \"end", "1", 0, 0.1234567891, "mean", clip=32),
+    TrackAccount(1, "CNhs1+", "CAGE:liver", "1", 2, 1.0, "sum", clip=384),
+    TrackAccount(2, "CNhs1-", "CAGE:liver", "1", 1, 1.0, "sum", clip=384),
 ]
 
 
@@ -73,8 +74,12 @@ def test_every_record_of_two_organisms_becomes_an_example(human, tmp_path, caplo
     splits = run_executor(describe(tmp_path), tmp_path)
     # Of what was missing or clipped when the records were made nothing is known.
     built = {split: SplitAccount(count, {}, None, None) for split, count in RECORDS.items()}
-    account = Account(None, TRACK_ACCOUNTS, BINS, POOL_WIDTH, built)
-    assert read_accounts(str(tmp_path / "examples")) == {"human": account, "mouse": account}
+    expected = {}
+    for name, tiny in organisms.items():
+        lengths = {contig: len(bases) for contig, bases in tiny.bases.items()}
+        digest = Genome(tiny.fasta).sha256()
+        expected[name] = Account(None, TRACK_ACCOUNTS, BINS, POOL_WIDTH, built, lengths, digest)
+    assert read_accounts(str(tmp_path / "examples")) == expected
     for split, count in RECORDS.items():
         found = {}
         for serialized in splits[split]:

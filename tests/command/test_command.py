@@ -148,8 +148,11 @@ def test_info_lists_tracks(folder):
     result = run(folder, "info", "{0}/model.keras", "--json", "--tracks", "1")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    assert (found["window_length"], found["target_length"], found["num_tracks"]) == (1024, 4, 3)
-    assert found["tracks"] == [{"index": 1, "identifier": "1", "description": "", "strand_pair": 1}]
+    assert (found["window_length"], found["bin_size"], found["lineage"]) == (1024, 128, None)
+    (head,) = found["heads"].values()
+    assert (head["target_length"], head["num_tracks"], head["assembly"]) == (4, 3, None)
+    known = {"index": 1, "identifier": "1", "description": "", "strand_pair": 1}
+    assert head["tracks"] == [known | dict.fromkeys(("scale", "sum_stat", "clip_soft", "clip"))]
     assert "1024 bp" in run(folder, "info", "{0}/model.keras").stdout
 
 
@@ -168,3 +171,34 @@ def test_a_dry_run_counts_and_writes_nothing(folder, tmp_path):
     assert counts == "scored 3, not_acgt 1"
     assert cost.startswith("18 windows, ")  # three insertions, on two strands
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_background_adds_quantiles_and_other_options_are_refused(folder, tmp_path):
+    rows = [(at, BASES[at - 1], "CGTA"["ACGT".index(BASES[at - 1])]) for at in range(1000, 1120)]
+    table = "chrom\tpos\tref\talt\n" + "".join(f"c1\t{at}\t{ref}\t{alt}\n" for at, ref, alt in rows)
+    (tmp_path / "common.tsv").write_text(table)
+    common = (
+        "score",
+        "{0}/model.keras",
+        str(tmp_path / "common.tsv"),
+        "--fasta",
+        "{0}/genome.fa",
+        "--tracks",
+        "1",
+    )
+    assert run(folder, *common, "--output", str(tmp_path / "common")).exit_code == 0
+    background = str(tmp_path / "background.h5")
+    result = run(folder, "calibrate", str(tmp_path / "common"), "--output", background)
+    assert result.stdout == f"{background}: 120 scores of 1 tracks, SAD\n"
+    again = (*common, "--background", background, "--format", "h5", "--format", "tsv")
+    assert run(folder, *again, "--output", str(tmp_path / "again")).exit_code == 0
+    with h5py.File(tmp_path / "again" / "scores.h5") as file:
+        scores, quantiles = file["SAD"][:, 0], file["SAD_quantile"][:, 0]
+    order = np.abs(scores).argsort()
+    np.testing.assert_allclose(np.abs(quantiles[order]), (np.arange(120) + 0.5) / 120, atol=0.005)
+    np.testing.assert_array_equal(np.sign(quantiles), np.sign(scores))
+    header = next(line for line in (tmp_path / "again" / "scores.tsv").open() if not line.startswith("##"))
+    assert header.rstrip().endswith("\tSAD:1\tSAD_quantile:1")
+    result = run(folder, *again, "--output", str(tmp_path / "other"), "--strands", "forward")
+    assert result.exit_code == 1
+    assert "strands='both', but these have 'forward'" in result.stderr

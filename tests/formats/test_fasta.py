@@ -1,6 +1,7 @@
 """FASTA files as they come, and their index: found, written, or refused."""
 
 import gzip
+import hashlib
 import os
 from pathlib import Path
 
@@ -171,3 +172,17 @@ def test_a_file_that_cannot_be_indexed_leaves_nothing(tmp_path):
     with pytest.raises(DatasetError, match="stands before any `>` header"):
         Genome(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_digest_is_of_the_sequence_and_not_of_the_file(fasta, tmp_path):
+    """What anyone's tools say of a sorted FASTA file in upper case, one line a contig."""
+    plain = "".join(f">{name}\n{BASES[name]}\n" for name in sorted(BASES))
+    assert Genome(fasta).sha256() == hashlib.sha256(plain.encode()).hexdigest()
+    packed = tmp_path / "packed.fa.gz"
+    with pysam.BGZFile(packed, "w") as file:
+        for name, bases in reversed(BASES.items()):
+            file.write(f">{name} other words\n{bases.lower()}\n".encode())
+    assert Genome(packed).sha256() == Genome(fasta).sha256()
+    changed = tmp_path / "changed.fa"
+    changed.write_bytes(fasta_text().replace(b"GGCATTTACA", b"GGCATTTACC", 1))
+    assert Genome(changed).sha256() != Genome(fasta).sha256()

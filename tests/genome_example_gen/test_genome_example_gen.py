@@ -1,3 +1,4 @@
+import hashlib
 import logging
 from collections import Counter
 
@@ -123,6 +124,14 @@ def test_two_organisms_with_their_own_genome_and_tracks(tiny, tmp_path):
     splits, artifact = run_executor(tiny.path, tmp_path)
     accounts = read_accounts(artifact.uri)
     assert [(name, len(account.tracks)) for name, account in accounts.items()] == [("tiny", 4), ("other", 1)]
+    for name, bases in (("tiny", tiny.bases), ("other", other)):
+        assert accounts[name].contig_lengths == {contig: len(text) for contig, text in bases.items()}
+        text = "".join(f">{contig}\n{bases[contig].upper()}\n" for contig in sorted(bases))
+        assert accounts[name].sequence_sha256 == hashlib.sha256(text.encode()).hexdigest()
+    mean = np.concatenate(list(tiny.dense.values())).mean(dtype=np.float64)
+    dense, *_, cds = accounts["tiny"].tracks
+    assert dense.scale == pytest.approx(1 / mean)
+    assert (dense.sum_stat, dense.clip, cds.scale) == ("mean", None, 1)
     for split, examples in splits.items():
         for name in accounts:
             files = fileio.glob(shard_pattern(f"{artifact.uri}/Split-{split}", name))

@@ -1,5 +1,6 @@
 """The whole chain on a small genome: real FASTA, bigWig, TFRecord, SavedModel and MLMD on SQLite."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -16,7 +17,10 @@ from components.evaluator.figures import load_figures
 from components.trainer.serving import MODEL_CARD
 from components.trainer.training import TRAINABLE_MODEL, Averaging
 from components.transform.decoding import decode_targets
-from enformer_keras import one_hot_encode
+from enformer_keras import one_hot_encode, open_model
+from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.intervals import Interval
 from pipeline import pipeline as pipeline_module
 from pipeline import report
 from pipeline.data import fingerprint_data
@@ -98,10 +102,32 @@ def test_pushed_model_says_what_it_is(chain):
         "description": "CDS +",
         "genome": "tiny",
         "strand_pair": 2,
+        "scale": 1.0,
+        "sum_stat": "mean",
+        "clip_soft": None,
+        "clip": None,
     }
+    assert tracks[0]["scale"] > 0  # `mean` in the table
+    assert card["organisms"]["yeast"]["contig_lengths"].keys() == {"IV"}
+    with contextlib.closing(Genome(chain.settings.dataset.parent / "genome.fa")) as genome:
+        assert card["organisms"]["tiny"]["contig_lengths"] == genome.contig_lengths
+        assert card["organisms"]["tiny"]["sequence_sha256"] == genome.sha256()
     assert card["data_fingerprint"] == fingerprint_data(chain.settings.dataset)
     assert card["code"]["version"] == importlib.metadata.version("enformer-keras")
     assert card["lineage"] == {"started_from": "scratch", "seed": 0, "step": 8}
+
+
+def test_pushed_model_can_be_asked_about_its_own_genome_alone(chain):
+    folder, pushed = chain.settings.dataset.parent, chain.first_outcome.pushed
+    genome, yeast = Genome(folder / "genome.fa"), Genome(folder / "yeast.fa")
+    window = [Interval("chrom", 2000, 2100)]
+    plain = open_model(pushed, head="tiny", genome=genome)
+    found = open_model(pushed, head="tiny", unscale=True).predict(window, genome)
+    scales = [track.transformation.scale for track in plain.tracks]
+    assert scales[0] != 1
+    np.testing.assert_allclose(found * scales, plain.predict(window, genome), rtol=1e-5)
+    with pytest.raises(DatasetError, match=r"yeast\.fa: has the contigs IV, but .* \(tiny1\) has chrom"):
+        open_model(pushed, head="tiny", genome=yeast)
 
 
 def read_test_records(chain, organism):

@@ -254,3 +254,24 @@ def test_predictions_of_intervals_are_those_of_their_sequences(genome, predictor
     np.testing.assert_array_equal(found, (expected + shifted) / 2)
     with pytest.raises(ValueError, match="512"):
         predictor.predict(["ACGT"])
+
+
+def test_the_predictions_behind_a_score_are_given(genome, predictor):
+    """The bins lie on the forward strand's window, whose base before the middle is the variant."""
+    variants = variants_of_all_kinds()
+    sums = predictor.score_variants(variants, genome, statistics=["REF", "ALT"]).statistics
+    for row, variant in enumerate(variants):
+        found = predictor.predict_variant(variant, genome)
+        np.testing.assert_allclose(found.reference.sum(0), sums["REF"][row], rtol=1e-6)
+        np.testing.assert_allclose(found.alternate.sum(0), sums["ALT"][row], rtol=1e-6)
+    at = 1000
+    start = at - (LENGTH // 2 - 1)
+    assert found.interval.width == BINS * BIN
+    found = predictor.predict_variant(variants[0], genome, strands="forward", tracks=[1])
+    assert found.interval == Interval(
+        "c1", start + (LENGTH - BINS * BIN) // 2, start + (LENGTH + BINS * BIN) // 2
+    )
+    window = CONTIGS["c1"][start : start + LENGTH]
+    np.testing.assert_array_equal(found.reference, count(window, KMER, BINS, BIN)[:, 1:])
+    with pytest.raises(DatasetError, match="no_alternate"):
+        predictor.predict_variant(Variant("c1", 5, "A", "."), genome)

@@ -171,20 +171,26 @@ def test_what_goes_with_the_model(exported):
         "target_length": 2,
         "bin_size": 128,
         "organisms": {
-            "ecoli": {
-                "assembly": "ASM584v2",
+            head: {
+                "assembly": assembly,
+                "contig_lengths": {"chr": 4000} if assembly else None,
+                "sequence_sha256": "5e9" if assembly else None,
                 "tracks": [
-                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "ecoli", "strand_pair": j}
-                    for i, j in enumerate([0, 2, 1])
+                    {
+                        "index": i,
+                        "identifier": f"t{i}",
+                        "description": "",
+                        "genome": head,
+                        "strand_pair": j,
+                        "scale": 2.0,
+                        "sum_stat": "mean",
+                        "clip_soft": None,
+                        "clip": 32.0,
+                    }
+                    for i, j in enumerate(pairs)
                 ],
-            },
-            "yeast": {
-                "assembly": None,
-                "tracks": [
-                    {"index": i, "identifier": f"t{i}", "description": "", "genome": "yeast", "strand_pair": i}
-                    for i in range(2)
-                ],
-            },
+            }
+            for head, assembly, pairs in (("ecoli", "ASM584v2", [0, 2, 1]), ("yeast", None, [0, 1]))
         },
         "code": {"version": "0.1.0", "fingerprint": "c0de"},
         "data_fingerprint": "da7a",

@@ -29,10 +29,15 @@ CONFIG = {
 ACCOUNTS = {
     head: Account(
         assembly=assembly,
-        tracks=[TrackAccount(i, f"t{i}", "", head, pair) for i, pair in enumerate(STRAND_PAIRS[head])],
+        tracks=[
+            TrackAccount(i, f"t{i}", "", head, pair, scale=2.0, sum_stat="mean", clip=32.0)
+            for i, pair in enumerate(STRAND_PAIRS[head])
+        ],
         target_length=TARGET_LENGTH,
         bin_size=128,
         splits={},
+        contig_lengths={"chr": 4000} if assembly else None,
+        sequence_sha256="5e9" if assembly else None,
     )
     for head, assembly in {"ecoli": "ASM584v2", "yeast": None}.items()
 }

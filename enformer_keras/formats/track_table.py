@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import pydantic
 
-from enformer_keras.datasets.validation import describe_validation_error
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import read_text
+from enformer_keras.formats.validation import describe_validation_error
+
+_logger = logging.getLogger(__name__)
 
 
 class TrackRow(pydantic.BaseModel):
@@ -25,6 +29,33 @@ class TrackRow(pydantic.BaseModel):
     index: pydantic.NonNegativeInt
     identifier: Annotated[str, pydantic.Field(min_length=1)]
     strand_pair: pydantic.NonNegativeInt | None = None
+
+
+class Target(TrackRow):
+    """One row of `targets.txt`: a track that the records hold. Other columns are not read.
+
+    Attributes:
+        index: see `TrackRow`; a second organism's need not start at 0.
+        genome: number or name of the genome, as basenji has it; not interpreted.
+        identifier: see `TrackRow`.
+        file: where the values came from; not opened.
+        clip: as it was applied when the data was made; so with clip_soft, scale and sum_stat.
+        clip_soft: see clip.
+        scale: see clip; `mean` in a track table of this project, where the data decides.
+        sum_stat: see clip.
+        strand_pair: see `TrackRow`; None if it has none.
+        description: free text.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    genome: str = ""
+    file: str = ""
+    clip: float | None = None
+    clip_soft: float | None = None
+    scale: float | Literal["mean"] | None = None
+    sum_stat: str | None = None
+    description: str = ""
 
 
 Row = TypeVar("Row", bound=TrackRow)
@@ -104,3 +135,63 @@ def unpaired_strands(path: Path, rows: Mapping[int, TrackRow]) -> list[str]:
                 "partners must name each other"
             )
     return problems
+
+
+def read_target_table(path: Path) -> tuple[Target, ...]:
+    """Reads `targets.txt`, or a track table of this project, which has columns more.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The rows in their order, that of the target's columns.
+
+    Raises:
+        DatasetError: every row that is wrong, by line number.
+    """
+    rows, problems = read_rows(path, Target, required=("index", "identifier"))
+    targets = tuple(rows.values())
+    line_of: dict[int, int] = {}
+    for number, target in rows.items():
+        if line_of.setdefault(target.index, number) != number:
+            problems.append(
+                f"{path}: line {number}: index {target.index} is also on line {line_of[target.index]}; make it "
+                "unique"
+            )
+    names = Counter(target.identifier for target in targets)
+    for name, count in names.items():
+        if count > 1:  # an error in a track table of ours, but this one is the authors'
+            _logger.warning("%s: identifier %s is that of %d tracks", path, name, count)
+    if not problems:
+        problems += unpaired_strands(path, rows)
+    if problems:
+        raise DatasetError(problems)
+    return targets
+
+
+def strand_pairs(targets: Sequence[Target]) -> list[int]:
+    """Returns for each column of the target its partner on the other strand, itself if it has none.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+    """
+    column = {target.index: number for number, target in enumerate(targets)}
+    return [
+        number if target.strand_pair is None else column[target.strand_pair]
+        for number, target in enumerate(targets)
+    ]
+
+
+def number_columns(targets: Sequence[Target]) -> list[Target]:
+    """Counts index and strand_pair from the first column of the target.
+
+    Args:
+        targets: rows of `targets.txt`; their indices need not start at 0.
+
+    Returns:
+        The rows with their columns as indices; a track without a partner is its own.
+    """
+    return [
+        target.model_copy(update={"index": column, "strand_pair": pair})
+        for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
+    ]

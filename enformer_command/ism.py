@@ -1,0 +1,191 @@
+"""`enformer ism`: what every substitution of regions does, or every deletion of some bp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from enformer_command.about import about
+from enformer_command.options import (
+    AveragingOptions,
+    GenomeOptions,
+    ModelOptions,
+    OutputOptions,
+    averaging_options,
+    genome_options,
+    length_option,
+    model_options,
+    output_options,
+    width_option,
+)
+from enformer_command.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from enformer_keras.formats.intervals import Interval
+
+
+@click.command()
+@model_options
+@click.argument("regions", nargs=-1)
+@genome_options
+@click.option("--variants", metavar="FILE", help="Regions are what lies about these: VCF, BCF, table, -.")
+@click.option(
+    "--flank",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    metavar="BP",
+    help="On either side of a variant's first base.",
+)
+@length_option
+@click.option("--statistics", default="SAD", show_default=True, help="Scores, separated by commas.")
+@width_option
+@click.option(
+    "--deletions",
+    "deletion",
+    type=click.IntRange(1),
+    metavar="BP",
+    help="Leave out BP from each base on, instead of substitutions.",
+)
+@click.option(
+    "--window-per-base",
+    is_flag=True,
+    help="Put each change in the middle of a window of its own, as score does; takes twice as long.",
+)
+@averaging_options
+@output_options
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["h5", "tsv"]),
+    default=("h5",),
+    show_default=True,
+    help="Of the files; may be given more than once.",
+)
+def ism(
+    model: ModelOptions,
+    regions: tuple[str, ...],
+    genome: GenomeOptions,
+    variants: str | None,
+    flank: int,
+    length: int | None,
+    statistics: str,
+    width: int | None,
+    deletion: int | None,
+    window_per_base: bool,
+    averaging: AveragingOptions,
+    output: OutputOptions,
+    formats: tuple[str, ...],
+) -> None:
+    """Score all substitutions of REGIONS: contigs, stretches such as chr1:1,001-2,000, BED files.
+
+    Instead of regions, --variants gives what lies about variants; the background is the genome, whatever their
+    alleles. All changes of a region are seen in one window about its middle, so a score is that of the same
+    variant in that window; with --window-per-base it is the one that score gives. FOLDER gets ism.h5 (of each
+    statistic [regions, bp, A C G T, tracks], 0 at the genome's own base, NaN at N), for which regions have one
+    length, or ism.tsv, a row for each change. Scores: see score.
+    """
+    if bool(regions) == (variants is not None):
+        raise click.UsageError("give regions, or --variants")
+    names = [name.strip() for name in statistics.split(",")]
+    shifts, aliases = averaging.shifts, genome.aliases
+
+    from enformer_keras.formats.regions import find_regions
+    from enformer_keras.prediction.contribution_files import MUTAGENESIS_FILES, write_mutagenesis
+    from enformer_keras.prediction.mutagenesis import check_region
+    from enformer_keras.prediction.statistics import check_statistics
+
+    # All that can be known before the model is loaded, which takes long.
+    try:
+        check_statistics(names)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    output.check([MUTAGENESIS_FILES[kind] for kind in formats])
+    with genome.open() as opened:
+        asked = (
+            find_regions(regions, opened.contig_lengths, aliases)
+            if variants is None
+            else _about_variants(variants, flank, opened.contig_lengths, aliases)
+        )
+        if length is not None:
+            asked = [region.resize(length) for region in asked]
+        other = next((region for region in asked if region.width != asked[0].width), None)
+        if other is not None and "h5" in formats:
+            raise ValueError(
+                f"{asked[0]} has {asked[0].width} bp, {other} {other.width}; ism.h5 holds regions of one "
+                "length: give --length, or --format tsv"
+            )
+        predictor = model.open(opened, aliases)
+        chosen = model.tracks(predictor)
+        for region in asked:
+            check_region(region, opened.contig_lengths, predictor.frame, deletion)
+        predictor.frame.central_bins(width)
+        changes = sum(3 * r.width if deletion is None else r.width - deletion + 1 for r in asked)
+        if output.dry_run:
+            # A deletion is predicted from both sides; references are there once in each window.
+            windows = changes * (1 if deletion is None else 2) + (changes if window_per_base else len(asked))
+            windows *= len(shifts) * (2 if averaging.strands == "both" else 1)
+            click.echo(f"{len(asked)} regions, {changes} changes")
+            minutes = windows * predictor.seconds_per_window() / 60
+            click.echo(f"up to {windows} windows, {minutes:.1f} min; nothing was written")
+            return
+        said = about(
+            model,
+            genome,
+            averaging,
+            predictor.card,
+            regions=", ".join(regions) or f"{flank} bp on either side of {variants}",
+            width=width or 0,
+            deletion=deletion or 0,
+            windows="one for each change" if window_per_base else "one about each region's middle",
+        )
+        kept = [predictor.tracks[index] for index in chosen]
+        found = predictor.saturation_mutagenesis(
+            asked,
+            opened,
+            statistics=names,
+            tracks=chosen,
+            width=width,
+            strands=averaging.strands,
+            shifts=shifts,
+            deletion=deletion,
+            window_per_base=window_per_base,
+        )
+        with (
+            progress(found, unit="regions", total=len(asked), quiet=output.quiet) as taken,
+            write_mutagenesis(output.folder, formats, kept, names, said, deletion) as append,
+        ):
+            for made in taken:
+                append(made)
+    click.echo(f"{len(asked)} regions, {changes} changes, {len(chosen)} tracks")
+
+
+def _about_variants(
+    source: str,
+    flank: int,
+    contig_lengths: Mapping[str, int],
+    aliases: Mapping[str, Sequence[str]],
+) -> list[Interval]:
+    """Lays a region about the first base of each variant; about several alleles of one place, one."""
+    from enformer_keras.formats.contig_names import ContigNames
+    from enformer_keras.formats.errors import DatasetError
+    from enformer_keras.formats.intervals import Interval
+    from enformer_keras.formats.variants import read_variants
+
+    names = ContigNames(contig_lengths, aliases)
+    found: dict[Interval, None] = {}
+    for variant in read_variants(source):
+        contig = names.find(variant.chrom)
+        if contig is None or not 0 <= variant.start < contig_lengths[contig]:
+            raise DatasetError(
+                f"{source}: {variant} does not lie on the genome; leave it out, use the genome of the same "
+                "assembly, or give --alias"
+            )
+        found[Interval(contig, variant.start, variant.start + 1).extend(flank)] = None
+    if not found:
+        raise DatasetError(f"{source}: holds no variant; give another file")
+    return list(found)

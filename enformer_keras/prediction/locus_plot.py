@@ -1,0 +1,205 @@
+"""Pictures of a locus: predictions of reference and alternative allele, genes, contributions as letters."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from enformer_keras.formats.intervals import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart by people who do not see red or green, and in grey print.
+_REFERENCE, _ALTERNATE = "0.72", "#0b3c6f"
+_MORE, _LESS = "#d55e00", "#0072b2"
+_GENE = "0.25"
+# Heights of panels, in inches.
+_TRACK, _DIFFERENCE, _GENE_ROW, _LETTERS = 1.15, 0.7, 0.24, 1.3
+_NAME_WIDTH = 18
+# Widest stretch, in bp, whose positions are in a unit; the unit; its name.
+_UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
+# Of genes that overlap, more rows than this are not drawn, but counted.
+_MOST_GENE_ROWS = 6
+
+
+class DrawnGene(Protocol):
+    """What is drawn of a gene; `formats.genes.Gene` is one."""
+
+    @property
+    def name(self) -> str:
+        """What is written beside it."""
+
+    @property
+    def strand(self) -> str:
+        """`+`, `-` or `.`."""
+
+    @property
+    def span(self) -> Interval:
+        """From its first to its last base."""
+
+    @property
+    def exons(self) -> Sequence[Interval]:
+        """Drawn thick."""
+
+
+def plot_locus(
+    interval: Interval,
+    tracks: Sequence[str],
+    reference: np.ndarray,
+    alternate: np.ndarray | None = None,
+    *,
+    marked: Interval | None = None,
+    genes: Sequence[DrawnGene] = (),
+    contributions: np.ndarray | None = None,
+    explained: Interval | None = None,
+    title: str = "",
+    width: float = 9.0,
+) -> Figure:
+    """Draws predictions along the genome, a panel for each track, and below it the difference.
+
+    Args:
+        interval: what the bins cover.
+        tracks: name of each track.
+        reference: predictions, float [bins, tracks].
+        alternate: those of the other allele; `None`: there is none, and no difference.
+        marked: the variant; drawn as a line through all panels.
+        genes: those that lie here; drawn where they overlap the interval.
+        contributions: of each base to a prediction, projected, float [bp, 4]; drawn as letters.
+        explained: what `contributions` covers.
+        title: above all.
+        width: of the picture, in inches.
+
+    Returns:
+        A matplotlib figure (`savefig`); no global state of matplotlib's is used.
+
+    Raises:
+        ValueError: shapes do not fit one another, or contributions come without `explained`.
+    """
+    if reference.shape[1:] != (len(tracks),) or (alternate is not None and alternate.shape != reference.shape):
+        shapes = [reference.shape, *([] if alternate is None else [alternate.shape])]
+        raise ValueError(f"predictions of {shapes} are not [bins, tracks] of {len(tracks)} tracks")
+    if (contributions is None) != (explained is None):
+        raise ValueError("contributions= and explained= come together")
+    if explained is not None and contributions is not None and contributions.shape != (explained.width, 4):
+        raise ValueError(f"contributions of {contributions.shape} are not [{explained.width}, 4]")
+
+    from matplotlib.figure import Figure
+
+    rows, left_out = _gene_rows(genes, interval)
+    heights: list[float] = []
+    draws: list[Callable[[Axes], None]] = []
+    edges = np.linspace(interval.start, interval.end, len(reference) + 1)
+    for number, name in enumerate(tracks):
+        r, a = reference[:, number], None if alternate is None else alternate[:, number]
+        heights.append(_TRACK)
+        draws.append(functools.partial(_draw_track, edges=edges, r=r, a=a, name=name))
+        if a is not None:
+            heights.append(_DIFFERENCE)
+            draws.append(functools.partial(_draw_difference, edges=edges, difference=a - r))
+    if rows:
+        heights.append(_GENE_ROW * len(rows) + 0.15)
+        draws.append(functools.partial(_draw_genes, rows=rows, interval=interval, left_out=left_out))
+    along_genome = len(draws)
+    if contributions is not None:
+        heights.append(_LETTERS)
+
+    figure = Figure(figsize=(width, sum(heights) + 0.75), layout="constrained")
+    panels = list(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    for panel, draw in zip(panels, draws, strict=False):
+        draw(panel)
+    for number, panel in enumerate(panels):
+        panel.spines[["top", "right"]].set_visible(False)
+        if marked is not None:
+            middle = (marked.start + marked.end) / 2
+            panel.axvline(middle, color="0.2", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        if number < along_genome:
+            _lay_out(panel, interval, named=number == along_genome - 1)
+    if contributions is not None and explained is not None:
+        from enformer_keras.prediction.logo_plot import draw_letters
+
+        draw_letters(panels[-1], contributions.T, start=explained.start)
+        panels[-1].set_ylabel("contribution", fontsize=8)
+        _lay_out(panels[-1], explained, named=True)
+    if alternate is not None:
+        panels[0].legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.1
+        )
+    if title:
+        figure.suptitle(title, fontsize=10, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
+def _draw_track(panel: Axes, edges: np.ndarray, r: np.ndarray, a: np.ndarray | None, name: str) -> None:
+    panel.stairs(r, edges, fill=True, color=_REFERENCE, label="REF")
+    if a is not None:
+        panel.stairs(a, edges, color=_ALTERNATE, linewidth=1.1, label="ALT", baseline=None)
+    panel.set_ylim(bottom=min(0.0, float(r.min())))
+    panel.set_ylabel("\n".join(textwrap.wrap(name, _NAME_WIDTH, max_lines=4)), fontsize=8, parse_math=False)
+
+
+def _draw_difference(panel: Axes, edges: np.ndarray, difference: np.ndarray) -> None:
+    panel.stairs(np.maximum(difference, 0), edges, fill=True, color=_MORE)
+    panel.stairs(np.minimum(difference, 0), edges, fill=True, color=_LESS)
+    panel.axhline(0, color="0.4", linewidth=0.6)
+    panel.set_ylabel("ALT - REF", fontsize=8)
+
+
+def _lay_out(panel: Axes, interval: Interval, *, named: bool) -> None:
+    """Sets a panel's positions; only the lowest of some says them."""
+    panel.set_xlim(interval.start, interval.end)
+    panel.tick_params(labelsize=8, labelbottom=named)
+    if named:
+        size, unit = next((size, unit) for widest, size, unit in _UNITS if interval.width < widest)
+        panel.xaxis.set_major_formatter(lambda position, _: f"{position / size:,.10g}")
+        panel.set_xlabel(f"{interval.chrom}, {unit}", fontsize=8, parse_math=False)
+
+
+def _gene_rows(genes: Sequence[DrawnGene], interval: Interval) -> tuple[list[list[DrawnGene]], int]:
+    """Puts genes into rows in which none overlaps another or its name; counts those that have no room."""
+    here = [
+        gene
+        for gene in genes
+        if gene.span.chrom == interval.chrom
+        and gene.span.start < interval.end
+        and gene.span.end > interval.start
+    ]
+    rows: list[list[DrawnGene]] = []
+    ends: list[float] = []
+    left_out = 0
+    letter = interval.width / 110  # about the width of one, in bp
+    for gene in sorted(here, key=lambda gene: gene.span.start):
+        start = max(gene.span.start, interval.start)
+        end = max(min(gene.span.end, interval.end), start + letter * (len(gene.name) + 1)) + letter
+        row = next((number for number, taken in enumerate(ends) if taken <= start), len(ends))
+        if row == _MOST_GENE_ROWS:
+            left_out += 1
+            continue
+        if row == len(ends):
+            rows.append([])
+            ends.append(end)
+        rows[row].append(gene)
+        ends[row] = end
+    return rows, left_out
+
+
+def _draw_genes(panel: Axes, rows: Sequence[Sequence[DrawnGene]], interval: Interval, left_out: int) -> None:
+    for height, row in enumerate(rows):
+        for gene in row:
+            start, end = max(gene.span.start, interval.start), min(gene.span.end, interval.end)
+            panel.plot([start, end], [height, height], color=_GENE, linewidth=0.8, solid_capstyle="butt")
+            exons = [(exon.start, exon.width) for exon in gene.exons]
+            panel.broken_barh(exons, (height - 0.16, 0.32), color=_GENE)
+            name = {"+": f"{gene.name} >", "-": f"< {gene.name}"}.get(gene.strand, gene.name)
+            panel.text(
+                start, height + 0.2, name, fontsize=7, va="top", ha="left", clip_on=True, parse_math=False
+            )
+    panel.set_ylim(len(rows) - 0.3, -0.45)
+    panel.set_yticks([])
+    panel.set_ylabel("genes" if not left_out else f"genes\n({left_out} not drawn)", fontsize=8)
+    panel.spines["left"].set_visible(False)
