@@ -16,7 +16,7 @@ import numpy as np
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS, Enformer
 
 # In a folder, the first that is there.
-_FILES = ("model.safetensors", "pytorch_model.bin")
+PYTORCH_FILES = ("model.safetensors", "pytorch_model.bin")
 _CONFIG = "config.json"
 # enformer-pytorch has every layer of the trunk under two names, and files keep either or both.
 _TWINS = {
@@ -132,11 +132,11 @@ def pytorch_file(path: str | os.PathLike[str]) -> Path:
         FileNotFoundError: There is none.
     """
     path = Path(path)
-    files = [path / name for name in _FILES] if path.is_dir() else [path]
+    files = [path / name for name in PYTORCH_FILES] if path.is_dir() else [path]
     for file in files:
         if file.is_file():
             return file
-    raise FileNotFoundError(f"{path}: no such file, or a folder without {' or '.join(_FILES)}")
+    raise FileNotFoundError(f"{path}: no such file, or a folder without {' or '.join(PYTORCH_FILES)}")
 
 
 def pytorch_heads(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -252,7 +252,7 @@ def _opened(path: Path) -> Iterator[_File]:
         import torch
     except ImportError as error:
         raise ImportError(
-            f"{path}: reading it needs torch: install enformer-keras[torch], or take {_FILES[0]}"
+            f"{path}: reading it needs torch: install enformer-keras[torch], or take {PYTORCH_FILES[0]}"
         ) from error
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)

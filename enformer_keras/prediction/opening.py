@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from enformer_keras.checkpoints.pytorch import load_pytorch_checkpoint, pytorch_arguments, pytorch_heads
+from enformer_keras.checkpoints.pytorch import (
+    PYTORCH_FILES,
+    load_pytorch_checkpoint,
+    pytorch_arguments,
+    pytorch_heads,
+)
 from enformer_keras.checkpoints.sonnet import load_sonnet_checkpoint, sonnet_heads
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.model.enformer import BIN_SIZE, Enformer
@@ -33,7 +39,6 @@ _TRAINABLE = _CARD.with_name("model.keras")
 # Of a run's folder, a folder of pushed versions.
 _PUSHED = "pushed"
 _PYTORCH_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_PYTORCH_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,11 +204,11 @@ def _find(path: Path, preset: str | None, dtype: str | None) -> _Source:
             return _Source(version, heads, lambda: _load_keras(version / _TRAINABLE, dtype), card)
         if (path / SAVED_MODEL).exists():
             return _Source(path, None, lambda: _load_served(path, dtype))
-        if any((path / name).exists() for name in _PYTORCH_FILES):
+        if any((path / name).exists() for name in PYTORCH_FILES):
             return _find_pytorch(path, preset, dtype)
         raise DatasetError(
             f"{path}: holds no pushed model (no <version>/{_CARD} in it), no {SAVED_MODEL} and no "
-            f"{' or '.join(_PYTORCH_FILES)}; train one, or give another folder"
+            f"{' or '.join(PYTORCH_FILES)}; train one, or give another folder"
         )
     if path.suffix == ".keras":
         return _Source(path, None, lambda: _load_keras(path, dtype))
@@ -237,17 +242,29 @@ def _find_checkpoint(
     arguments: Mapping[str, Any],
 ) -> _Source:
     """Makes a source of weights alone."""
-    try:
+    with _readable(path):
         heads = read_heads(path)
-    except ImportError as error:
-        raise DatasetError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     def load() -> _Loaded:
         model = Enformer(**arguments, heads=heads)
-        load_weights(model, path)
+        with _readable(path):
+            load_weights(model, path)
         return _loaded(model)
 
     return _Source(path, heads, load)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says of a package that is missing, or of TensorFlow's own errors, which file it is about."""
+    try:
+        yield
+    except ImportError as error:
+        raise DatasetError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow."):
+            raise
+        raise DatasetError(f"{path}: cannot be read ({error}); fetch the checkpoint again") from error
 
 
 def _choose_head(path: Path, heads: Mapping[str, int], head: str | None) -> str:

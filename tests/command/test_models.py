@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from enformer_command.info import info
 from enformer_command.main import main
 from enformer_keras import PRESETS, Enformer
 from enformer_keras.checkpoints.pytorch import pytorch_arguments
 from enformer_keras.formats.fasta import Genome
+from enformer_keras.prediction.opening import DTYPES
 from tests.checkpoints import their_weights
 
 BASES = "".join(np.random.default_rng(6).choice(list("ACGT"), 3000))
@@ -156,3 +158,8 @@ def test_where_predictions_will_differ_is_said_in_a_line(tmp_path, monkeypatch):
     assert "head\tmouse: 2 tracks" in result.stdout
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"enformer: warning: {tmp_path}/model.safetensors: the table of the reference's")
+
+
+def test_the_types_that_can_be_asked_for_are_the_library_s():
+    (option,) = (option for option in info.params if option.name == "dtype")
+    assert tuple(option.type.choices) == DTYPES

@@ -5,11 +5,20 @@ import keras
 import numpy as np
 import pytest
 
-from enformer_keras import PRESETS, Enformer, load_pytorch_checkpoint, one_hot_encode, pytorch_heads
+from enformer_keras import (
+    PRESETS,
+    Enformer,
+    load_pytorch_checkpoint,
+    load_sonnet_checkpoint,
+    one_hot_encode,
+    pytorch_heads,
+)
 from enformer_keras.checkpoints.pytorch import pytorch_arguments
+from enformer_keras.checkpoints.sonnet import sonnet_entries
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.prediction import PredictedTrack, Transformation, open_heads, open_model
+from tests import golden
 from tests.checkpoints import their_weights
 
 BASES = "ACGTTGCA" * 128
@@ -245,3 +254,36 @@ def test_a_file_whose_reader_is_not_installed_says_which(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(DatasetError, match=rf"{name}: .*{missing}"):
             open_model(tmp_path / name, preset="tiny")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
+    (tmp_path / "model.ckpt.index").write_bytes(b"no index" * 20)
+    with pytest.raises(DatasetError, match=r"model\.ckpt: cannot be read .* fetch the checkpoint again"):
+        open_model(tmp_path / "model.ckpt", preset="tiny")
+    with pytest.raises(ValueError, match="give preset="):
+        open_model(tmp_path / "model.ckpt")
+
+
+def test_the_authors_checkpoint_opens_with_a_preset_and_a_table_of_tracks(tmp_path):
+    pytest.importorskip("tensorflow", reason="the checkpoint's file format needs TensorFlow")
+    direct = Enformer.from_preset("tiny", heads={"human": 2, "mouse": 1})
+    shapes = {}
+    for key, _, shape in sonnet_entries(direct):
+        shapes[key] = shape
+        if key.endswith("/average"):
+            shapes |= {key.replace("average", state): shape for state in ("_counter", "_hidden")}
+    golden.write_checkpoint(tmp_path / "model.ckpt", shapes)
+    load_sonnet_checkpoint(direct, tmp_path / "model.ckpt")
+    (tmp_path / "targets.txt").write_text("index\tidentifier\tscale\n0\tENC0\t2\n1\tENC1\t4\n")
+    predictor = open_model(
+        tmp_path / "model.ckpt",
+        preset="tiny",
+        head="human",
+        tracks_table=tmp_path / "targets.txt",
+        unscale=True,
+    )
+    assert [track.identifier for track in predictor.tracks] == ["ENC0", "ENC1"]
+    bases = BASES * 2
+    expected = keras.ops.convert_to_numpy(direct(one_hot_encode([bases]))["human"]) / [2, 4]
+    np.testing.assert_allclose(predictor.predict([bases], strands="forward"), expected, rtol=1e-5)
