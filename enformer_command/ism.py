@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +23,7 @@ from enformer_command.options import (
 from enformer_command.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from enformer_keras.formats.intervals import Interval
 
@@ -144,24 +145,32 @@ def ism(
             windows="one for each change" if window_per_base else "one about each region's middle",
         )
         kept = [predictor.tracks[index] for index in chosen]
-        found = predictor.saturation_mutagenesis(
-            asked,
-            opened,
-            statistics=names,
-            tracks=chosen,
-            width=width,
-            strands=averaging.strands,
-            shifts=shifts,
-            deletion=deletion,
-            window_per_base=window_per_base,
-        )
         with (
-            progress(found, unit="regions", total=len(asked), quiet=output.quiet) as taken,
+            progress(range(changes), unit="changes", total=changes, quiet=output.quiet) as told,
             write_mutagenesis(output.folder, formats, kept, names, said, deletion) as append,
         ):
-            for made in taken:
+            left = iter(told)
+            for made in predictor.saturation_mutagenesis(
+                asked,
+                opened,
+                statistics=names,
+                tracks=chosen,
+                width=width,
+                strands=averaging.strands,
+                shifts=shifts,
+                deletion=deletion,
+                window_per_base=window_per_base,
+                advance=lambda count: _pass_over(left, count),
+            ):
                 append(made)
+            _pass_over(left, changes)  # where the genome has N, nothing is done
     click.echo(f"{len(asked)} regions, {changes} changes, {len(chosen)} tracks")
+
+
+def _pass_over(items: Iterator[object], count: int) -> None:
+    """Takes the next items, so that their progress is told."""
+    for _ in itertools.islice(items, count):
+        pass
 
 
 def _about_variants(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ def saturation_mutagenesis(
     shifts: Sequence[int] = (0,),
     deletion: int | None = None,
     window_per_base: bool = False,
+    advance: Callable[[int], None] | None = None,
 ) -> Iterator[Mutagenesis]:
     """Scores all three substitutions of every base of regions, or all deletions of a length.
 
@@ -73,6 +74,7 @@ def saturation_mutagenesis(
         deletion: bp of a deletion that slides over the region; `None`: substitutions.
         window_per_base: whether each change stands in the middle of a window of its own. Else all changes of a
             region are seen in the one window about the region's middle, which takes half as long.
+        advance: is told of every few changes that are done how many they are.
 
     Yields:
         The effects of each region, in their order.
@@ -127,6 +129,8 @@ def saturation_mutagenesis(
                 for name, values in part.statistics.items():
                     effects[name][tuple(axis[done:end] for axis in index)] = values
                 done = end
+                if advance is not None:
+                    advance(len(part.variants))
             if deletion is None:
                 own = [(at, ALPHABET.index(base)) for at, base in enumerate(sequence) if base in ALPHABET]
                 for at, letter in own:

@@ -120,6 +120,13 @@ def test_deletions_slide_and_are_scores_of_these_deletions(genome, predictor):
     assert np.nanmax(made.effects["D1"]) > 0
 
 
+def test_progress_is_told_within_a_region(genome, predictor):
+    told = []
+    next(predictor.saturation_mutagenesis([REGION], genome, advance=told.append))
+    assert sum(told) == 3 * (REGION.width - 2)  # two are N
+    assert max(told) < 10
+
+
 def test_regions_come_one_after_the_other(genome, predictor):
     def regions():
         yield REGION
