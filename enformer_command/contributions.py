@@ -159,6 +159,7 @@ def contributions(
             strands=averaging.strands,
             shifts=shifts,
             steps=steps,
+            contig_aliases=aliases,
         )
         lengths = opened.contig_lengths
         with (

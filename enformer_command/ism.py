@@ -160,6 +160,7 @@ def ism(
                 shifts=shifts,
                 deletion=deletion,
                 window_per_base=window_per_base,
+                contig_aliases=aliases,
                 advance=lambda count: _pass_over(left, count),
             ):
                 append(made)

@@ -185,6 +185,9 @@ class Answering(Protocol):
     ) -> Iterator[VariantScores]:
         """Scores alleles."""
 
+    def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Refuses another genome than the model's."""
+
     def predict_one_hot(self, batch: np.ndarray) -> np.ndarray:
         """Predicts a full batch of arrays."""
 

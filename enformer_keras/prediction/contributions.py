@@ -12,7 +12,12 @@ import numpy as np
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.prediction.asking import check_averaging, opened_genome, strands_of
-from enformer_keras.prediction.mutagenesis import check_on_genome, check_region, saturation_mutagenesis
+from enformer_keras.prediction.mutagenesis import (
+    check_on_genome,
+    check_region,
+    saturation_mutagenesis,
+    under_genome_names,
+)
 from enformer_keras.prediction.windows import StrandView, window_about
 
 if TYPE_CHECKING:
@@ -88,6 +93,7 @@ def contributions(
     strands: Strands = "both",
     shifts: Sequence[int] = (0,),
     steps: int = 32,
+    contig_aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Contributions]:
     """Tells what each base of regions contributes to one number: predicted bins and tracks, reduced.
 
@@ -117,13 +123,14 @@ def contributions(
         strands: `both` averages predictions over the two strands.
         shifts: bp by which windows move to the right along the strand that is predicted.
         steps: points of the line of integrated gradients.
+        contig_aliases: contig of the genome -> other names that it has among the regions.
 
     Yields:
         Of each region, in their order.
 
     Raises:
         ValueError: an argument cannot be, or a region is too long.
-        DatasetError: a region does not lie on the genome.
+        DatasetError: a region does not lie on the genome, or the genome is not the model's.
     """
     explained = _Explained(predictor, statistic, tracks, weights, width)
     check_averaging(strands, shifts)
@@ -131,14 +138,15 @@ def contributions(
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1")
     if method == "ism":
-        yield from _by_mutagenesis(predictor, regions, genome, explained, strands, shifts)
+        yield from _by_mutagenesis(predictor, regions, genome, explained, strands, shifts, contig_aliases)
         return
     points = _points(method, steps)
     with opened_genome(genome) as opened:
+        predictor.check_genome(opened, contig_aliases)
         views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
         waiting: list[_Path] = []
         queue: list[tuple[_Path, int]] = []
-        for region in regions:
+        for region in under_genome_names(regions, opened.contig_lengths, contig_aliases):
             path = _Path(region, opened, predictor.frame, views, shifts, points)
             waiting.append(path)
             queue.extend((path, point) for point in range(len(points)))
@@ -384,6 +392,7 @@ def _by_mutagenesis(
     explained: _Explained,
     strands: Strands,
     shifts: Sequence[int],
+    contig_aliases: Mapping[str, Sequence[str]] | None,
 ) -> Iterator[Contributions]:
     """Takes the effects of substitutions for contributions; a region's own bases have the effect 0."""
     for made in saturation_mutagenesis(
@@ -395,6 +404,7 @@ def _by_mutagenesis(
         width=explained.width,
         strands=strands,
         shifts=shifts,
+        contig_aliases=contig_aliases,
     ):
         effects = np.nan_to_num(made.effects[explained.statistic].astype(np.float64) @ explained.weights)
         hypothetical = effects - effects.mean(axis=1, keepdims=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enformer_keras.formats.contig_names import ContigNames
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import ALPHABET
@@ -55,6 +56,7 @@ def saturation_mutagenesis(
     shifts: Sequence[int] = (0,),
     deletion: int | None = None,
     window_per_base: bool = False,
+    contig_aliases: Mapping[str, Sequence[str]] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Iterator[Mutagenesis]:
     """Scores all three substitutions of every base of regions, or all deletions of a length.
@@ -74,6 +76,7 @@ def saturation_mutagenesis(
         deletion: bp of a deletion that slides over the region; `None`: substitutions.
         window_per_base: whether each change stands in the middle of a window of its own. Else all changes of a
             region are seen in the one window about the region's middle, which takes half as long.
+        contig_aliases: contig of the genome -> other names that it has among the regions.
         advance: is told of every few changes that are done how many they are.
 
     Yields:
@@ -81,7 +84,7 @@ def saturation_mutagenesis(
 
     Raises:
         ValueError: an argument cannot be, or a region is too long or too short.
-        DatasetError: a region does not lie on the genome.
+        DatasetError: a region does not lie on the genome, or the genome is not the model's.
     """
     check_statistics(statistics)
     # What no change scores is not predicted: 0, and of these two the reference's own value.
@@ -89,7 +92,7 @@ def saturation_mutagenesis(
     asked = list(dict.fromkeys([*statistics, *(["REF"] if of_reference else [])]))
     columns = predictor.columns(tracks)
     with opened_genome(genome) as opened:
-        for region in regions:
+        for region in under_genome_names(regions, opened.contig_lengths, contig_aliases):
             check_region(region, opened.contig_lengths, predictor.frame, deletion)
             sequence = opened.sequence(region).decode()
             if deletion is None:
@@ -123,6 +126,7 @@ def saturation_mutagenesis(
                 width=width,
                 strands=strands,
                 shifts=shifts,
+                contig_aliases=contig_aliases,
                 centers=None if window_per_base else [region] * len(variants),
             ):
                 end = done + len(part.variants)
@@ -143,6 +147,17 @@ def saturation_mutagenesis(
                 {name: effects[name] for name in statistics},
                 tuple(predictor.tracks[column] for column in columns),
             )
+
+
+def under_genome_names(
+    regions: Iterable[Interval],
+    contig_lengths: Mapping[str, int],
+    contig_aliases: Mapping[str, Sequence[str]] | None,
+) -> Iterator[Interval]:
+    """Gives regions under the genome's names of their contigs; those of no known name as they are."""
+    names = ContigNames(contig_lengths, contig_aliases or {})
+    for region in regions:
+        yield dataclasses.replace(region, chrom=names.find(region.chrom) or region.chrom)
 
 
 def check_region(

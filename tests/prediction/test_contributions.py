@@ -11,6 +11,7 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
+from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.gradients import pullback
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
 from enformer_keras.prediction.windows import Frame
@@ -201,6 +202,18 @@ def test_a_model_that_counts_has_its_contributions_at_the_word(genome, method):
     if method == "integrated_gradients":  # one count that is there, none halfway
         assert made.value - made.baseline == 1
         np.testing.assert_allclose(made.total, 1, atol=0.02)
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "ism"])
+def test_contigs_go_by_their_other_names_and_another_genome_is_refused(genome, method):
+    predictor = counting_predictor("ACCA")
+    predictor.card = ModelCard("model", contig_lengths={"chr1": len(BASES)})
+    options = {"method": method, "contig_aliases": {"c1": ["chr1"]}}
+    (made,) = predictor.contributions([Interval("chr1", SITE, SITE + 4)], genome, **options)
+    assert made.interval == Interval("c1", SITE, SITE + 4)
+    predictor.card = ModelCard("model", contig_lengths={"c1": 5})
+    with pytest.raises(DatasetError, match="3000 bp, but 5 bp"):
+        next(predictor.contributions([REGION], genome, method=method))
 
 
 def test_numbers_do_not_depend_on_the_batch_and_regions_stream(enformer, genome):
