@@ -33,6 +33,7 @@ def about(
         "model": str(model.path),
         "head": model.head or "",
         "dtype": model.dtype or "as saved",
+        "strand_pairs": "added up" if model.sum_strand_pairs else "kept",
         "values": "in the units of the tracks' files" if model.unscale else "as predicted",
     }
     if model.tracks_table is not None:

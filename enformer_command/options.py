@@ -46,6 +46,7 @@ class ModelOptions:
     asked_tracks: tuple[str, ...]
     tracks_table: Path | None
     unscale: bool
+    sum_strand_pairs: bool
     dtype: str | None
     any_genome: bool
     full_passes: bool
@@ -69,6 +70,7 @@ class ModelOptions:
                 preset=self.preset,
                 dtype=self.dtype,
                 unscale=self.unscale,
+                sum_strand_pairs=self.sum_strand_pairs,
                 genome=genome,
                 contig_aliases=aliases,
                 any_genome=self.any_genome,
@@ -78,7 +80,7 @@ class ModelOptions:
 
     def open_heads(self) -> list[Predictor]:
         """Opens the head that is named, or all heads where none is, and nothing else is said of one."""
-        if self.head is not None or self.tracks_table is not None or self.unscale:
+        if self.head is not None or self.tracks_table is not None or self.unscale or self.sum_strand_pairs:
             return [self.open()]
         with _quiet_start():
             from enformer_keras.prediction import open_heads
@@ -247,6 +249,9 @@ model_options = _bundle(
         type=click.Path(path_type=Path),
         metavar="TARGETS.TXT",
         help="Names, strand pairs and scales of the tracks, where the model does not say them.",
+    ),
+    click.option(
+        "--sum-strand-pairs", is_flag=True, help="Add up the two tracks of each strand pair, before all else."
     ),
     click.option("--unscale", is_flag=True, help="Values in the units of the tracks' files."),
     click.option(

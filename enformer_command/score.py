@@ -152,6 +152,9 @@ def score(
     ranks = None if background is None else read_background(background)
     if "vcf" in formats and spelled:
         raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
+    # One pass over the file finds its faults now, and how long the work will be; a pipe is read but once.
+    countable = variants is not None and Path(variants).is_file()
+    total = sum(1 for _ in read_variants(str(variants))) if countable else len(spelled) or None
     records = VcfRecords(str(variants)) if "vcf" in formats else None
     alleles: Iterator[Variant]
     if records is not None:
@@ -196,7 +199,7 @@ def score(
             written = [*names, *(quantile_of(name) for name in names)]
         counts: Counter[str] = Counter()
         with (
-            progress(alleles, unit="variants", quiet=output.quiet) as taken,
+            progress(alleles, unit="variants", total=total, quiet=output.quiet) as taken,
             write_scores(
                 output.folder,
                 formats,

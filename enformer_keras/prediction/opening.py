@@ -25,7 +25,8 @@ from enformer_keras.model.presets import PRESETS
 from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
 from enformer_keras.prediction.served import SAVED_MODEL, ServedHead, open_served
-from enformer_keras.prediction.transformation import FileUnits, Transformation
+from enformer_keras.prediction.strand_pairs import SummedPairs
+from enformer_keras.prediction.transformation import FileUnits, Finish, Transformation
 from enformer_keras.prediction.windows import Frame
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Loaded:
     """
 
     heads: Mapping[str, int]
-    ask: Callable[[str, FileUnits | None], tuple[keras.Model | ServedHead, Frame]]
+    ask: Callable[[str, Finish | None], tuple[keras.Model | ServedHead, Frame]]
     batch_size: int | None = None
 
 
@@ -82,6 +83,7 @@ def open_model(
     preset: str | None = None,
     dtype: str | None = None,
     unscale: bool = False,
+    sum_strand_pairs: bool = False,
     genome: Genome | None = None,
     contig_aliases: Mapping[str, Sequence[str]] | None = None,
     any_genome: bool = False,
@@ -106,6 +108,8 @@ def open_model(
         preset: sizes of the checkpoint's model (`PRESETS`).
         dtype: what it computes in, of `DTYPES`; `None`: as it was saved, and float32 for weights of others.
         unscale: whether to give values in the units of the tracks' files (`transformation.FileUnits`).
+        sum_strand_pairs: whether to add up the predictions of the two tracks of each strand pair, before
+            anything is computed of them (`strand_pairs.SummedPairs`).
         genome: what it will be asked about: another one than it was trained on is refused before it is loaded,
             and else when it is asked.
         contig_aliases: contig of the genome -> other names, of which one may be the model's.
@@ -135,7 +139,15 @@ def open_model(
     if genome is not None and not any_genome:
         card.check_genome(genome, contig_aliases or {})
     predictor = _predictor(
-        source, loaded or source.load(), card, chosen, finish, any_genome, batch_size, full_passes
+        source,
+        loaded or source.load(),
+        card,
+        chosen,
+        finish,
+        any_genome,
+        batch_size,
+        full_passes,
+        sum_strand_pairs,
     )
     if genome is not None:
         predictor.check_genome(genome, contig_aliases)  # by these names it is the model's from now on
@@ -206,6 +218,8 @@ def _find(path: Path, preset: str | None, dtype: str | None) -> _Source:
         raise ValueError(f"preset={preset!r} must be one of {', '.join(PRESETS)}")
     if path.is_dir():
         version = _newest_version(path)
+        if preset is not None and (version is not None or (path / SAVED_MODEL).exists()):
+            raise ValueError(f"{path}: says its own sizes: do without preset={preset!r}")
         if version is not None:
             card = _read_card(version / _CARD)
             heads = {head: len(data["tracks"]) for head, data in card["organisms"].items()}
@@ -219,6 +233,8 @@ def _find(path: Path, preset: str | None, dtype: str | None) -> _Source:
             f"{' or '.join(PYTORCH_FILES)}; train one, or give another folder"
         )
     if path.suffix == ".keras":
+        if preset is not None:
+            raise ValueError(f"{path}: says its own sizes: do without preset={preset!r}")
         return _Source(path, None, lambda: _load_keras(path, dtype))
     if path.suffix in _PYTORCH_SUFFIXES and path.exists():
         return _find_pytorch(path, preset, dtype)
@@ -333,10 +349,11 @@ def _predictor(
     loaded: _Loaded,
     card: ModelCard,
     tracks: Sequence[PredictedTrack],
-    finish: FileUnits | None,
+    finish: Finish | None,
     any_genome: bool,
     batch_size: int,
     full_passes: bool = False,
+    sum_strand_pairs: bool = False,
 ) -> Predictor:
     head = str(card.head)
     if loaded.heads.get(head) != len(tracks):
@@ -344,6 +361,10 @@ def _predictor(
             f"{source.path}: {_CARD} describes {len(tracks)} tracks of head {head}, but the model has "
             f"{loaded.heads.get(head, 0)}; push or fetch the model again"
         )
+    if sum_strand_pairs:
+        summed, before = SummedPairs(tracks), finish
+        finish = summed if before is None else lambda values: summed(before(values))
+        tracks = summed.tracks
     model, frame = loaded.ask(head, finish)
     return Predictor(
         model,
@@ -391,7 +412,7 @@ def _loaded(model: Enformer) -> _Loaded:
     bins = model.sequence_length // BIN_SIZE if model.target_length is None else model.target_length
     frame = Frame(model.sequence_length, bins, BIN_SIZE)
 
-    def ask(head: str, finish: FileUnits | None) -> tuple[keras.Model, Frame]:
+    def ask(head: str, finish: Finish | None) -> tuple[keras.Model, Frame]:
         asked = model.head_model(head)
         if finish is not None:
             asked = keras.Model(asked.input, finish(asked.output), name=asked.name)
@@ -405,7 +426,7 @@ def _load_served(path: Path, dtype: str | None) -> _Loaded:
         raise ValueError(f"{path}: a SavedModel computes in what it was saved in: do without dtype")
     served = open_served(path)
 
-    def ask(head: str, finish: FileUnits | None) -> tuple[ServedHead, Frame]:
+    def ask(head: str, finish: Finish | None) -> tuple[ServedHead, Frame]:
         return ServedHead(served, head, finish), served.frame(head)
 
     return _Loaded({head: tracks for head, (_, tracks) in served.heads.items()}, ask, served.batch_size)

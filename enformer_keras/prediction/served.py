@@ -12,7 +12,7 @@ import numpy as np
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.model.enformer import BIN_SIZE
-from enformer_keras.prediction.transformation import FileUnits
+from enformer_keras.prediction.transformation import Finish
 from enformer_keras.prediction.windows import Frame
 
 SAVED_MODEL = "saved_model.pb"
@@ -29,7 +29,7 @@ class ServedHead:
         finish: what is done to its predictions; `None`: nothing.
     """
 
-    def __init__(self, served: ServedModel, head: str, finish: FileUnits | None = None) -> None:
+    def __init__(self, served: ServedModel, head: str, finish: Finish | None = None) -> None:
         self._served = served
         self._head = head
         self._finish = finish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from keras import ops
 # How the bp of a bin became one value: a multiple of the file's values, or sqrt(1 + x) - 1 of one.
 _LINEAR = ("sum", "mean", "avg", "max", "median")
 _ROOTS = ("sum_sqrt", "mean_sqrt", "avg_sqrt")
+# What is done to predictions [..., tracks] before anybody sees them; takes outputs of Keras models too.
+Finish = Callable[[Any], Any]
 # Above all values, and still a number: infinity would give gradients that are none.
 _NO_BOUND = float(np.finfo(np.float32).max)
 

@@ -202,3 +202,39 @@ def test_a_background_adds_quantiles_and_other_options_are_refused(folder, tmp_p
     result = run(folder, *again, "--output", str(tmp_path / "other"), "--strands", "forward")
     assert result.exit_code == 1
     assert "strands='both', but these have 'forward'" in result.stderr
+
+
+def test_a_fault_at_the_end_of_the_file_is_found_before_the_model_is_loaded(folder, tmp_path):
+    """Also where the model is none: it was not looked at."""
+    cut = (folder / "x.vcf").read_text() + "c1\tno number\t.\tA\tC\t.\t.\t.\n"
+    (tmp_path / "cut.vcf").write_text(cut)
+    command = (
+        "score",
+        "no model",
+        str(tmp_path / "cut.vcf"),
+        "--fasta",
+        "{0}/genome.fa",
+        "--output",
+        "{0}/none",
+    )
+    result = run(folder, *command)
+    assert result.exit_code == 1
+    assert "cut.vcf" in result.stderr
+    assert "no model" not in result.stderr
+    assert not (folder / "none").exists()
+
+
+def test_strand_pairs_are_added_up_where_that_is_asked_for(folder, tmp_path):
+    (tmp_path / "targets.txt").write_text(
+        "index\tidentifier\tdescription\tstrand_pair\n0\ta+\tA\t1\n1\ta-\tA\t0\n2\tb\tB\t2\n"
+    )
+    table = ("--tracks-table", str(tmp_path / "targets.txt"))
+    result = run(folder, *SCORE, str(tmp_path), *table, "--sum-strand-pairs", "--statistics", "REF")
+    assert result.exit_code == 0, result.output
+    with h5py.File(tmp_path / "scores.h5") as file:
+        assert file["target_ids"].asstr()[:].tolist() == ["a++a-", "b"]
+        summed = file["REF"][0]
+    result = run(folder, *SCORE, str(tmp_path), *table, "--overwrite", "--statistics", "REF")
+    with h5py.File(tmp_path / "scores.h5") as file:
+        kept = file["REF"][0]
+    np.testing.assert_allclose(summed, [kept[0] + kept[1], kept[2]], rtol=1e-5)

@@ -98,6 +98,23 @@ def test_without_context_an_indel_differs_in_its_own_bins_alone(genome, strands,
     assert (scores.statistics["D1"] <= 2 * length).all()
 
 
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 1000])
+def test_bins_of_the_published_size_differ_where_the_indel_is_alone(tmp_path, length):
+    """Both spellings: the bases before the deletion or after it."""
+    contig = "".join(random.Random(length).choices("ACGT", k=20_000))
+    genome = write_genome(tmp_path, {"c": contig})
+    letters = counting_predictor("A", 8192, 40, 128)
+    start, end = 10_000, 10_000 + length
+    before = Variant("c", start, contig[start - 1 : end], contig[start - 1])
+    after = Variant("c", start + 1, contig[start : end + 1], contig[end])
+    whole = letters.score_variants([before, after], genome, statistics=["D1", "SAD"])
+    # The bins that hold a deleted base, and those in which it may stand as well.
+    near = letters.score_variants([before, after], genome, statistics=["D1"], width=length + 2 * 128)
+    assert whole.statistics["D1"].max() > 0 or "A" not in contig[start:end]
+    np.testing.assert_allclose(whole.statistics["D1"], near.statistics["D1"], atol=1e-4)
+    np.testing.assert_array_equal(whole.statistics["D1"][0], whole.statistics["D1"][1])
+
+
 def test_a_deletion_is_what_strings_say_bin_by_bin(genome, predictor):
     start, end = 2003, 2050
     bases = CONTIGS["c1"]
