@@ -92,6 +92,10 @@ class TowerReuse:
         for number in range(len(windows)):
             yield found.pop(number)
 
+    def forget(self) -> None:
+        """Lets go of the windows that are kept."""
+        self._kept.clear()
+
     def _towers(self, windows: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Returns the tower's output and the prediction of each window, computed or kept from before."""
         known = {window: self._kept[window] for window in windows if window in self._kept}

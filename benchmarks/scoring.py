@@ -1,0 +1,144 @@
+"""Scoring by reuse of stem and tower beside full passes, in turns: alleles a second, their ratio, the error.
+
+    .venv/bin/python benchmarks/scoring.py [--size demo] [--alleles 64] [--batch-size 8] [--turns 3]
+
+Fresh weights on random sequence: neither matters for time. `ism`: all substitutions of neighbouring bases in
+one window, whose reference full passes predict once too. `dense`: SNVs 300 bp apart; with reuse they share
+the windows of a grid of 4,096 bp, full passes take two windows each. `isolated`: SNVs with windows of their
+own. One strand; two take twice as long either way. Error: the largest difference of any bin and track of REF
+and ALT from full passes over the same windows, as a share of the largest prediction.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import keras
+import numpy as np
+
+from enformer_keras import Enformer
+from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.intervals import Interval
+from enformer_keras.formats.variants import Variant
+from enformer_keras.model.enformer import BIN_SIZE
+from enformer_keras.prediction import Frame, PredictedTrack, Predictor
+
+# Preset, window in bp, bins, tracks: the demo's model, one between, the published one.
+SIZES = {
+    "demo": ("laptop", 16_384, 112, 4),
+    "middle": ("paper", 65_536, 448, 5313),
+    "full": ("paper", 196_608, 896, 5313),
+}
+APART, CELL = 300, 4096
+NEXT = {"A": "C", "C": "G", "G": "T", "T": "A"}
+
+
+def make_variants(bases: str, kind: str, count: int, window: int) -> list[Variant]:
+    """SNVs of the kind, as many as that."""
+    start = window
+    if kind == "ism":
+        changes = (
+            Variant("c", at + 1, bases[at], letter)
+            for at in itertools.count(start)
+            for letter in "ACGT"
+            if letter != bases[at]
+        )
+        return list(itertools.islice(changes, count))
+    apart = APART if kind == "dense" else window + 1
+    places = range(start, start + count * apart, apart)
+    return [Variant("c", at + 1, bases[at], NEXT[bases[at]]) for at in places]
+
+
+def score(
+    predictor: Predictor, genome: Genome, variants: list[Variant], kind: str, cell: int | None
+) -> Iterator[np.ndarray]:
+    """Yields REF and ALT of each allele; with a cell in bp, dense ones share windows."""
+    region = Interval("c", variants[0].start, variants[-1].start + 1)
+    for part in predictor.score_in_parts(
+        variants,
+        genome,
+        strands="forward",
+        statistics=["SAD"],
+        centers=[region] * len(variants) if kind == "ism" else None,
+        share_windows=cell if kind == "dense" else None,
+        keep_predictions=True,
+    ):
+        for found in part.predictions:
+            if found is not None:
+                yield np.stack([found.reference, found.alternate])
+
+
+def main() -> None:
+    """Measures, and prints one JSON object a kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="demo")
+    parser.add_argument("--alleles", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", default=["ism", "dense", "isolated"])
+    parser.add_argument("--winograd", action="store_true", help="in the tower's convolutions")
+    arguments = parser.parse_args()
+
+    preset, window, bins, tracks = SIZES[arguments.size]
+    keras.utils.set_random_seed(0)
+    model = Enformer.from_preset(
+        preset, heads={"h": tracks}, sequence_length=window, target_length=bins, winograd=arguments.winograd
+    )
+    described = [PredictedTrack(at, str(at), "", at) for at in range(tracks)]
+    frame = Frame(window, bins, BIN_SIZE)
+    ways = {
+        name: Predictor(model.head_model("h"), frame, described, batch_size=arguments.batch_size, reuse=reuse)
+        for name, reuse in (("full passes", False), ("reuse", True))
+    }
+    length = (arguments.alleles + 2) * (window + 1)
+    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), length))
+    with tempfile.TemporaryDirectory() as folder:
+        fasta = Path(folder) / "c.fa"
+        fasta.write_text(f">c\n{bases}\n")
+        genome = Genome(fasta)
+        for kind in arguments.kinds:
+            variants = make_variants(bases, kind, arguments.alleles, window)
+            found = {
+                name: list(score(way, genome, variants, kind, CELL)) for name, way in ways.items()
+            }  # compiles too
+            largest = max(float(pair.max()) for pair in found["full passes"])
+            error = max(
+                float(np.abs(a - b).max()) for a, b in zip(found["full passes"], found["reuse"], strict=True)
+            )
+            seconds: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(arguments.turns):
+                for name, way in ways.items():
+                    if way._reuse is not None:
+                        way._reuse.forget()
+                    begun = time.perf_counter()
+                    for _ in score(way, genome, variants, kind, CELL if name == "reuse" else None):
+                        pass
+                    seconds[name].append(time.perf_counter() - begun)
+            ratios = [a / b for a, b in zip(seconds["full passes"], seconds["reuse"], strict=True)]
+            print(
+                json.dumps(
+                    {
+                        "size": arguments.size,
+                        "kind": kind,
+                        "alleles a second": {
+                            name: round(len(variants) / statistics.median(took), 3)
+                            for name, took in seconds.items()
+                        },
+                        "ratio": round(statistics.median(ratios), 2),
+                        "error": f"{error / largest:.1e}",
+                    }
+                ),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
