@@ -141,6 +141,8 @@ class Answering(Protocol):
         asked: Iterable[tuple[str, bool]],
         columns: Sequence[int],
         like: Sequence[str | None] | None = None,
+        *,
+        shared: bool = False,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences."""
 

@@ -504,10 +504,11 @@ class Predictor:
             asked[windows.reference, reverse] = None
             asked.setdefault((windows.left, reverse), windows.reference)
             asked.setdefault((windows.right, reverse), windows.reference)
-        kept = RecentPredictions(0) if kept is None else kept
+        shared, kept = kept is not None, RecentPredictions(0) if kept is None else kept
         predicted = {key: bins for key in asked if (bins := kept.get(key)) is not None}
         new = {key: like for key, like in asked.items() if key not in predicted}
-        predicted.update(zip(new, self.predict_strands(new, columns, list(new.values())), strict=True))
+        found = self.predict_strands(new, columns, list(new.values()), shared=shared)
+        predicted.update(zip(new, found, strict=True))
         for windows, reverse in itertools.chain.from_iterable(laid_out):
             kept.put((windows.reference, reverse), predicted[windows.reference, reverse])
         for layouts in laid_out:
@@ -537,6 +538,8 @@ class Predictor:
         asked: Iterable[tuple[str, bool]],
         columns: Sequence[int],
         like: Sequence[str | None] | None = None,
+        *,
+        shared: bool = False,
     ) -> Iterator[np.ndarray]:
         """Predicts sequences as they come, a batch of them at a time.
 
@@ -546,6 +549,7 @@ class Predictor:
             columns: indices of the head's tracks.
             like: for each the window, along the same strand, that it is like but for an allele, from which it
                 may be predicted with less work; `None`: none.
+            shared: whether many of them are like few.
 
         Yields:
             float32 [bins, tracks] along the forward strand.
@@ -556,7 +560,7 @@ class Predictor:
         predicted = (
             itertools.chain.from_iterable(self._full_passes(windows))
             if like is None or self._reuse is None
-            else self._reuse.predict(list(windows), like)
+            else self._reuse.predict(list(windows), like, one_by_one=shared)
         )
         for (_, reverse), bins in zip(strands, predicted, strict=False):
             yield bins[::-1, partners] if reverse else bins[:, columns]

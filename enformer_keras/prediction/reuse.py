@@ -60,18 +60,23 @@ class TowerReuse:
         self._sizes = sorted(size for size in sizes if size < self.bins)
         self._kept: collections.OrderedDict[str, tuple[np.ndarray, np.ndarray]] = collections.OrderedDict()
 
-    def predict(self, windows: Sequence[str], like: Sequence[str | None]) -> Iterator[np.ndarray]:
+    def predict(
+        self, windows: Sequence[str], like: Sequence[str | None], *, one_by_one: bool = False
+    ) -> Iterator[np.ndarray]:
         """Predicts windows.
 
         Args:
             windows: bases of the window's length, upper case.
             like: for each the window that it is like; `None`: predict it wholly.
+            one_by_one: whether whole windows are predicted one at a time, in place of batches filled up: where
+                many windows are like few.
 
         Yields:
             float32 [bins, tracks] for each, in their order.
         """
         whole = [window for window, other in zip(windows, like, strict=True) if other is None]
-        known = self._towers([*whole, *(other for other in like if other is not None)])
+        others = [other for other in like if other is not None]
+        known = self._towers([*whole, *others], 1 if one_by_one else self._batch_size)
         found: dict[int, np.ndarray] = {}
         queues: dict[int, list[tuple[int, Patch]]] = {}
         for number, (window, other) in enumerate(zip(windows, like, strict=True)):
@@ -96,13 +101,13 @@ class TowerReuse:
         """Lets go of the windows that are kept."""
         self._kept.clear()
 
-    def _towers(self, windows: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _towers(self, windows: Sequence[str], together: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Returns the tower's output and the prediction of each window, computed or kept from before."""
         known = {window: self._kept[window] for window in windows if window in self._kept}
         missing = [window for window in dict.fromkeys(windows) if window not in known]
-        for first in range(0, len(missing), self._batch_size):
-            batch = missing[first : first + self._batch_size]
-            filled = [*batch, *["N" * len(batch[0])] * (self._batch_size - len(batch))]
+        for first in range(0, len(missing), together):
+            batch = missing[first : first + together]
+            filled = [*batch, *["N" * len(batch[0])] * (together - len(batch))]
             towers, predicted = self._whole.predict_on_batch(one_hot_encode(filled))
             for window, tower, tracks in zip(batch, towers, predicted, strict=False):
                 # Copies: a view would keep the whole batch.

@@ -243,8 +243,8 @@ def test_a_gene_has_one_reference_and_no_score_depends_on_its_neighbours(genome)
     predictor = counting_predictor(KMER, LENGTH, BINS, BIN, batch_size=2)
     asked = []
     predict = predictor.predict_strands
-    predictor.predict_strands = lambda windows, columns, like: predict(
-        [asked.append(w) or w for w in windows], columns, like
+    predictor.predict_strands = lambda windows, columns, like, shared: predict(
+        [asked.append(w) or w for w in windows], columns, like, shared=shared
     )
     scores = predictor.score_genes(variants, genome, [PLUS])
     assert len(asked) == 2 * (1 + len(variants))

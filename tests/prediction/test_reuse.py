@@ -56,7 +56,7 @@ def test_a_bin_sees_what_the_patches_take_it_to_see(model):
     reuse = TowerReuse(model, 3, "a")
     at = 10 * BIN_SIZE
     windows = [WINDOW, changed(at - REACH), changed(at - REACH - 1), changed(at + BIN_SIZE - 1 + REACH)]
-    bins = [reuse._towers([window])[window][0][10] for window in windows]
+    bins = [reuse._towers([window], 1)[window][0][10] for window in windows]
     assert (bins[0] != bins[1]).any()
     assert (bins[0] != bins[3]).any()
     np.testing.assert_array_equal(bins[0], bins[2])
