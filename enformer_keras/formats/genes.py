@@ -88,7 +88,7 @@ _Key = tuple[str, str, str]
 
 
 def read_genes(
-    path: Path, contig_lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]] | None = None
+    path: str | Path, contig_lengths: Mapping[str, int], aliases: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Gene, ...]:
     """Reads the genes of a GTF or GFF3 file.
 
@@ -110,6 +110,7 @@ def read_genes(
         DatasetError: the file is missing or cannot be read; malformed lines (the first ones); another assembly;
             or there is no gene on any contig.
     """
+    path = Path(path)
     kind = _KINDS.get(suffix_of(path))
     if kind is None:
         raise DatasetError(f"{path}: is neither GTF nor GFF3 by its name; end it in .gtf or .gff3 (also .gz)")

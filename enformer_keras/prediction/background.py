@@ -117,7 +117,7 @@ def _ranks(asked: np.ndarray, sizes: np.ndarray, shares: np.ndarray, count: int)
     return np.where(np.isnan(asked), np.nan, between)
 
 
-def calibrate(scores: Path, output: Path) -> Background:
+def calibrate(scores: str | Path, output: str | Path) -> Background:
     """Makes a background of a file of scores.
 
     Args:
@@ -132,6 +132,7 @@ def calibrate(scores: Path, output: Path) -> Background:
     """
     import h5py
 
+    scores, output = Path(scores), Path(output)
     scores = scores / "scores.h5" if scores.is_dir() else scores
     try:
         source = h5py.File(scores)
@@ -168,7 +169,7 @@ def calibrate(scores: Path, output: Path) -> Background:
     return read_background(output)
 
 
-def read_background(path: Path) -> Background:
+def read_background(path: str | Path) -> Background:
     """Reads what `calibrate` wrote.
 
     Raises:
@@ -176,6 +177,7 @@ def read_background(path: Path) -> Background:
     """
     import h5py
 
+    path = Path(path)
     try:
         with h5py.File(path) as file:
             return Background(

@@ -75,6 +75,6 @@ def test_what_is_no_background_is_named(tmp_path):
         calibrate(tmp_path, tmp_path / "background.h5")
     assert not list(tmp_path.glob("*background*"))
     with pytest.raises(DatasetError, match="is no background"):
-        read_background(few)
+        read_background(str(few))
     with pytest.raises(DatasetError, match="cannot be read"):
-        calibrate(tmp_path / "none.h5", tmp_path / "background.h5")
+        calibrate(str(tmp_path / "none.h5"), tmp_path / "background.h5")
