@@ -53,6 +53,7 @@ def plot_logo(
         ValueError: there is nothing to draw, the regions differ, or not each row has its label.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = [contributions] if not isinstance(contributions, Sequence) else list(contributions)
     if not rows:
@@ -77,8 +78,9 @@ def plot_logo(
     for axis in axes:
         axis.set_xlim(region.start + 0.5, region.end + 0.5)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    # Whole positions, as many as have room for ten digits.
+    axes[-1].xaxis.set_major_locator(MaxNLocator(max(2, int(inches)), integer=True))
+    axes[-1].xaxis.set_major_formatter(lambda position, _: f"{position:,.0f}")
     return figure
 
 
