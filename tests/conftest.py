@@ -8,7 +8,7 @@ import pytest
 TESTS = Path(__file__).parent
 # Folders of the library, which runs on every backend: `make test` runs their tests on JAX, whose compilations
 # are kept between runs, and on TensorFlow the golden ones alone; the others on it are in `make test-all`.
-LIBRARY = {"model", "training"}
+LIBRARY = {"model", "training", "prediction", "checkpoints"}
 GOLDEN = "test_golden.py"
 # The files that take longest, so that no process is left alone with one at the end.
 FIRST = [

@@ -29,7 +29,7 @@ group() { # backend, python, title, arguments of pytest
 }
 
 # On TensorFlow tests/conftest.py marks the library's tests as `full`, but for the golden ones.
-library="tests/model tests/training"
+library="tests/model tests/training tests/prediction tests/checkpoints"
 # TFX holds .venv at Python 3.11; the library runs on later ones. Its core is enough to tell, and what XLA makes
 # of it is tested above.
 core="tests/training/test_augmentation.py tests/model/test_enformer.py tests/model/test_layers.py tests/training/test_schedules.py"
