@@ -27,7 +27,10 @@ class _Command(click.Group):
         except (ValueError, OSError) as error:  # DatasetError is a ValueError
             if context.obj and context.obj.get("traceback"):
                 raise
-            click.echo(f"enformer: {error}", err=True)
+            message = str(error)
+            if "contig_aliases" in message and "--alias" not in message:  # the library's name of it
+                message += " (here: --alias CONTIG=NAME)"
+            click.echo(f"enformer: {message}", err=True)
             sys.exit(1)
 
 

@@ -134,6 +134,8 @@ def calibrate(scores: str | Path, output: str | Path) -> Background:
 
     scores, output = Path(scores), Path(output)
     scores = scores / "scores.h5" if scores.is_dir() else scores
+    if not scores.exists():
+        raise DatasetError(f"{scores}: no such file; give a scores.h5 of `enformer score`, or its folder")
     try:
         source = h5py.File(scores)
     except OSError as error:

@@ -144,3 +144,11 @@ def test_options_of_genes_need_genes(folder, tmp_path, change):
     result = run(folder, "genes", "{0}/model.keras", "--fasta", "{0}/genome.fa", "--output", str(tmp_path))
     assert result.exit_code == 2
     assert "give --gtf" in result.stderr
+
+
+def test_other_names_of_contigs_are_cured_by_an_option(folder, tmp_path):
+    command = ["genes", "no model", "--fasta", "{0}/genome.fa", "--gtf", "{0}/x.gtf", "--output", str(tmp_path)]
+    result = CliRunner().invoke(main, [text.format(folder) for text in command])
+    assert result.exit_code == 1
+    assert "it names chr1" in result.stderr
+    assert "(here: --alias CONTIG=NAME)" in result.stderr

@@ -76,5 +76,8 @@ def test_what_is_no_background_is_named(tmp_path):
     assert not list(tmp_path.glob("*background*"))
     with pytest.raises(DatasetError, match="is no background"):
         read_background(str(few))
-    with pytest.raises(DatasetError, match="cannot be read"):
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(DatasetError, match=r"text\.h5: cannot be read"):
+        calibrate(tmp_path / "text.h5", tmp_path / "background.h5")
+    with pytest.raises(DatasetError, match=r"none\.h5: no such file"):
         calibrate(str(tmp_path / "none.h5"), tmp_path / "background.h5")
