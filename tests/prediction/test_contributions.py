@@ -211,9 +211,10 @@ def test_contigs_go_by_their_other_names_and_another_genome_is_refused(genome, m
     options = {"method": method, "contig_aliases": {"c1": ["chr1"]}}
     (made,) = predictor.contributions([Interval("chr1", SITE, SITE + 4)], genome, **options)
     assert made.interval == Interval("c1", SITE, SITE + 4)
-    predictor.card = ModelCard("model", contig_lengths={"c1": 5})
+    other = counting_predictor("ACCA")
+    other.card = ModelCard("model", contig_lengths={"c1": 5})
     with pytest.raises(DatasetError, match="3000 bp, but 5 bp"):
-        next(predictor.contributions([REGION], genome, method=method))
+        next(other.contributions([REGION], genome, method=method))
 
 
 def test_numbers_do_not_depend_on_the_batch_and_regions_stream(enformer, genome):
