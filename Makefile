@@ -27,7 +27,7 @@ demo: setup data ## trains on E. coli through the whole chain; RUN=, STEPS=, DAT
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) pipeline/local_runner.py
 	@$(QUIET) $(SETTINGS) $(PYTHON_IN_VENV) -m pipeline.report
 
-test: setup data lint ## the tests between two edits: readers, golden data, one chain, one kill and resume; ten minutes
+test: setup data lint ## the tests between two edits: readers, golden data, one chain, one kill and resume; ten minutes, fifteen the first time
 	@sh tests/run.sh quick
 
 test-all: setup data lint ## all tests, the library's on every backend that is installed; forty minutes
