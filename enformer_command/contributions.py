@@ -33,7 +33,7 @@ _METHODS = {
 _REFUSED = ("deeplift", "deepshap")
 
 
-@click.command()
+@click.command(short_help="How much each base contributes to a prediction.")
 @model_options
 @click.argument("regions", nargs=-1, required=True)
 @genome_options

@@ -20,7 +20,7 @@ from enformer_command.options import (
 from enformer_command.progress import progress
 
 
-@click.command()
+@click.command(short_help="Expression of genes.")
 @model_options
 @genome_options
 @gene_options

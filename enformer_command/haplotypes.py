@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from enformer_keras.formats.haplotypes import PhasedVariants
 
 
-@click.command()
+@click.command(short_help="Predictions of the sequences that samples have.")
 @model_options
 @click.argument("regions", nargs=-1)
 @genome_options

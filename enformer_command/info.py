@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_CONTIGS = 8
 
 
-@click.command()
+@click.command(short_help="What a model is, and which tracks it has.")
 @model_options
 @click.option(
     "--fasta", type=click.Path(path_type=Path), help="Compare this genome with the one it was trained on."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from enformer_keras.formats.intervals import Interval
 
 
-@click.command()
+@click.command(short_help="What every substitution of a region does.")
 @model_options
 @click.argument("regions", nargs=-1)
 @genome_options

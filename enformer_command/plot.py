@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MOST_TRACKS = 12
 
 
-@click.command()
+@click.command(short_help="A picture of a locus.")
 @model_options
 @click.argument("where", metavar="WHERE")
 @genome_options

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from enformer_keras.prediction.windows import Frame
 
 
-@click.command()
+@click.command(short_help="Tracks along the genome, or of sequences.")
 @model_options
 @click.argument("regions", nargs=-1)
 @click.option("--fasta", type=click.Path(path_type=Path), help="The genome.")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from enformer_keras.prediction.predictor import Predictor
 
 
-@click.command()
+@click.command(short_help="What variants do, to tracks and to genes.")
 @model_options
 @click.argument("variants", required=False)
 @genome_options
