@@ -262,6 +262,5 @@ def _tell_what_would_be(
             windows += 3 if allele.shift else 2
     windows *= len(strands_of(averaging.strands)) * len(averaging.shifts)
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
-    click.echo(
-        f"{windows} windows, {windows * predictor.seconds_per_window() / 60:.1f} min; nothing was written"
-    )
+    minutes = windows * predictor.seconds_per_window() / 60  # by full passes; what is reused saves most of it
+    click.echo(f"{windows} windows, at most {minutes:.1f} min; nothing was written")

@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -73,7 +73,6 @@ __all__ = [
     "strands_of",
 ]
 
-_Item = TypeVar("_Item")
 # Of so many first variants not more than a share may have another REF than the genome, or it is another genome.
 _LOOKED_AT = 1000
 _LEAST_LOOKED_AT = 20
