@@ -262,5 +262,5 @@ def _tell_what_would_be(
             windows += 3 if allele.shift else 2
     windows *= len(strands_of(averaging.strands)) * len(averaging.shifts)
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
-    minutes = windows * predictor.seconds_per_window() / 60  # by full passes; what is reused saves most of it
+    minutes = windows * predictor.seconds_per_window() / 60  # by full passes; reuse makes it less
     click.echo(f"{windows} windows, at most {minutes:.1f} min; nothing was written")
