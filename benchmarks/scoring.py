@@ -1,12 +1,15 @@
 """Scoring by reuse of stem and tower beside full passes, in turns: alleles a second, their ratio, the error.
 
-    .venv/bin/python benchmarks/scoring.py [--size demo] [--alleles 64] [--batch-size 8] [--turns 3]
+    .venv/bin/python benchmarks/scoring.py [--size demo] [--alleles 192] [--plain 24] [--turns 3]
 
 Fresh weights on random sequence: neither matters for time. `ism`: all substitutions of neighbouring bases in
 one window, whose reference full passes predict once too. `dense`: SNVs 300 bp apart; with reuse they share
-the windows of a grid of 4,096 bp, full passes take two windows each. `isolated`: SNVs with windows of their
-own. One strand; two take twice as long either way. Error: the largest difference of any bin and track of REF
-and ALT from full passes over the same windows, as a share of the largest prediction.
+the windows of a grid of 4,096 bp, full passes take two windows each. `along`: SNVs 2,000 bp apart, each with a
+window of its own, of a grid of 128 bp, so that reuse computes the tower once along the contig. `isolated`:
+SNVs whose windows do not touch. One strand; two take twice as long either way. Full passes take a time in
+proportion to their number, so fewer alleles measure it (`--plain`; of ism one less, for the reference). Error:
+the largest difference of any bin and track of REF and ALT from full passes over the same windows, as a share
+of the largest prediction.
 """
 
 import argparse
@@ -37,7 +40,8 @@ SIZES = {
     "middle": ("paper", 65_536, 448, 5313),
     "full": ("paper", 196_608, 896, 5313),
 }
-APART, CELL = 300, 4096
+# Of each kind: bp between SNVs, and of the grid whose cells share a window (0: none).
+KINDS = {"ism": (0, 0), "dense": (300, 4096), "along": (2000, 128), "isolated": (0, 0)}
 NEXT = {"A": "C", "C": "G", "G": "T", "T": "A"}
 
 
@@ -52,15 +56,15 @@ def make_variants(bases: str, kind: str, count: int, window: int) -> list[Varian
             if letter != bases[at]
         )
         return list(itertools.islice(changes, count))
-    apart = APART if kind == "dense" else window + 1
+    apart = KINDS[kind][0] or window + 1
     places = range(start, start + count * apart, apart)
     return [Variant("c", at + 1, bases[at], NEXT[bases[at]]) for at in places]
 
 
 def score(
-    predictor: Predictor, genome: Genome, variants: list[Variant], kind: str, cell: int | None
+    predictor: Predictor, genome: Genome, variants: list[Variant], kind: str, cell: int, *, keep: bool
 ) -> Iterator[np.ndarray]:
-    """Yields REF and ALT of each allele; with a cell in bp, dense ones share windows."""
+    """Yields REF and ALT of each allele if they are to be kept; with a cell in bp, near ones share windows."""
     region = Interval("c", variants[0].start, variants[-1].start + 1)
     for part in predictor.score_in_parts(
         variants,
@@ -68,8 +72,8 @@ def score(
         strands="forward",
         statistics=["SAD"],
         centers=[region] * len(variants) if kind == "ism" else None,
-        share_windows=cell if kind == "dense" else None,
-        keep_predictions=True,
+        share_windows=cell or None,
+        keep_predictions=keep,
     ):
         for found in part.predictions:
             if found is not None:
@@ -80,10 +84,11 @@ def main() -> None:
     """Measures, and prints one JSON object a kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="demo")
-    parser.add_argument("--alleles", type=int, default=64)
+    parser.add_argument("--alleles", type=int, default=192)
+    parser.add_argument("--plain", type=int, default=24, help="alleles that full passes take")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--kinds", nargs="+", default=["ism", "dense", "isolated"])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--winograd", action="store_true", help="in the tower's convolutions")
     arguments = parser.parse_args()
 
@@ -106,38 +111,37 @@ def main() -> None:
         genome = Genome(fasta)
         for kind in arguments.kinds:
             variants = make_variants(bases, kind, arguments.alleles, window)
-            found = {
-                name: list(score(way, genome, variants, kind, CELL)) for name, way in ways.items()
-            }  # compiles too
-            largest = max(float(pair.max()) for pair in found["full passes"])
-            error = max(
-                float(np.abs(a - b).max()) for a, b in zip(found["full passes"], found["reuse"], strict=True)
-            )
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
-            for _ in range(arguments.turns):
+            # So many that full passes have no batch to fill up.
+            some, cell = variants[: arguments.plain - (kind == "ism")], KINDS[kind][1]
+            largest, error = 0.0, 0.0
+            pairs = (score(way, genome, some[:8], kind, cell, keep=True) for way in ways.values())
+            for a, b in zip(*pairs, strict=True):
+                largest, error = max(largest, float(a.max())), max(error, float(np.abs(a - b).max()))
+            each: dict[str, list[float]] = {name: [] for name in ways}
+            for turn in range(arguments.turns + 1):  # the first compiles
                 for name, way in ways.items():
-                    if way._reuse is not None:
-                        way._reuse.forget()
+                    asked = some if name == "full passes" else variants
+                    way.forget()
                     begun = time.perf_counter()
-                    for _ in score(way, genome, variants, kind, CELL if name == "reuse" else None):
+                    for _ in score(way, genome, asked, kind, cell if name == "reuse" else 0, keep=False):
                         pass
-                    seconds[name].append(time.perf_counter() - begun)
-            ratios = [a / b for a, b in zip(seconds["full passes"], seconds["reuse"], strict=True)]
-            print(
-                json.dumps(
-                    {
-                        "size": arguments.size,
-                        "kind": kind,
-                        "alleles a second": {
-                            name: round(len(variants) / statistics.median(took), 3)
-                            for name, took in seconds.items()
-                        },
-                        "ratio": round(statistics.median(ratios), 2),
-                        "error": f"{error / largest:.1e}",
-                    }
-                ),
-                flush=True,
-            )
+                    if turn:
+                        each[name].append((time.perf_counter() - begun) / len(asked))
+            # Of ism the one reference is among fewer alleles where full passes have fewer.
+            passes = (1 + 1 / len(some)) / (1 + 1 / len(variants)) if kind == "ism" else 1.0
+            ratios = [a / passes / b for a, b in zip(each["full passes"], each["reuse"], strict=True)]
+            rates = {name: round(1 / statistics.median(took), 3) for name, took in each.items()}
+            told = {
+                "size": arguments.size,
+                "backend": keras.backend.backend(),
+                "kind": kind,
+                "alleles": [len(some), len(variants)],
+                "alleles a second": rates,
+                "ratio": round(statistics.median(ratios), 2),
+                "ratios": [round(ratio, 2) for ratio in ratios],
+                "error": f"{error / largest:.1e}",
+            }
+            print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

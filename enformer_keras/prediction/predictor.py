@@ -8,7 +8,7 @@ import functools
 import hashlib
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
+from enformer_keras.prediction.allele_steps import AlleleSteps, AskedAllele, ScoredAllele
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
 from enformer_keras.prediction.asking import (
+    ALLELES_AT_ONCE,
     ALLELES_PER_WINDOW,
     PredictedTrack,
     Strands,
@@ -315,38 +317,91 @@ class Predictor:
             resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
             laid = _with_centers(resolved, centers, share_windows)
             # Alleles whose window is laid about something else mostly share it.
-            recent = RecentPredictions() if centers is not None or share_windows else None
-            for centered in batched(laid, ALLELES_PER_WINDOW * self.batch_size):
+            shared = centers is not None or share_windows is not None
+            kept_tracks = tuple(self.tracks[column] for column in columns)
+            find = self._find_scores(
+                views, shifts, columns, statistics, keep_predictions, shared=shared, share_windows=share_windows
+            )
+            # Predictions take much room; where they stay on the device, more alleles fill more steps.
+            stay = self._reuse is not None and not keep_predictions
+            together = (ALLELES_AT_ONCE if stay else ALLELES_PER_WINDOW) * self.batch_size
+            for centered in batched(laid, together):
                 part = [
                     (variant, status, allele, center)
                     if allele is None or self.holds(allele, center, views, shifts)
                     else (variant, Status.OUTSIDE_WINDOW, None, center)
                     for (variant, status, allele), center in centered
                 ]
-                alleles = [allele for _, _, allele, _ in part]
-                placed = [center for *_, center in part]
-                pairs = self.predict_alleles(alleles, views, shifts, columns, placed, recent)
                 found = {
                     name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
                 }
-                predictions: list[VariantPrediction | None] = []
-                for row, ((_, status, allele, center), pair) in enumerate(zip(part, pairs, strict=True)):
-                    kept = None
-                    if pair is not None and allele is not None:
-                        reference, alternate = pair[::-1] if status is Status.SWAPPED else pair
-                        if keep_predictions:
-                            kept = self._prediction(allele, reference, alternate, columns, center)
-                        bins = self._bins(allele, center, width, about_allele=share_windows is not None)
-                        for name, values in score(reference[bins], alternate[bins], statistics).items():
-                            found[name][row] = values
-                    predictions.append(kept)
+                predictions: list[VariantPrediction | None] = [None] * len(part)
+                rows = [row for row, (_, _, allele, _) in enumerate(part) if allele is not None]
+                asked = [
+                    AskedAllele(
+                        allele,
+                        center,
+                        status is Status.SWAPPED,
+                        self._bins(allele, center, width, about_allele=share_windows is not None),
+                    )
+                    for _, status, allele, center in part
+                    if allele is not None
+                ]
+                for number, scored in find(asked):
+                    row = rows[number]
+                    for name, values in scored.statistics.items():
+                        found[name][row] = values
+                    if scored.reference is not None and scored.alternate is not None:
+                        both = scored.reference, scored.alternate
+                        predictions[row] = self._prediction(
+                            asked[number].allele, *both, columns, asked[number].center
+                        )
                 yield VariantScores(
                     tuple(variant for variant, *_ in part),
                     tuple(status for _, status, *_ in part),
                     found,
-                    tuple(self.tracks[column] for column in columns),
+                    kept_tracks,
                     predictions=tuple(predictions) if keep_predictions else (),
                 )
+
+    def _find_scores(
+        self,
+        views: Sequence[StrandView],
+        shifts: Sequence[int],
+        columns: Sequence[int],
+        statistics: Sequence[str],
+        keep_predictions: bool,
+        *,
+        shared: bool,
+        share_windows: int | None,
+    ) -> Callable[[Sequence[AskedAllele]], Iterator[tuple[int, ScoredAllele]]]:
+        """Returns what scores alleles: by reuse of the tower in compiled steps, or plainly by full passes."""
+        if self._reuse is not None:
+            return AlleleSteps(
+                self._reuse,
+                self.frame,
+                views,
+                shifts,
+                columns,
+                [self.tracks[column].strand_pair for column in columns],
+                statistics,
+                keep_predictions=keep_predictions,
+                one_by_one=shared,
+                along=share_windows is not None and share_windows % self.frame.bin_size == 0,
+            ).score
+        recent = RecentPredictions() if shared else None
+
+        def plainly(asked: Sequence[AskedAllele]) -> Iterator[tuple[int, ScoredAllele]]:
+            alleles, centers = [each.allele for each in asked], [each.center for each in asked]
+            pairs = self.predict_alleles(alleles, views, shifts, columns, centers, recent)
+            for number, (each, pair) in enumerate(zip(asked, pairs, strict=True)):
+                assert pair is not None
+                reference, alternate = pair[::-1] if each.swapped else pair
+                found = score(reference[each.bins], alternate[each.bins], statistics)
+                kept = (reference, alternate) if keep_predictions else ()
+                yield number, ScoredAllele(found, *kept)
+
+        return plainly
 
     def _check_sharing(self, share_windows: int | None, centers: Iterable[Center | None] | None) -> None:
         if share_windows is None:
@@ -581,6 +636,11 @@ class Predictor:
         begun = time.perf_counter()
         self._full_pass(batch)
         return (time.perf_counter() - begun) / self.batch_size
+
+    def forget(self) -> None:
+        """Lets go of what is kept of windows: what is asked next is computed as if it were the first."""
+        if self._reuse is not None:
+            self._reuse.forget()
 
     def _full_passes(self, windows: Iterable[str]) -> Iterator[np.ndarray]:
         """Predicts windows in batches of one size.

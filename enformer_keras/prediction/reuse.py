@@ -9,14 +9,24 @@ bin sees all, runs as ever. The numbers are those of a full pass but for roundin
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from enformer_keras.formats.sequence import one_hot_encode
+from enformer_keras.formats.sequence import CODE_TABLE, encode_bases
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS
 from enformer_keras.model.layers import PutBins1D
+from enformer_keras.prediction.compiled import Compiler
+
+if TYPE_CHECKING:
+    from enformer_keras.prediction.windows import StrandView
 
 # The last layer in which a bin sees its surroundings alone.
 _LAST_LOCAL = f"tower_{NUM_TOWER_BLOCKS - 1}_pool"
@@ -29,6 +39,10 @@ _MARGIN = -(-REACH // BIN_SIZE)
 _SMALLEST = 6 + 2 * _MARGIN
 # Of windows that are kept for others that are like them. One of 196,608 bp has 9 MB, its 5,313 tracks 19.
 _MOST_BYTES = 1 << 29
+# Of stretches of the tower along contigs.
+_MOST_BYTES_ALONG = 1 << 28
+# Bins of a stretch: a quarter of the window, within these bounds. At either end it computes a margin more.
+_STRETCH = 32, 128
 
 
 def is_split(model: keras.Model, bin_size: int) -> bool:
@@ -37,8 +51,38 @@ def is_split(model: keras.Model, bin_size: int) -> bool:
     return bin_size == BIN_SIZE and {_LAST_LOCAL, "stem_conv"} <= names
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a window stands that is the genome's own.
+
+    Attributes:
+        view: the strand.
+        contig: the contig.
+        start: 0-based, along the strand; may be negative.
+    """
+
+    view: StrandView
+    contig: str
+    start: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is kept of a window, on the device.
+
+    Attributes:
+        tower: what comes out of the tower, [bins, channels].
+        predicted: of all tracks of the head, [target bins, tracks], along the window's strand.
+    """
+
+    tower: Any
+    predicted: Any
+
+
 class TowerReuse:
     """Predicts windows, and others that are like them, of which only a part of the tower is computed.
+
+    Everything compiled has one shape: batches are filled up, and no number depends on how full one was.
 
     Args:
         model: an `Enformer` or one of its `head_model`s, of which `is_split` is true.
@@ -48,17 +92,73 @@ class TowerReuse:
 
     def __init__(self, model: keras.Model, batch_size: int, head: str | None = None) -> None:
         tower = model.get_layer(_LAST_LOCAL).output
-        output = model.output if head is None else model.output[head]
+        self.compiler = Compiler(model)
+        self.batch_size = batch_size
         self._local = keras.Model(model.input, tower)
-        self._rest = keras.Model(tower, output)
-        self._whole = keras.Model(model.input, [tower, output])
-        self._patched: dict[int, keras.Model] = {}
-        self._batch_size = batch_size
+        self._rest = keras.Model(tower, model.output if head is None else model.output[head])
+        self._put = PutBins1D()
         self.bins, self.channels = tower.shape[1:]
         # Of insertions and deletions one side moves: half of the window.
         sizes = {_SMALLEST, 2 * _SMALLEST, self.bins // 4 + 2 * _MARGIN, self.bins // 2 + 2 * _MARGIN + 2}
-        self._sizes = sorted(size for size in sizes if size < self.bins)
-        self._kept: collections.OrderedDict[str, tuple[np.ndarray, np.ndarray]] = collections.OrderedDict()
+        self.sizes = sorted(size for size in sizes if size < self.bins)
+        self.stretch = min(max(self.bins // 4, _STRETCH[0]), _STRETCH[1])
+        self._kept: collections.OrderedDict[Any, Kept] = collections.OrderedDict()
+        self._along: collections.OrderedDict[tuple[Path, bool, str, int, int], Any] = collections.OrderedDict()
+
+    # What is called within compiled functions
+
+    def local(self, codes: Any) -> Any:
+        """Returns the tower's output of codes (`encode_bases`): [batch, bp] -> [batch, bins, channels]."""
+        bases = ops.take(ops.convert_to_tensor(CODE_TABLE), ops.cast(codes, "int32"), axis=0)
+        return self._local.call(bases, training=False)
+
+    def rest(self, tower: Any) -> Any:
+        """Returns what is predicted of the tower's output: float32 [batch, target bins, all tracks]."""
+        return ops.cast(self._rest.call(tower, training=False), "float32")
+
+    def patched(self, towers: Sequence[Any], codes: Any, places: Any) -> Any:
+        """Predicts windows whose tower is another's but for a patch.
+
+        Args:
+            towers: the others', [bins, channels] each.
+            codes: of the patches, uint8 [batch, bp].
+            places: int32 [batch, 3], each patch's `start`, `first` and `last`.
+
+        Returns:
+            float32 [batch, target bins, all tracks].
+        """
+        return self.rest(self._put.call([ops.stack(towers), self.local(codes), places]))
+
+    @functools.cached_property
+    def _run_whole(self) -> Callable[..., Any]:
+        def whole(codes: Any) -> Any:
+            tower = self.local(codes)
+            return tower, self.rest(tower)
+
+        return self.compiler.compile(whole)
+
+    @functools.cached_property
+    def run_patched(self) -> Callable[..., Any]:
+        """`patched`, compiled."""
+        return self.compiler.compile(self.patched)
+
+    @functools.cached_property
+    def _run_local(self) -> Callable[..., Any]:
+        """Of the patches of stretches, without their margins."""
+        return self.compiler.compile(lambda codes: self.local(codes)[0, _MARGIN:-_MARGIN])
+
+    @functools.cached_property
+    def _run_joined(self) -> Callable[..., Any]:
+        def joined(stretches: Sequence[Any], offset: Any, ends: Any) -> Any:
+            inside = ops.take(ops.concatenate(stretches), offset + ops.arange(self.bins, dtype="int32"), axis=0)
+            left, right = self.local(ends)
+            # At its ends a window sees nothing, where the contig goes on.
+            tower = ops.concatenate([left[:_MARGIN], inside[_MARGIN:-_MARGIN], right[-_MARGIN:]])
+            return tower, self.rest(tower[None])[0]
+
+        return self.compiler.compile(joined)
+
+    # What is asked
 
     def predict(
         self, windows: Sequence[str], like: Sequence[str | None], *, one_by_one: bool = False
@@ -74,73 +174,104 @@ class TowerReuse:
         Yields:
             float32 [bins, tracks] for each, in their order.
         """
+        self.compiler.read_weights()
         whole = [window for window, other in zip(windows, like, strict=True) if other is None]
         others = [other for other in like if other is not None]
-        known = self._towers([*whole, *others], 1 if one_by_one else self._batch_size)
-        found: dict[int, np.ndarray] = {}
+        known = self.keep([*whole, *others], one_by_one=one_by_one)
+        found: dict[int, Any] = {}
         queues: dict[int, list[tuple[int, Patch]]] = {}
         for number, (window, other) in enumerate(zip(windows, like, strict=True)):
             if other is None:
-                found[number] = known[window][1]
+                found[number] = known[window].predicted
                 continue
-            patch = Patch.between(window, other, self._sizes, self.bins)
+            patch = Patch.between(window, other, self.sizes, self.bins)
             if patch is None:
-                found[number] = known[other][1]
+                found[number] = known[other].predicted
             else:
                 queues.setdefault(patch.size, []).append((number, patch))
-        for size, queue in queues.items():
-            for first in range(0, len(queue), self._batch_size):
-                batch = queue[first : first + self._batch_size]
-                towers = [known[other][0] for number, _ in batch if (other := like[number]) is not None]
-                predicted = self._patch(size, [patch for _, patch in batch], towers)
-                found.update(zip((number for number, _ in batch), predicted, strict=False))
+        for queue in queues.values():
+            for first in range(0, len(queue), self.batch_size):
+                batch = queue[first : first + self.batch_size]
+                filled = [*batch, *[batch[-1]] * (self.batch_size - len(batch))]
+                towers = [known[other].tower for number, _ in filled if (other := like[number]) is not None]
+                predicted = self.run_patched(towers, *arrays_of([patch for _, patch in filled]))
+                host = keras.ops.convert_to_numpy(predicted)
+                found.update(zip((number for number, _ in batch), host, strict=False))
         for number in range(len(windows)):
-            yield found.pop(number)
+            yield keras.ops.convert_to_numpy(found.pop(number))
 
-    def forget(self) -> None:
-        """Lets go of the windows that are kept."""
-        self._kept.clear()
+    def keep(
+        self, windows: Sequence[str], places: Sequence[Place | None] | None = None, *, one_by_one: bool = False
+    ) -> dict[str, Kept]:
+        """Predicts windows wholly, or finds what was kept of them.
 
-    def _towers(self, windows: Sequence[str], together: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Returns the tower's output and the prediction of each window, computed or kept from before."""
+        Args:
+            windows: bases of the window's length, upper case.
+            places: of those whose tower is put together of stretches along the contig, which windows share
+                whose starts lie on one grid of 128 bp; `None` for others.
+            one_by_one: see `predict`.
+
+        Returns:
+            Window -> what is kept.
+        """
         known = {window: self._kept[window] for window in windows if window in self._kept}
+        for window, place in zip(windows, places or [None] * len(windows), strict=True):
+            if window not in known and place is not None:
+                known[window] = self._join(window, place)
         missing = [window for window in dict.fromkeys(windows) if window not in known]
+        together = 1 if one_by_one else self.batch_size
         for first in range(0, len(missing), together):
             batch = missing[first : first + together]
             filled = [*batch, *["N" * len(batch[0])] * (together - len(batch))]
-            towers, predicted = self._whole.predict_on_batch(one_hot_encode(filled))
-            for window, tower, tracks in zip(batch, towers, predicted, strict=False):
-                # Copies: a view would keep the whole batch.
-                known[window] = (np.array(tower), np.array(tracks, dtype=np.float32))
+            towers, predicted = self._run_whole(encode_bases(filled))
+            for at, window in enumerate(batch):
+                known[window] = Kept(towers[at], predicted[at])
         for window in dict.fromkeys(windows):
             self._kept[window] = known[window]
             self._kept.move_to_end(window)
-        each = sum(array.nbytes for array in next(iter(self._kept.values()), ()))
+        each = next((_bytes_of(kept.tower) + _bytes_of(kept.predicted) for kept in self._kept.values()), 0)
         while len(self._kept) * each > _MOST_BYTES:
             self._kept.popitem(last=False)
         return known
 
-    def _patch(self, size: int, patches: Sequence[Patch], towers: Sequence[np.ndarray]) -> np.ndarray:
-        """Predicts a batch of windows by patches of one size; filled up with its last one."""
-        if size not in self._patched:
-            self._patched[size] = self._make_patched(size)
-        missing = self._batch_size - len(patches)
-        patches, towers = [*patches, *[patches[-1]] * missing], [*towers, *[towers[-1]] * missing]
-        predicted = self._patched[size].predict_on_batch(
-            [
-                np.stack(towers),
-                one_hot_encode([patch.bases for patch in patches]),
-                np.array([[patch.start, patch.first, patch.last] for patch in patches], dtype=np.int32),
-            ]
-        )
-        return np.asarray(predicted, dtype=np.float32)
+    def forget(self) -> None:
+        """Lets go of the windows that are kept."""
+        self._kept.clear()
+        self._along.clear()
 
-    def _make_patched(self, size: int) -> keras.Model:
-        tower = keras.Input((self.bins, self.channels))
-        bases = keras.Input((size * BIN_SIZE, 4))
-        place = keras.Input((3,), dtype="int32")
-        merged = PutBins1D()([tower, self._local.call(bases), place])
-        return keras.Model([tower, bases, place], self._rest.call(merged))
+    def _join(self, window: str, place: Place) -> Kept:
+        """Puts the tower of a window together of stretches of its contig, whose ends are its own."""
+        first_bin, phase = divmod(place.start, BIN_SIZE)
+        first, offset = divmod(first_bin, self.stretch)
+        # As many as the worst offset needs, so that all windows have one shape.
+        count = -(-(self.bins - 1) // self.stretch) + 1
+        stretches = [self._stretch(place, phase, first + at) for at in range(count)]
+        end = _SMALLEST * BIN_SIZE
+        ends = encode_bases([window[:end], window[-end:]])
+        return Kept(*self._run_joined(stretches, np.int32(offset), ends))
+
+    def _stretch(self, place: Place, phase: int, number: int) -> Any:
+        """Returns a stretch of the tower, [bins, channels], computed or kept from before."""
+        key = (place.view.genome.path, place.view.reverse, place.contig, phase, number)
+        if key not in self._along:
+            start = phase + (number * self.stretch - _MARGIN) * BIN_SIZE
+            end = start + (self.stretch + 2 * _MARGIN) * BIN_SIZE
+            self._along[key] = self._run_local(encode_bases([place.view.sequence(place.contig, start, end)]))
+        self._along.move_to_end(key)
+        while len(self._along) * _bytes_of(self._along[key]) > _MOST_BYTES_ALONG:
+            self._along.popitem(last=False)
+        return self._along[key]
+
+
+def _bytes_of(array: Any) -> int:
+    each = 2 if keras.backend.standardize_dtype(array.dtype).endswith("16") else 4
+    return int(each * math.prod(array.shape))
+
+
+def arrays_of(patches: Sequence[Patch]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns patches of one size as `TowerReuse.patched` takes them: their codes, and their places."""
+    places = [[patch.start, patch.first, patch.last] for patch in patches]
+    return encode_bases([patch.bases for patch in patches]), np.array(places, dtype=np.int32)
 
 
 class Patch:
@@ -184,3 +315,8 @@ class Patch:
             if end == bins or last + _MARGIN < end:
                 break
         return cls(window[start * BIN_SIZE : end * BIN_SIZE], start, first, last)
+
+    @classmethod
+    def nothing(cls, size: int) -> Patch:
+        """Returns a patch of a size in bins, of which nothing is taken."""
+        return cls("N" * size * BIN_SIZE, 0, 1, 0)

@@ -92,21 +92,19 @@ class StrandView:
     """
 
     def __init__(self, genome: Genome, *, reverse: bool) -> None:
-        self._genome = genome
+        self.genome = genome
         self.reverse = reverse
 
     def sequence(self, contig: str, start: int, end: int) -> str:
         """Returns bases, upper case, with N beyond the contig."""
         if not self.reverse:
-            return self._genome.sequence(Interval(contig, start, end)).decode()
-        length = self._genome.contig_lengths[contig]
-        return reverse_complement(
-            self._genome.sequence(Interval(contig, length - end, length - start)).decode()
-        )
+            return self.genome.sequence(Interval(contig, start, end)).decode()
+        length = self.genome.contig_lengths[contig]
+        return reverse_complement(self.genome.sequence(Interval(contig, length - end, length - start)).decode())
 
     def allele(self, allele: Allele) -> Allele:
         """Returns the allele as it reads along this strand."""
-        return allele.on_other_strand(self._genome.contig_lengths[allele.chrom]) if self.reverse else allele
+        return allele.on_other_strand(self.genome.contig_lengths[allele.chrom]) if self.reverse else allele
 
     def position(self, contig: str, place: Center) -> int:
         """Returns where a place of the forward strand stands along this one: of a stretch, its middle."""
@@ -117,7 +115,7 @@ class StrandView:
         """Returns an interval of the forward strand along this one; or the other way round."""
         if not self.reverse:
             return interval
-        length = self._genome.contig_lengths[interval.chrom]
+        length = self.genome.contig_lengths[interval.chrom]
         return Interval(interval.chrom, length - interval.end, length - interval.start)
 
     def window(self, contig: str, center: int, frame: Frame, shift: int = 0) -> str:

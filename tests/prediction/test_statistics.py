@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from keras import ops
 
 from enformer_keras.prediction.statistics import FORMULAS, score
+from enformer_keras.prediction.step_statistics import score_in_step
 from enformer_keras.prediction.windows import Frame
 
 
@@ -70,3 +72,21 @@ def test_central_bins_lie_evenly_about_the_centre(bins, width, expected):
 def test_a_width_that_the_target_does_not_have_is_refused(width):
     with pytest.raises(ValueError, match="256 bp"):
         Frame(512, 8, 32).central_bins(width)
+
+
+@pytest.mark.parametrize("change", [1e-4, 1e-2, 1.0])
+def test_statistics_within_a_step_are_those(change):
+    """In float32, over bins that a mask chooses, with tracks and bins where nothing is predicted."""
+    generator = np.random.default_rng(1)
+    r = generator.gamma(0.5, 2, (3, 50, 4)).astype(np.float32)
+    a = np.abs(r * (1 + change * generator.normal(size=r.shape))).astype(np.float32)
+    r[0, :, 0] = a[1, :, 1] = r[2, 3] = 0
+    counted = np.zeros((3, 50), np.float32)
+    counted[:, 5:40] = 1
+    expected = score(r[:, 5:40], a[:, 5:40], list(FORMULAS))
+    found = score_in_step(r, a, counted, list(FORMULAS))
+    assert found.keys() == FORMULAS.keys()
+    for name, values in found.items():
+        largest = np.abs(expected[name]).max(axis=0)
+        error = np.abs(ops.convert_to_numpy(values) - expected[name]).max(axis=0)
+        np.testing.assert_array_less(error, 2e-6 * largest + 1e-30, err_msg=name)

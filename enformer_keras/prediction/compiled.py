@@ -1,0 +1,76 @@
+"""Functions of a model, compiled, whose results stay on the device.
+
+`keras.Model.predict_on_batch` copies what it returns to the host, and spends some ten milliseconds a call on
+the model's weights: more than a small model needs for an allele.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import keras
+
+
+class Compiler:
+    """Compiles functions that call a model.
+
+    Args:
+        model: whose weights the functions need, itself or in parts that share them.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._variables = list(model.variables)
+        self._values: Sequence[Any] = ()
+        self._made: dict[Hashable, Callable[..., Any]] = {}
+
+    def read_weights(self) -> None:
+        """Takes the weights as they are now; on JAX what is called from now on has these."""
+        if keras.backend.backend() == "jax":
+            self._values = [variable.value for variable in self._variables]
+
+    def compile(self, function: Callable[..., Any], key: Hashable = None) -> Callable[..., Any]:
+        """Compiles a function.
+
+        Args:
+            function: of tensors, or of lists of them; it calls the model and `keras.ops`.
+            key: of functions that do the same, of which the first one's program then serves all.
+
+        Returns:
+            The same function, of tensors and NumPy arrays. It is compiled anew for other shapes.
+        """
+        if key in self._made:
+            return self._made[key]
+        ways = {"tensorflow": self._on_tensorflow, "jax": self._on_jax, "torch": self._on_torch}
+        made = ways.get(keras.backend.backend(), lambda plain: plain)(function)
+        if key is not None:
+            self._made[key] = made
+        return made
+
+    def _on_jax(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import jax
+
+        def pure(values: Any, *arguments: Any) -> Any:
+            with keras.StatelessScope(state_mapping=list(zip(self._variables, values, strict=True))):
+                return function(*arguments)
+
+        jitted = jax.jit(pure)
+        # Weights are arguments: as constants they would be part of what is compiled.
+        return lambda *arguments: jitted(self._values, *arguments)
+
+    def _on_tensorflow(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        # As `predict` does: XLA where all of the model's layers can be compiled by it.
+        made: Callable[..., Any] = tf.function(function, jit_compile=bool(self._model.jit_compile))
+        return made
+
+    def _on_torch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import torch
+
+        def run(*arguments: Any) -> Any:
+            with torch.no_grad():
+                return function(*keras.tree.map_structure(keras.ops.convert_to_tensor, arguments))
+
+        return run
