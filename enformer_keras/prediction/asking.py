@@ -29,7 +29,7 @@ _NOT_KNOWN = Transformation()
 # Alleles predicted together, for each window of a batch: those of one place share a reference.
 ALLELES_PER_WINDOW = 2
 # And those whose scores come together.
-ALLELES_AT_ONCE = 16
+ALLELES_AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,8 @@ _MARGIN = -(-REACH // BIN_SIZE)
 _SMALLEST = 6 + 2 * _MARGIN
 # Of windows that are kept for others that are like them. One of 196,608 bp has 9 MB, its 5,313 tracks 19.
 _MOST_BYTES = 1 << 29
+# And of small ones, whose bases take more than what is predicted, not more than so many.
+_MOST_WINDOWS = 256
 # Of stretches of the tower along contigs.
 _MOST_BYTES_ALONG = 1 << 28
 # Bins of a stretch: a quarter of the window, within these bounds. At either end it computes a margin more.
@@ -230,7 +232,7 @@ class TowerReuse:
             self._kept[window] = known[window]
             self._kept.move_to_end(window)
         each = next((_bytes_of(kept.tower) + _bytes_of(kept.predicted) for kept in self._kept.values()), 0)
-        while len(self._kept) * each > _MOST_BYTES:
+        while len(self._kept) * each > _MOST_BYTES or len(self._kept) > _MOST_WINDOWS:
             self._kept.popitem(last=False)
         return known
 

@@ -7,6 +7,7 @@ complement, so what is said of a variant does not depend on which strand a genom
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,8 +95,10 @@ class StrandView:
     def __init__(self, genome: Genome, *, reverse: bool) -> None:
         self.genome = genome
         self.reverse = reverse
+        # Windows that alleles share are asked for again and again.
+        self.sequence = functools.lru_cache(maxsize=16)(self._sequence)
 
-    def sequence(self, contig: str, start: int, end: int) -> str:
+    def _sequence(self, contig: str, start: int, end: int) -> str:
         """Returns bases, upper case, with N beyond the contig."""
         if not self.reverse:
             return self.genome.sequence(Interval(contig, start, end)).decode()
@@ -239,14 +242,17 @@ def windows_of(
             + allele.background
             + view.sequence(contig, allele.end, end)
         )
-    # Real bases beyond the window on the side that moves.
-    rest = frame.window_length - len(allele.bases)
-    left = reference[:before] + allele.bases + view.sequence(contig, allele.end, allele.end + rest - before)
-    right = (
-        view.sequence(contig, allele.start - (rest - after), allele.start)
-        + allele.bases
-        + reference[len(reference) - after :]
-    )
+    if len(allele.bases) == allele.end - allele.start:  # nothing moves
+        left = right = reference[:before] + allele.bases + reference[before + len(allele.bases) :]
+    else:
+        # Real bases beyond the window on the side that moves.
+        rest = frame.window_length - len(allele.bases)
+        left = reference[:before] + allele.bases + view.sequence(contig, allele.end, allele.end + rest - before)
+        right = (
+            view.sequence(contig, allele.start - (rest - after), allele.start)
+            + allele.bases
+            + reference[len(reference) - after :]
+        )
     starts = start + frame.crop + frame.bin_size * np.arange(frame.target_length)
     side = np.where(starts + frame.bin_size <= allele.low, -1, np.where(starts >= allele.high, 1, 0))
     return AlleleWindows(window, reference, left, right, side.astype(np.int8))
