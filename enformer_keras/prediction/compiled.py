@@ -63,7 +63,9 @@ class Compiler:
         import tensorflow as tf
 
         # As `predict` does: XLA where all of the model's layers can be compiled by it.
-        made: Callable[..., Any] = tf.function(function, jit_compile=bool(self._model.jit_compile))
+        made: Callable[..., Any] = tf.function(
+            function, jit_compile=bool(self._model.jit_compile), autograph=False
+        )
         return made
 
     def _on_torch(self, function: Callable[..., Any]) -> Callable[..., Any]:

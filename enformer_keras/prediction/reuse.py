@@ -153,9 +153,9 @@ class TowerReuse:
     def _run_joined(self) -> Callable[..., Any]:
         def joined(stretches: Sequence[Any], offset: Any, ends: Any) -> Any:
             inside = ops.take(ops.concatenate(stretches), offset + ops.arange(self.bins, dtype="int32"), axis=0)
-            left, right = self.local(ends)
+            both = self.local(ends)
             # At its ends a window sees nothing, where the contig goes on.
-            tower = ops.concatenate([left[:_MARGIN], inside[_MARGIN:-_MARGIN], right[-_MARGIN:]])
+            tower = ops.concatenate([both[0, :_MARGIN], inside[_MARGIN:-_MARGIN], both[1, -_MARGIN:]])
             return tower, self.rest(tower[None])[0]
 
         return self.compiler.compile(joined)
@@ -250,19 +250,21 @@ class TowerReuse:
         stretches = [self._stretch(place, phase, first + at) for at in range(count)]
         end = _SMALLEST * BIN_SIZE
         ends = encode_bases([window[:end], window[-end:]])
-        return Kept(*self._run_joined(stretches, np.int32(offset), ends))
+        return Kept(*self._run_joined(stretches, np.array(offset, dtype=np.int32), ends))
 
     def _stretch(self, place: Place, phase: int, number: int) -> Any:
         """Returns a stretch of the tower, [bins, channels], computed or kept from before."""
         key = (place.view.genome.path, place.view.reverse, place.contig, phase, number)
-        if key not in self._along:
-            start = phase + (number * self.stretch - _MARGIN) * BIN_SIZE
-            end = start + (self.stretch + 2 * _MARGIN) * BIN_SIZE
-            self._along[key] = self._run_local(encode_bases([place.view.sequence(place.contig, start, end)]))
-        self._along.move_to_end(key)
-        while len(self._along) * _bytes_of(self._along[key]) > _MOST_BYTES_ALONG:
+        if key in self._along:
+            self._along.move_to_end(key)
+            return self._along[key]
+        start = phase + (number * self.stretch - _MARGIN) * BIN_SIZE
+        end = start + (self.stretch + 2 * _MARGIN) * BIN_SIZE
+        made = self._run_local(encode_bases([place.view.sequence(place.contig, start, end)]))
+        self._along[key] = made
+        while len(self._along) * _bytes_of(made) > _MOST_BYTES_ALONG:
             self._along.popitem(last=False)
-        return self._along[key]
+        return made
 
 
 def _bytes_of(array: Any) -> int:
