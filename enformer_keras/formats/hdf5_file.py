@@ -1,4 +1,4 @@
-"""HDF5 files on a disk that may be full: an error in Python, where HDF5 itself would tell it often and crash."""
+"""HDF5 files on a disk that may be full: an error in Python, where HDF5 itself tells it often, and crashes."""
 
 from __future__ import annotations
 

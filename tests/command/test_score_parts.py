@@ -100,9 +100,9 @@ def names_in(folder):
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
-def score(arguments, most_bytes=None, told=None):
-    """What a process does: the command, where files may have so many bytes, with its errors in a file."""
-    enformer_keras.prediction.variant_rows.ALLELES_PER_PART = SIZE
+def score(arguments, size=SIZE, most_bytes=None, told=None):
+    """What a process does: the command, with parts of a size, files of so many bytes, its errors in a file."""
+    enformer_keras.prediction.variant_rows.ALLELES_PER_PART = size
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     if told is not None:
@@ -117,28 +117,35 @@ def begin(arguments, **options):
 
 
 def wait_for_parts(process, folder, count):
-    while process.is_alive() and len(list((folder / PARTS).glob("part-*"))) < count:
-        time.sleep(0.002)
+    """Waits until so many parts are there; for more than all, until the files are being written."""
+    while process.is_alive() and len(list((folder / PARTS).glob("part-*"))) < min(count, 41):
+        time.sleep(0.001)
+    while process.is_alive() and count > 41 and not (folder / ".partial-scores.h5").exists():
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.full)])
 def test_killed_at_random_moments(folder, tmp_path, times):
+    """Parts of one allele, so that there are many; the moments lie in them, and where the files are written."""
     chance = random.Random(times)
-    moments = sorted(chance.uniform(0, 8) for _ in range(times))  # seven parts, and the files
-    for moment in moments:
-        process = begin(command(folder, tmp_path / "x"))
-        wait_for_parts(process, tmp_path / "x", int(moment))
-        time.sleep(moment % 1 * (2 if moment < 1 else 0.2))
+    expected = tmp_path / "expected"
+    begin(command(folder, expected), size=1).join()
+    for number in range(times):
+        process = begin(command(folder, tmp_path / "x"), size=1)
+        wait_for_parts(process, tmp_path / "x", (number + chance.random()) / times * 45)
+        time.sleep(chance.uniform(0, 0.04))
         process.kill()
         process.join()
     there = len(list((tmp_path / "x" / PARTS).glob("part-*")))
-    last = run(folder, tmp_path / "x")
-    if last.exit_code == 2:  # it was done before it was killed
-        assert "scores.h5: is there" in last.stderr
+    last = begin(command(folder, tmp_path / "x"), size=1, told=tmp_path / "told")
+    last.join()
+    told = (tmp_path / "told").read_text()
+    if last.exitcode == 2:  # it was done before it was killed
+        assert "scores.h5: is there" in told
     else:
-        assert last.exit_code == 0, last.output
-        assert not there or f"goes on: {there} of 7 parts" in last.stderr
-    assert files(tmp_path / "x") == files(folder / "one")
+        assert last.exitcode == 0, told
+        assert f"goes on: {there} of 41 parts" in told
+    assert files(tmp_path / "x") == files(expected)
 
 
 def test_damaged_parts_are_computed_again(folder, tmp_path):
