@@ -27,11 +27,12 @@ def score_in_parts(asked: ScoreQuestion, output: OutputOptions, shard: tuple[int
         shard: which of how many machines; `None`: there is but this one, which writes the files, too.
     """
     from enformer_keras.formats.variants import VcfRecords
-    from enformer_keras.prediction.parts import PARTS, WRITTEN, work
+    from enformer_keras.prediction.parts import PARTS, WRITTEN, sweep, work
     from enformer_keras.prediction.score_files import file_names
     from enformer_keras.prediction.score_parts import ScoreFiles, parts_of
     from enformer_keras.prediction.variant_rows import gather_rows
 
+    sweep(output.folder / PARTS)
     # Files of a run that was ended while they took their places are its own.
     if shard is None and not (output.folder / PARTS / WRITTEN).exists():
         output.check(file_names(asked.formats))

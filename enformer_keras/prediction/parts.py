@@ -29,6 +29,8 @@ _QUESTION = "question.json"
 # In each part's file: the digest of the question that it answers.
 _DIGEST = "question_sha256"
 _LOCK = "lock"
+# Added to the name of a folder that is being removed.
+_DONE = "-done"
 # Of a value, in a message.
 _MOST_SHOWN = 60
 
@@ -223,11 +225,14 @@ def _shown(value: Any) -> str:
 
 def remove_folder(folder: Path) -> None:
     """Removes a folder of parts, which is gone at once whatever ends this process meanwhile."""
-    for left in folder.parent.glob(f"{folder.name}-done-*"):
+    folder.replace(folder.with_name(f"{folder.name}{_DONE}-{os.getpid()}"))
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what is left of folders of parts in whose removal a process was ended."""
+    for left in folder.parent.glob(f"{folder.name}{_DONE}-*"):
         shutil.rmtree(left, ignore_errors=True)
-    done = folder.with_name(f"{folder.name}-done-{os.getpid()}")
-    folder.replace(done)
-    shutil.rmtree(done)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -96,12 +96,13 @@ class ScoreJob:
         self.policy = ReferencePolicy(reference_policy)
         self.aliases = dict(contig_aliases or {})
         self._tracks = tracks
+        self._read_genes: Sequence[Gene] | None = None
         self.told: Callable[[int], Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: the question, and no model."""
         state = {**self.__dict__, "question": self.question, "columns": self.columns, "told": None}
-        state["_tracks"] = None
+        state["_tracks"] = state["_read_genes"] = None
         state.pop("predictor", None)
         return state
 
@@ -215,7 +216,9 @@ class ScoreJob:
         }
 
     def _genes(self, genome: Genome) -> Sequence[Gene]:
-        return [] if self.genes is None else self.genes.read(genome, self.aliases)
+        if self._read_genes is None:
+            self._read_genes = [] if self.genes is None else self.genes.read(genome, self.aliases)
+        return self._read_genes
 
     def _genome_sha256(self, genome: Genome) -> str:
         """Digests the contigs that alleles lie on; a file that has not changed only once, as it takes long."""

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import enformer_keras.prediction.variant_rows
 from enformer_command.main import main
 from enformer_keras import Enformer, open_model
-from enformer_keras.prediction.parts import PARTS
+from enformer_keras.prediction.parts import PARTS, WRITTEN
 
 BASES = "".join(np.random.default_rng(7).choice(list("ACGT"), 3000))
 FORMATS = tuple(part for kind in ("h5", "tsv", "parquet", "vcf") for part in ("--format", kind))
@@ -125,11 +125,11 @@ def wait_for_parts(process, folder, count):
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.full)])
-def test_killed_at_random_moments(folder, tmp_path, times):
+def test_killed_at_random_moments(folder, tmp_path, times, monkeypatch):
     """Parts of one allele, so that there are many; the moments lie in them, and where the files are written."""
+    monkeypatch.setattr(enformer_keras.prediction.variant_rows, "ALLELES_PER_PART", 1)
+    assert run(folder, tmp_path / "undisturbed").exit_code == 0
     chance = random.Random(times)
-    expected = tmp_path / "expected"
-    begin(command(folder, expected), size=1).join()
     for number in range(times):
         process = begin(command(folder, tmp_path / "x"), size=1)
         wait_for_parts(process, tmp_path / "x", (number + chance.random()) / times * 45)
@@ -137,15 +137,13 @@ def test_killed_at_random_moments(folder, tmp_path, times):
         process.kill()
         process.join()
     there = len(list((tmp_path / "x" / PARTS).glob("part-*")))
-    last = begin(command(folder, tmp_path / "x"), size=1, told=tmp_path / "told")
-    last.join()
-    told = (tmp_path / "told").read_text()
-    if last.exitcode == 2:  # it was done before it was killed
-        assert "scores.h5: is there" in told
+    last = run(folder, tmp_path / "x")
+    if last.exit_code == 2:  # it was done before it was killed
+        assert "scores.h5: is there" in last.stderr
     else:
-        assert last.exitcode == 0, told
-        assert f"goes on: {there} of 41 parts" in told
-    assert files(tmp_path / "x") == files(expected)
+        assert last.exit_code == 0, last.output
+        assert f"goes on: {there} of 41 parts" in last.stderr
+    assert files(tmp_path / "x") == files(tmp_path / "undisturbed")
 
 
 def test_damaged_parts_are_computed_again(folder, tmp_path):
@@ -265,6 +263,16 @@ def test_a_run_that_is_ended_says_how_to_go_on(folder, tmp_path):
     assert process.exitcode == 128 + signal.SIGTERM
     assert "of 7 parts are done: the same command goes on" in (tmp_path / "told").read_text()
     assert not list((tmp_path / "x" / PARTS).glob(".partial-*"))
+
+
+def test_ended_while_files_took_their_places(folder, tmp_path):
+    assert run(folder, tmp_path, "--shard", "1/1").exit_code == 0
+    (tmp_path / "scores.h5").write_text("of an earlier run")
+    assert "scores.h5: is there" in run(folder, tmp_path).stderr
+    (tmp_path / PARTS / WRITTEN).touch()  # so it is of this one
+    (tmp_path / f"{PARTS}-done-1").mkdir()
+    assert run(folder, tmp_path).exit_code == 0
+    assert files(tmp_path) == files(folder / "one")
 
 
 def test_one_run_at_a_time(folder, tmp_path):
