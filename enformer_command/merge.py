@@ -84,20 +84,23 @@ def _find(opened: list[PartsFolder], counts: set[int]) -> list[PartsFolder]:
                 f"{parts.folder}: is of another run than {opened[0].folder}, with {differences(this, first)}; "
                 "give the folders of one run"
             )
-    where: list[PartsFolder] = []
-    for index in range(opened[0].num_parts):
-        having = [parts for parts in opened if parts.path(index).exists()]
-        if not having:
-            of = f", of shard {index % min(counts) + 1}/{min(counts)}" if len(counts) == 1 else ""
-            raise DatasetError(
-                f"{opened[0].folder}: part {index + 1} of {opened[0].num_parts} is missing{of}; run that shard "
-                "(again: it goes on), or give its folder, too"
-            )
-        for other in having[1:]:
-            if not other.path(index).samefile(having[0].path(index)):
+    having = [[parts for parts in opened if parts.path(index).exists()] for index in range(opened[0].num_parts)]
+    missing = [index for index, folders in enumerate(having) if not folders]
+    if missing:
+        whose = ""
+        if len(counts) == 1:
+            (count,) = counts
+            shards = sorted({index % count + 1 for index in missing})
+            whose = ", of shard " + ", ".join(f"{shard}/{count}" for shard in shards)
+        name = opened[0].path(missing[0]).name
+        raise DatasetError(
+            f"{len(missing)} of {len(having)} parts are missing, such as {name}{whose}; "
+            "run it (again: it goes on), or give its folder, too"
+        )
+    for index, (one, *others) in enumerate(having):
+        for other in others:
+            if not other.path(index).samefile(one.path(index)):
                 raise DatasetError(
-                    f"{other.path(index)}: the same part is in {having[0].folder}; give the folder of each "
-                    "shard once"
+                    f"{other.path(index)}: the same part is in {one.folder}; give each shard's folder once"
                 )
-        where.append(having[0])
-    return where
+    return [folders[0] for folders in having]

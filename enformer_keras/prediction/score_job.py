@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -205,9 +206,11 @@ class ScoreJob:
             for layer in getattr(self.predictor.model, "layers", ())
             if hasattr(layer, "dtype_policy")
         }
+        backend = keras.backend.backend()
         return {
             "made_by": f"enformer-keras {version('enformer-keras')}",
-            "backend": keras.backend.backend(),
+            "backend": f"{backend} {getattr(sys.modules.get(backend), '__version__', '')}",
+            "keras": keras.__version__,
             "model_fingerprint": self.predictor.fingerprint,
             "all_tracks": _sha256(repr(self.predictor.tracks)),
             "computed_in": sorted(policies),
