@@ -81,9 +81,9 @@ def _opened_once():
 
 
 def command(folder, output, *options, variants="x.vcf", model="model.keras", formats=FORMATS):
-    given = () if variants is None else (str(folder / variants) if variants != "-" else "-",)
+    given = "-" if variants == "-" else str(folder / variants)
     return (
-        *("score", str(folder / model), *given, "--fasta", str(folder / "genome.fa"), "--quiet"),
+        *("score", str(folder / model), given, "--fasta", str(folder / "genome.fa"), "--quiet"),
         *("--output", str(folder / output), *formats, *options),
     )
 
@@ -226,6 +226,40 @@ def test_shards_are_merged(folder, tmp_path, of):
         # One folder of all machines needs no merge either: what is missing is done, and the files are written.
         assert run(folder, tmp_path / "1").exit_code == 0
         assert files(tmp_path / "1") == files(expected)
+
+
+def test_a_merge_adds_quantiles_and_takes_files_that_moved(folder, tmp_path):
+    lines = [record(at, BASES[at - 1] + "G") for at in range(800, 1450, 6)]
+    (tmp_path / "y.vcf").write_text(HEAD + "".join(lines))
+    common = run(folder, tmp_path / "common", variants=tmp_path / "y.vcf", formats=("--format", "h5"))
+    assert common.exit_code == 0
+    calibrated = ("calibrate", str(tmp_path / "common"), "--output", str(tmp_path / "background.h5"))
+    assert CliRunner().invoke(main, calibrated).exit_code == 0
+    shutil.copy(folder / "x.vcf", tmp_path / "x.vcf")
+    ranked = ("--background", str(tmp_path / "background.h5"))
+    for output, options in (("one", ()), ("1", ("--shard", "1/2")), ("2", ("--shard", "2/2"))):
+        assert run(folder, tmp_path / output, *ranked, *options, variants=tmp_path / "x.vcf").exit_code == 0
+
+    def merge(output, *options):
+        asked = (
+            "merge",
+            str(tmp_path / "1"),
+            str(tmp_path / "2"),
+            "--output",
+            str(tmp_path / output),
+            *options,
+        )
+        return CliRunner().invoke(main, asked)
+
+    (tmp_path / "x.vcf").rename(tmp_path / "moved.vcf")
+    assert "x.vcf: no such file of variants" in merge("merged").stderr
+    assert merge("merged", "--variants", str(tmp_path / "moved.vcf")).exit_code == 0
+    assert files(tmp_path / "merged") == files(tmp_path / "one")
+    (tmp_path / "background.h5").rename(tmp_path / "moved.h5")
+    only = ("--format", "tsv", "--background", str(tmp_path / "moved.h5"))
+    assert merge("table", *only).exit_code == 0
+    assert {**files(tmp_path / "one"), **files(tmp_path / "table")} == files(tmp_path / "one")
+    assert b"SAD_quantile:0" in (tmp_path / "table" / "scores.tsv").read_bytes()
 
 
 def test_a_pipe_goes_on_as_well(folder, tmp_path):
