@@ -13,6 +13,7 @@ from enformer_command.genes import genes
 from enformer_command.haplotypes import haplotypes
 from enformer_command.info import info
 from enformer_command.ism import ism
+from enformer_command.merge import merge
 from enformer_command.plot import plot
 from enformer_command.predict import predict
 from enformer_command.score import score
@@ -55,7 +56,7 @@ def _end(*_: Any) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-for _command in (calibrate, contributions, genes, haplotypes, info, ism, plot, predict, score):
+for _command in (calibrate, contributions, genes, haplotypes, info, ism, merge, plot, predict, score):
     main.add_command(_command)
 
 if __name__ == "__main__":

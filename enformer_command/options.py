@@ -52,13 +52,13 @@ class ModelOptions:
     full_passes: bool
 
     def open(
-        self, genome: Genome | None = None, aliases: Mapping[str, Sequence[str]] | None = None
+        self, genome: Genome | None = None, contig_aliases: Mapping[str, Sequence[str]] | None = None
     ) -> Predictor:
         """Opens the model.
 
         Args:
             genome: what it will be asked about, if it is known.
-            aliases: contig of it -> its other names.
+            contig_aliases: contig of it -> its other names.
         """
         with _quiet_start():
             from enformer_keras import open_model
@@ -72,7 +72,7 @@ class ModelOptions:
                 unscale=self.unscale,
                 sum_strand_pairs=self.sum_strand_pairs,
                 genome=genome,
-                contig_aliases=aliases,
+                contig_aliases=contig_aliases,
                 any_genome=self.any_genome,
                 full_passes=self.full_passes,
                 batch_size=self.batch_size,
@@ -396,6 +396,28 @@ def texts_of(option: str, text: str, *, commas: bool = False) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{option} {text}: cannot be read ({error})") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Reads `--shard I/N`: which of how many.
+
+    Raises:
+        click.UsageError: the text is none.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.UsageError(f"--shard {text}: write I/N, such as 2/8 for the second of eight")
+    return int(match[1]), int(match[2])
+
+
+shard_option = click.option(
+    "--shard",
+    callback=parse_shard,
+    metavar="I/N",
+    help="Do every Nth part, from the Ith on, and write no file yet; `enformer merge` does of all N.",
+)
 
 
 def parse_aliases(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -27,14 +27,38 @@ def progress(
     Yields:
         The items.
     """
-    with tqdm(
+    with _bar(items, unit, total, quiet) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def counting(*, unit: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Callable[[int], object]]:
+    """Tells as `progress` does of what is counted, not taken.
+
+    Args:
+        unit: what they are.
+        total: how many there are.
+        done: how many of them were done before.
+        quiet: whether to tell nothing.
+
+    Yields:
+        What is called with how many more are done.
+    """
+    with _bar(None, unit, total, quiet, done) as bar:
+        yield bar.update
+
+
+def _bar(
+    items: Iterable[_Item] | None, unit: str, total: int | None, quiet: bool, done: int = 0
+) -> tqdm[_Item]:
+    return tqdm(
         items,
         total=total,
+        initial=done,
         unit=f" {unit}",
         disable=quiet,
         dynamic_ncols=True,
         delay=1,  # an error at the start stands alone
         mininterval=0.5 if sys.stderr.isatty() else 10,
         file=sys.stderr,
-    ) as bar:
-        yield bar
+    )

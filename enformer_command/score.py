@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
     GeneOptions,
@@ -22,17 +17,13 @@ from enformer_command.options import (
     genome_options,
     model_options,
     output_options,
+    shard_option,
     width_option,
 )
-from enformer_command.progress import progress
-from enformer_command.score_genes import GeneQuestion
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from enformer_keras.formats.fasta import Genome
-    from enformer_keras.formats.variants import Variant
-    from enformer_keras.prediction.predictor import Predictor
+from enformer_command.score_dry_run import tell_what_would_be
+from enformer_command.score_in_parts import score_in_parts
+from enformer_command.score_question import ScoreQuestion
+from enformer_command.score_with_tracks import score_with_tracks
 
 
 @click.command(short_help="What variants do, to tracks and to genes.")
@@ -78,6 +69,7 @@ if TYPE_CHECKING:
     type=click.Choice(["bigwig", "h5"]),
     help="Write R and A too: bigWigs of each allele and track (at most 100 alleles), or tracks.h5.",
 )
+@shard_option
 @output_options
 @click.option(
     "--format",
@@ -102,6 +94,7 @@ def score(
     policy: str,
     background: Path | None,
     tracks_out: str | None,
+    shard: tuple[int, int] | None,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -118,6 +111,8 @@ def score(
     REF   sum(R)                                    ALT  sum(A)
 
     With --gtf a window lies about the start of each gene (TSS), and there is a row for each allele and gene.
+
+    A run goes by parts of 1,000 alleles: one that was ended goes on when the same command is given again.
     """  # noqa: D301 (click takes the character itself)
     genes.check_unused(click.get_current_context())
     if genes.gtf is not None and width is not None:
@@ -131,136 +126,39 @@ def score(
         raise click.UsageError("give a file of variants, or --variant")
     statistics = statistics or ("SAD" if genes.gtf is None else "SADR")
     names = [name.strip() for name in statistics.split(",")]
-    shifts, aliases = averaging.shifts, genome.aliases
 
-    from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
-    from enformer_keras.prediction.allele_track_files import (
-        MOST_ALLELES,
-        allele_track_names,
-        write_allele_tracks,
-    )
-    from enformer_keras.prediction.background import read_background
-    from enformer_keras.prediction.score_files import file_names, write_scores
-    from enformer_keras.prediction.statistics import check_statistics, quantile_of
+    from enformer_keras.prediction.score_files import file_names
+    from enformer_keras.prediction.statistics import check_statistics
 
     # All that can be known before the model is loaded, which takes long.
     try:
         check_statistics(names)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    output.check(file_names(formats))
-    ranks = None if background is None else read_background(background)
     if "vcf" in formats and spelled:
         raise click.UsageError("--format vcf: adds to the records of a VCF or BCF; give one as VARIANTS")
-    # One pass over the file finds its faults now, and how long the work will be; a pipe is read but once.
-    countable = variants is not None and Path(variants).is_file()
-    total = sum(1 for _ in read_variants(str(variants))) if countable else len(spelled) or None
-    records = VcfRecords(str(variants)) if "vcf" in formats else None
-    alleles: Iterator[Variant]
-    if records is not None:
-        alleles = iter(records)
+    if shard is not None and (tracks_out or output.dry_run):
+        what = "--tracks-out" if tracks_out else "--dry-run"
+        raise click.UsageError(f"{what} is of all alleles in one run; leave --shard out")
+    asked = ScoreQuestion(
+        model=model,
+        variants=variants,
+        spelled=spelled,
+        genome=genome,
+        statistics=names,
+        width=width,
+        genes=genes,
+        distance=distance,
+        share_windows=share_windows,
+        averaging=averaging,
+        policy=policy,
+        background=background,
+        formats=formats,
+    )
+    if output.dry_run:
+        tell_what_would_be(asked)
+    elif tracks_out:
+        output.check(file_names(formats))
+        score_with_tracks(asked, output, tracks_out)
     else:
-        alleles = iter([Variant.parse(text) for text in spelled]) if spelled else read_variants(str(variants))
-    first = list(itertools.islice(alleles, MOST_ALLELES + 1 if tracks_out == "bigwig" else 1))
-    if not first:
-        raise ValueError(f"{variants}: holds no variant; give another file")
-    if tracks_out:
-        output.check(allele_track_names(tracks_out, first, None))
-    alleles = itertools.chain(first, alleles)
-    with genome.open() as opened:
-        found = None if genes.gtf is None else genes.read(opened, aliases)
-        predictor = model.open(opened, aliases)
-        chosen = model.tracks(predictor)
-        asked = GeneQuestion(genes, found, distance, averaging, policy, aliases) if found else None
-        if output.dry_run and asked:
-            asked.tell_what_would_be(alleles, predictor, opened)
-            return
-        if output.dry_run:
-            _tell_what_would_be(alleles, predictor, opened, policy, averaging, aliases)
-            return
-        said = about(
-            model,
-            predictor,
-            genome,
-            averaging,
-            variants=str(variants or ", ".join(spelled)),
-            width=width or 0,
-            share_windows=share_windows or 0,
-            reference_policy=policy,
-            **({} if asked is None else asked.said),
-        )
-        kept = [predictor.tracks[index] for index in chosen]
-        if tracks_out:
-            output.check(allele_track_names(tracks_out, first, kept))
-        written = names
-        if ranks is not None:
-            ranks.check(said, [track.identifier for track in kept], names)
-            said["background"] = str(background)
-            written = [*names, *(quantile_of(name) for name in names)]
-        counts: Counter[str] = Counter()
-        with (
-            progress(alleles, unit="variants", total=total, quiet=output.quiet) as taken,
-            write_scores(
-                output.folder,
-                formats,
-                kept,
-                written,
-                said,
-                further=None if asked is None else asked.columns,
-                records=records,
-                contig_lengths=opened.contig_lengths,
-                contig_aliases=aliases,
-            ) as append,
-            contextlib.nullcontext()
-            if tracks_out is None
-            else write_allele_tracks(
-                output.folder, tracks_out, first, kept, predictor.frame, opened.contig_lengths, said
-            ) as append_tracks,
-        ):
-            parts = (
-                asked.parts(taken, predictor, opened, names, chosen)
-                if asked
-                else predictor.score_in_parts(
-                    taken,
-                    opened,
-                    statistics=names,
-                    tracks=chosen,
-                    width=width,
-                    strands=averaging.strands,
-                    shifts=shifts,
-                    reference_policy=policy,
-                    contig_aliases=aliases,
-                    share_windows=share_windows,
-                    keep_predictions=tracks_out is not None,
-                )
-            )
-            for part in parts:
-                if append_tracks is not None:
-                    append_tracks(part)
-                append(part if ranks is None else ranks.add_to(part))
-                counts.update(part.counts())
-    click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
-
-
-def _tell_what_would_be(
-    variants: Iterable[Variant],
-    predictor: Predictor,
-    genome: Genome,
-    policy: str,
-    averaging: AveragingOptions,
-    aliases: dict[str, tuple[str, ...]],
-) -> None:
-    """Counts alleles by status, and tells the time that they would take."""
-    from enformer_keras.prediction.alleles import ReferencePolicy
-    from enformer_keras.prediction.predictor import strands_of
-
-    counts: Counter[str] = Counter()
-    windows = 0
-    for _, status, allele in predictor.resolve_variants(variants, genome, ReferencePolicy(policy), aliases):
-        counts[str(status)] += 1
-        if allele is not None:  # its reference, and its alternative anchored on either side
-            windows += 3 if allele.shift else 2
-    windows *= len(strands_of(averaging.strands)) * len(averaging.shifts)
-    click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
-    minutes = windows * predictor.seconds_per_window() / 60  # by full passes; reuse makes it less
-    click.echo(f"{windows} windows, at most {minutes:.1f} min; nothing was written")
+        score_in_parts(asked, output, shard)

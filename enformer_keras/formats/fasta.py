@@ -158,11 +158,14 @@ class Genome:
         starts, ends = merge(*np.concatenate(runs, axis=1))  # of runs that cross a chunk's end
         return np.stack([starts, ends])[:, ends - starts >= min_length]
 
-    def sha256(self) -> str:
+    def sha256(self, contigs: Iterable[str] | None = None) -> str:
         """Digests what the sequence is, whatever the order of contigs, line width, case or compression.
 
         It is that of a FASTA file with the contigs sorted by name, no descriptions, upper-case bases and one
         line for each contig. The whole file is read.
+
+        Args:
+            contigs: those that count, and are read; `None`: all.
 
         Returns:
             SHA-256 in hex.
@@ -171,7 +174,8 @@ class Genome:
             DatasetError: a stretch cannot be read.
         """
         total = hashlib.sha256()
-        for contig, length in sorted(self.contig_lengths.items()):
+        chosen = self.contig_lengths if contigs is None else set(contigs)
+        for contig, length in sorted((contig, self.contig_lengths[contig]) for contig in chosen):
             total.update(f">{contig}\n".encode())
             for start in range(0, length, _CHUNK_BP):
                 total.update(

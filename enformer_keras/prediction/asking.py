@@ -154,6 +154,8 @@ class Answering(Protocol):
         genome: Genome,
         policy: ReferencePolicy,
         aliases: Mapping[str, Sequence[str]],
+        *,
+        check_references: bool = True,
     ) -> Iterator[tuple[Variant, Status, Allele | None]]:
         """Holds variants against the genome."""
 

@@ -292,8 +292,12 @@ def gene_rows(
     shifts: Sequence[int] = (0,),
     reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
     contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    check_references: bool = True,
 ) -> Iterator[GeneRow]:
-    """Finds the genes of alleles; nothing is predicted. For the arguments see `Predictor.score_genes`."""
+    """Finds the genes of alleles; nothing is predicted.
+
+    For the arguments see `Predictor.score_genes`, for `check_references` `Predictor.score_in_parts`.
+    """
     check_averaging(strands, shifts)
     policy = ReferencePolicy(reference_policy)
     aliases = contig_aliases or {}
@@ -313,7 +317,8 @@ def gene_rows(
     )
     index = GeneIndex(windows, distance)
     views = [StrandView(genome, reverse=reverse) for reverse in strands_of(strands)]
-    for variant, status, allele in predictor.resolve_variants(variants, genome, policy, aliases):
+    resolved = predictor.resolve_variants(variants, genome, policy, aliases, check_references=check_references)
+    for variant, status, allele in resolved:
         found = [] if allele is None else index.find(allele)
         if allele is None or not found:
             yield GeneRow(variant, status if allele is None else Status.NO_GENE)
@@ -344,6 +349,7 @@ def score_genes_in_parts(
     shifts: Sequence[int] = (0,),
     reference_policy: ReferencePolicy | str = ReferencePolicy.SKIP,
     contig_aliases: Mapping[str, Sequence[str]] | None = None,
+    check_references: bool = True,
 ) -> Iterator[VariantScores]:
     """Scores alleles as `Predictor.score_genes` does, a few rows at a time: any number fits into memory.
 
@@ -366,6 +372,7 @@ def score_genes_in_parts(
             shifts=shifts,
             reference_policy=reference_policy,
             contig_aliases=contig_aliases,
+            check_references=check_references,
         )
         # Variants that stand near one another share genes, and so references.
         kept = RecentPredictions()

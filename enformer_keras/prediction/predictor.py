@@ -21,7 +21,7 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
 from enformer_keras.prediction.allele_steps import AlleleSteps, AskedAllele, ScoredAllele
-from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, resolve, reverse_complement
+from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, reverse_complement
 from enformer_keras.prediction.asking import (
     ALLELES_AT_ONCE,
     ALLELES_PER_WINDOW,
@@ -46,6 +46,8 @@ from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
 from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutagenesis
 from enformer_keras.prediction.recent import RecentPredictions
+from enformer_keras.prediction.resolving import check_references as first_references
+from enformer_keras.prediction.resolving import resolve_each
 from enformer_keras.prediction.reuse import TowerReuse, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
 from enformer_keras.prediction.windows import (
@@ -74,11 +76,6 @@ __all__ = [
     "opened_genome",
     "strands_of",
 ]
-
-# Of so many first variants not more than a share may have another REF than the genome, or it is another genome.
-_LOOKED_AT = 1000
-_LEAST_LOOKED_AT = 20
-_MOST_MISMATCHES = 0.2
 
 
 class Predictor:
@@ -295,11 +292,13 @@ class Predictor:
         centers: Iterable[Center | None] | None = None,
         keep_predictions: bool = False,
         share_windows: int | None = None,
+        check_references: bool = True,
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
         Args: those of `score_variants`, and `keep_predictions`: whether what is predicted of the alleles comes
-            with their scores.
+            with their scores; `check_references`: whether of the first thousand not more than a fifth may have
+            another REF than the genome, which of a part of a file says nothing.
 
         Yields:
             The next alleles.
@@ -314,7 +313,9 @@ class Predictor:
             variants = read_variants(variants)
         with opened_genome(genome) as opened:
             views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
-            resolved = self.resolve_variants(variants, opened, policy, contig_aliases or {})
+            resolved = self.resolve_variants(
+                variants, opened, policy, contig_aliases or {}, check_references=check_references
+            )
             laid = _with_centers(resolved, centers, share_windows)
             # Alleles whose window is laid about something else mostly share it.
             shared = centers is not None or share_windows is not None
@@ -472,6 +473,8 @@ class Predictor:
         genome: Genome,
         policy: ReferencePolicy,
         aliases: Mapping[str, Sequence[str]],
+        *,
+        check_references: bool = True,
     ) -> Iterator[tuple[Variant, Status, Allele | None]]:
         """Holds variants against the genome; the first thousand together, before the first is yielded.
 
@@ -480,6 +483,7 @@ class Predictor:
             genome: what they are variants of.
             policy: what to do where REF is not the genome's.
             aliases: contig of the genome -> other names that it has among the variants.
+            check_references: whether of the first thousand not too many may have another REF.
 
         Yields:
             Each variant, its status, and its allele where it can be scored.
@@ -488,32 +492,10 @@ class Predictor:
             DatasetError: see `score_variants`.
         """
         self.check_genome(genome, aliases)
-        names = ContigNames(genome.contig_lengths, aliases)
-
-        def each(some: Iterable[Variant]) -> Iterator[tuple[Variant, Status, Allele | None]]:
-            for variant in some:
-                contig = names.find(variant.chrom)
-                status, allele = resolve(variant, genome, contig, policy, self.frame.longest_allele)
-                if status is Status.REFERENCE_MISMATCH and policy is ReferencePolicy.FAIL:
-                    raise DatasetError(
-                        f"{variant} ({variant.name or 'without a name'}): {genome.path} has other bases there; "
-                        "use the FASTA file that the variants were called against, or skip such variants"
-                    )
-                yield variant, status, allele
-
-        variants = iter(variants)
-        first = list(each(itertools.islice(variants, _LOOKED_AT)))
-        looked_at = [
-            status for _, status, _ in first if status.is_scored or status is Status.REFERENCE_MISMATCH
-        ]
-        wrong = [variant for variant, status, _ in first if status is Status.REFERENCE_MISMATCH]
-        if len(looked_at) >= _LEAST_LOOKED_AT and len(wrong) > _MOST_MISMATCHES * len(looked_at):
-            raise DatasetError(
-                f"{len(wrong)} of the first {len(looked_at)} variants have another REF than {genome.path}, "
-                f"such as {wrong[0]}; use the FASTA file of the assembly that they were called against"
-            )
-        yield from first
-        yield from each(variants)
+        variants, longest = iter(variants), self.frame.longest_allele
+        if check_references:
+            yield from first_references(variants, genome, policy, aliases, longest)
+        yield from resolve_each(variants, genome, policy, aliases, longest)
 
     def predict_alleles(
         self,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.hdf5_file import Hdf5Output
 from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.variants import MISSING
 from enformer_keras.formats.whole_files import whole_files
@@ -83,7 +84,8 @@ class _Hdf5(ScoreFile):
     ) -> None:
         import h5py
 
-        self._file = file = h5py.File(path, "w")
+        self._output = Hdf5Output(path)
+        self._file = file = h5py.File(self._output, "w")
         text = h5py.string_dtype("utf-8")
         for key in ("snp", "chr", "ref_allele", "alt_allele", "status"):
             file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=text)
@@ -120,10 +122,17 @@ class _Hdf5(ScoreFile):
             dataset = self._file[key]
             dataset.resize(start + len(scores.variants), axis=0)
             dataset[start:] = values
+        self._output.check()
+
+    def finish(self) -> None:
+        """Closes the file."""
+        self.close()
+        self._output.check()
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        self._output.close()
 
 
 class _Table(ScoreFile):
