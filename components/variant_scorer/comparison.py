@@ -58,7 +58,7 @@ class Comparison:
         variants: scored by both.
         sampled: of them, those that the correlations are over, evenly spaced.
         correlations: float64 [tracks], Spearman's; NaN where a track's scores are all alike.
-        moved: the variants whose score changed most, over all tracks, the most first.
+        moved: the variants whose score changed most, over all tracks, the most first; none that did not change.
     """
 
     version: str
@@ -155,7 +155,7 @@ def compare(scores: Path, last: Path, most: int) -> Comparison:
             ),
             moved=[
                 Moved(read_strong(made, row, int(at[row])), float(kept[RANKED_BY][row, int(at[row])]))
-                for row in largest_rows(change, most)
+                for row in largest_rows(np.where(change > 0, change, -1), most)
             ],
         )
 

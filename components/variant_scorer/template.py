@@ -120,6 +120,8 @@ src="data:image/png;base64,{{ picture.png }}">
 <td class="number" data-name="change">{{ number(moved.now.scores[statistic] - moved.before) }}</td></tr>
 {%- endfor %}
 </tbody></table>
+{%- else %}
+<p>No score changed.</p>
 {%- endif %}
 {%- else %}
 <p>Nothing to compare with: {{ one.reason }}.</p>
