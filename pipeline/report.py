@@ -359,7 +359,8 @@ def _describe_variants(folder: Path) -> str:
     lines = []
     for name, scored in summary["organisms"].items():
         lines.append(
-            f"\n{sum(scored['statuses'].values()):,} variants of {name} scored; the strongest, by {statistic}:"
+            f"\n{sum(scored['statuses'].values()):,} variants of {name}, scored "
+            f"{scored['statuses'].get('scored', 0):,}; the strongest by {statistic}:"
         )
         for one in scored["strongest"][:MOST_VARIANTS]:
             spelled = (
