@@ -103,7 +103,7 @@ def _describe(one: Scored) -> dict[str, Any]:
     said: dict[str, Any] = {
         "name": one.name,
         "file": one.file,
-        "strands": "both strands" if one.strands == "both" else "nothing, along the forward strand alone",
+        "strands": "averaged over both strands" if one.strands == "both" else "along the forward strand alone",
         "summary": one.summary,
         "statuses": counted(one.summary.statuses),
         "genes": one.genes,

@@ -45,7 +45,7 @@ img { max-width: 100% }
 <p>{{ "{:,}".format(one.summary.statuses.total()) }} variants of {{ one.file }}: {{ one.statuses }}. \
 Each is scored in {{ one.summary.tracks | length }} tracks.</p>
 <p>{{ statistic }} = {{ formula }}; R and A are the predictions of the reference and of the alternative \
-allele, averaged over {{ one.strands }}, and sums run over the bins of a window about the variant. \
+allele, {{ one.strands }}, and sums run over the bins of a window about the variant. \
 Variants are ranked by the largest absolute {{ statistic }} over all tracks.</p>
 <h3>The strongest variants</h3>
 {%- if one.summary.strongest %}
