@@ -135,15 +135,15 @@ def check_alleles(file: Path, genome: Genome, aliases: Mapping[str, Sequence[str
     if wrong and (held >= _LEAST_LOOKED_AT or len(wrong) == held) and len(wrong) > _MOST_MISMATCHES * held:
         raise DatasetError(
             f"{file}: {len(wrong)} of the first {held} variants have another REF than {genome.path}, such as "
-            f"{wrong[0]}; give variants that were called against this assembly"
+            f"{wrong[0]}; give variants that were called against this assembly, or none"
         )
     if not held:
         contigs = dict.fromkeys(variant.chrom for variant in first)
         raise DatasetError(
             f"{file}: none of the first {len(first)} variants can be scored: "
             f"{counted(Counter(map(str, statuses)))}; they lie on {first_names(contigs)}, and {genome.path} "
-            f"has {first_names(genome.contig_lengths)}: give variants of this assembly, or name the dataset's "
-            "contig_aliases"
+            f"has {first_names(genome.contig_lengths)}: give variants of this assembly, or none, or name their "
+            "contigs in the dataset's contig_aliases"
         )
 
 
