@@ -6,6 +6,7 @@ STEPS ?=
 SEED ?=
 DATASET ?=
 REGIONS ?=
+VARIANTS ?=
 BEAM ?=
 BEAM_FILES ?=
 CONFIGURATION ?=
@@ -20,7 +21,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=2
 .PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
-    ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_BEAM="$(BEAM)" \
+    ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_VARIANTS="$(VARIANTS)" ENFORMER_BEAM="$(BEAM)" \
     ENFORMER_BEAM_FILES="$(BEAM_FILES)" ENFORMER_CONFIGURATION="$(CONFIGURATION)" ENFORMER_WARM_START="$(WARM_START)"
 
 demo: setup data ## trains on E. coli through the whole chain; RUN=, STEPS=, DATASET= and so on are its settings

@@ -328,6 +328,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
     _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
     regions = {organism: dataclasses.asdict(file) for organism, file in settings.region_files.items()}
+    variants = {organism: dataclasses.asdict(file) for organism, file in settings.variant_files.items()}
     pool = pool_of([*settings.beam_arguments])
     tasks[FIRST_LOOK] = {
         "taskInfo": {"name": FIRST_LOOK},
@@ -348,6 +349,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
                 *("--dataset", _in_image(settings.dataset)),
                 *("--digests", _in_image(settings.digests)),
                 *("--regions", _in_image(json.dumps(regions))),
+                *("--variants", _in_image(json.dumps(variants))),
                 *(("--workers", pool) if pool else ()),
                 *(f"--{name}={{{{$.inputs.parameters['{name}']}}}}" for name in given),
                 *(f"{{{{$.outputs.parameters['{name}'].output_file}}}}" for name in answers),
@@ -497,6 +499,12 @@ def _rename(spec: dict[str, Any]) -> None:
     }
 
 
+def _in_project(variants: Path | dict[str, Path] | None) -> Path | dict[str, Path]:
+    if isinstance(variants, Path):
+        return PROJECT / variants
+    return {organism: PROJECT / file for organism, file in (variants or {}).items()}
+
+
 def settings_of(config: Config) -> Settings:
     """Makes the settings of the pipeline that the configuration names.
 
@@ -513,6 +521,7 @@ def settings_of(config: Config) -> Settings:
         steps=run.steps,
         seed=run.seed,
         regions=run.regions and PROJECT / run.regions,
+        variants=_in_project(run.variants),
         beam_arguments=config.beam.arguments,
     )
 

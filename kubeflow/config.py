@@ -167,6 +167,8 @@ class PipelineRun(_Fields):
         seed: of weights, order and augmentation.
         regions: BED file of regions to judge by too, for a dataset of one organism. `make kubeflow` reads it,
             and the tasks find it at the same place, in the image or on a volume, with the same content.
+        variants: file of variants that a pushed model scores, for a dataset of one organism, else organism ->
+            file; read and found as that of the regions is.
     """
 
     dataset: Path
@@ -175,6 +177,7 @@ class PipelineRun(_Fields):
     warm_start: str = ""
     seed: pydantic.NonNegativeInt = 0
     regions: Path | None = None
+    variants: Path | dict[str, Path] | None = None
 
 
 class Config(_Fields):

@@ -1,4 +1,4 @@
-"""The first task on Kubeflow: what a run begins with, the data, the regions and the weights, as they are now.
+"""The first task on Kubeflow: the data, regions, variants and weights that a run begins with, as they are now.
 
 It asks Beam's workers too, where it can.
 
@@ -18,10 +18,11 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from components.evaluator.regions import RegionFile  # noqa: E402
 from components.trainer.warm_start import LAST_BLESSED, fingerprint_start  # noqa: E402
+from components.variant_scorer.files import VariantFile  # noqa: E402
 from enformer_keras.formats.errors import DatasetError  # noqa: E402
 from kubeflow.workers import WorkersError, check_pool  # noqa: E402
 from pipeline.configs import SPLITS  # noqa: E402
-from pipeline.data import check_regions, fingerprint_data  # noqa: E402
+from pipeline.data import check_regions, check_variants, fingerprint_data  # noqa: E402
 
 _logger = logging.getLogger("first_look")
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="YAML file of the dataset")
     parser.add_argument("--digests", type=Path, required=True, help="remembers the digests of unchanged files")
     parser.add_argument("--regions", type=json.loads, required=True, help="organism -> fields of a RegionFile")
+    parser.add_argument("--variants", type=json.loads, required=True, help="the same of a VariantFile")
     parser.add_argument("--data_fingerprint", required=True, help="if not empty, the data are not hashed")
     parser.add_argument("--warm_start", required=True, help="whose weights to begin with, see Settings")
     parser.add_argument("--workers", help="a worker pool of Beam that must give a worker, as host:port")
@@ -47,6 +49,9 @@ def main() -> None:
         regions = {organism: RegionFile(**fields) for organism, fields in arguments.regions.items()}
         if regions:
             check_regions(arguments.dataset, regions, SPLITS[-1])
+        variants = {organism: VariantFile(**fields) for organism, fields in arguments.variants.items()}
+        if variants:
+            check_variants(arguments.dataset, variants)
         start = arguments.warm_start
         answers = (fingerprint, "" if start in ("", LAST_BLESSED) else fingerprint_start(start))
         if arguments.workers:

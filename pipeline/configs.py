@@ -9,6 +9,7 @@ from typing import Any
 from components.evaluator.regions import RegionFile
 from components.trainer.training import Averaging, Training
 from components.trainer.warm_start import LAST_BLESSED, fingerprint_start
+from components.variant_scorer.files import VariantFile
 from enformer_keras import BIN_SIZE, PARTS, PRESETS
 from pipeline.data import DataDescription, describe_data
 
@@ -43,6 +44,8 @@ class Settings:
             `serving_averaged`, which each model has; None: single predictions are judged, `serving_default`.
         regions: organism -> BED file of regions, such as genes, across which it is judged too (the metrics
             `region_...` of the Evaluator).
+        variants: organism -> VCF, BCF or table of variants (`variants.read_variants`), which a model that is
+            pushed scores.
         serving_time_limit_s: seconds that a process of its own may take to load a model and answer at every
             endpoint; a model that takes longer is not pushed.
         serving_memory_limit_mb: the most memory that this process may hold at a time, in MB (2**20 bytes).
@@ -66,6 +69,7 @@ class Settings:
     change_metric: str = "log1p_pearson_r"
     test_time_averaging: Averaging | None = None
     regions: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    variants: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     serving_time_limit_s: int = 600
     serving_memory_limit_mb: int = 16_384
     serving_tolerance: float = 0.01
@@ -103,9 +107,10 @@ class Settings:
         if set(self.description.splits) != set(SPLITS):
             problems.append(f"the splits must be named {SPLITS}, not {self.description.splits}")
         organisms = [organism.name for organism in self.description.organisms]
-        unknown = sorted(set(self.regions) - set(organisms))
-        if unknown:
-            problems.append(f"regions are given for {unknown}, but it describes {', '.join(organisms)}")
+        for name in ("regions", "variants"):
+            unknown = sorted(set(getattr(self, name)) - set(organisms))
+            if unknown:
+                problems.append(f"{name} are given for {unknown}, but it describes {', '.join(organisms)}")
         # The flanks hold no more, and a model says nothing dependable of what it was not trained on.
         shifts = tuple(self.averaging.shifts)
         longest = min(self.description.flank_length, self.training.max_shift)
@@ -126,6 +131,7 @@ class Settings:
             raise ValueError(f"keep_versions must be at least 1, not {self.keep_versions}")
         _ = self.warm_start_fingerprint  # raises where nothing is there
         _ = self.region_files  # raises for a line that is wrong
+        _ = self.variant_files  # raises where there is no variant
 
     @functools.cached_property
     def description(self) -> DataDescription:
@@ -137,6 +143,11 @@ class Settings:
         """Organism -> its regions, read once to see that they can be."""
         aliases = {organism.name: organism.contig_aliases for organism in self.description.organisms}
         return {organism: RegionFile.open(file, aliases[organism]) for organism, file in self.regions.items()}
+
+    @functools.cached_property
+    def variant_files(self) -> dict[str, VariantFile]:
+        """Organism -> its variants, of which the first was read."""
+        return {organism: VariantFile.open(file) for organism, file in self.variants.items()}
 
     @functools.cached_property
     def warm_start_fingerprint(self) -> str:
@@ -174,6 +185,11 @@ class Settings:
         return self.run / "pushed"
 
     @property
+    def kept_scores(self) -> Path:
+        """Folder of the last models' scores of variants, with which those of a new one are compared."""
+        return self.run / "variant_scores"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints, from which a killed run goes on."""
         return self.run / "checkpoints"
@@ -185,6 +201,8 @@ class Settings:
 
 
 ECOLI = PROJECT / "datasets" / "ecoli" / "dataset.yaml"
+# Real ones of its test block, which the demo scores (setup/demo_variants.py).
+ECOLI_VARIANTS = ECOLI.with_name("variants.vcf.gz")
 RUN = PROJECT / "runs" / "demo"
 
 
@@ -197,6 +215,7 @@ def small(
     beam_files: str = "",
     warm_start: str = "",
     regions: Path | None = None,
+    variants: Path | Mapping[str, Path] | None = None,
 ) -> Settings:
     """A small Enformer, by default on the E. coli genome: two cores and five minutes.
 
@@ -209,12 +228,14 @@ def small(
         beam_files: see `Settings`.
         warm_start: see `Settings`.
         regions: BED file of regions, across which the model is judged too; for a dataset of one organism.
+        variants: organism -> file of variants that a pushed model scores, or the file alone for a dataset of
+            one organism; `None`: those that come with the demo's dataset, and none of another one.
 
     Returns:
         The settings.
 
     Raises:
-        ValueError: regions are given for several organisms.
+        ValueError: regions or variants are given that may be several organisms'.
     """
     organisms = [organism.name for organism in describe_data(dataset).organisms]
     if regions is not None and len(organisms) > 1:
@@ -222,6 +243,15 @@ def small(
             f"{dataset} describes {', '.join(organisms)}: whose are the regions of {regions}? Give "
             "Settings.regions in pipeline/configs.py, a file for each"
         )
+    if variants is None:
+        variants = {organisms[0]: ECOLI_VARIANTS} if dataset == ECOLI else {}
+    elif isinstance(variants, Path):
+        if len(organisms) > 1:
+            raise ValueError(
+                f"{dataset} describes {', '.join(organisms)}: whose are the variants of {variants}? Give "
+                f"VARIANTS={organisms[0]}={variants}, or so for each"
+            )
+        variants = {organisms[0]: variants}
     return Settings(
         name="-".join(["enformer", *organisms]),
         dataset=dataset,
@@ -239,6 +269,7 @@ def small(
         ),
         thresholds={"log1p_pearson_r": 0.5},
         regions={} if regions is None else {organisms[0]: regions},
+        variants=variants,
         beam_arguments=(*Settings.beam_arguments, *beam_arguments),
         beam_files=beam_files,
         warm_start=warm_start,

@@ -3,6 +3,7 @@
 No TFX is imported here: settings are checked before it is.
 """
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,17 @@ from components.basenji_example_gen.description import (
     open_folders,
 )
 from components.evaluator.regions import RegionFile
+from components.variant_scorer.files import VariantFile, check_alleles, genome_of
 from enformer_keras.datasets.basenji_metadata import read_statistics, read_targets
 from enformer_keras.datasets.dataset import fingerprint_of, load_dataset, load_datasets
 from enformer_keras.datasets.description import load_descriptions
 from enformer_keras.datasets.tracks import Track, read_track_table
 from enformer_keras.formats.bed import read_bed
 from enformer_keras.formats.errors import DatasetError, first_names
+from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.track_table import Target, number_columns
+from enformer_keras.prediction import Frame
 
 _logger = logging.getLogger(__name__)
 
@@ -194,6 +198,31 @@ def check_regions(path: Path, files: Mapping[str, RegionFile], split: str) -> No
                 f"of {organism}; they lie on {first_names(regions.contigs)}, the targets on "
                 f"{first_names(contigs)}: give regions of the contigs and the assembly of the data, or none"
             )
+    if problems:
+        raise DatasetError(problems)
+
+
+def check_variants(path: Path, files: Mapping[str, VariantFile]) -> None:
+    """Holds the first variants of each file against the genome, before hours are spent on a model for them.
+
+    Args:
+        path: the YAML file of the data.
+        files: organism -> its variants.
+
+    Raises:
+        DatasetError: a file has changed or cannot be read, or is of another assembly; the data name no genome.
+    """
+    problems: list[str] = []
+    data = describe_data(path)
+    frame = Frame(data.window_length, data.target_length, data.bin_size)
+    for organism, file in files.items():
+        try:
+            file.check()
+            known = genome_of(path, organism)
+            with contextlib.closing(Genome(known.fasta)) as genome:
+                check_alleles(Path(file.path), genome, known.contig_aliases, frame.longest_allele)
+        except DatasetError as error:
+            problems += error.problems
     if problems:
         raise DatasetError(problems)
 

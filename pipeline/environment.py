@@ -13,7 +13,7 @@ import absl.logging
 from components.trainer.warm_start import LAST_BLESSED, check_start, find_start
 from enformer_keras.formats.errors import DatasetError
 from pipeline.configs import CONFIGURATIONS, ECOLI, PROJECT, SPLITS, Settings
-from pipeline.data import check_regions, fingerprint_data
+from pipeline.data import check_regions, check_variants, fingerprint_data
 
 if TYPE_CHECKING:
     from tfx import v1 as tfx
@@ -23,9 +23,10 @@ def settings_from_environment() -> Settings:
     """Reads the settings of a run.
 
     `ENFORMER_RUN` is the output folder, `ENFORMER_DATASET` the YAML file of the dataset, `ENFORMER_REGIONS` a
-    BED file of regions to judge by, `ENFORMER_STEPS` and `ENFORMER_SEED` are numbers, `ENFORMER_BEAM` is a line
-    of Beam's flags, quoted as for a shell, `ENFORMER_BEAM_FILES` a folder or URI for its workers
-    (`Settings.beam_files`), `ENFORMER_WARM_START` is `last_blessed` or a model's path
+    BED file of regions to judge by, `ENFORMER_VARIANTS` a file of variants to score, one for each organism
+    (`ecoli=a.vcf.gz yeast=b.vcf.gz`), or `none`; `ENFORMER_STEPS` and `ENFORMER_SEED` are numbers,
+    `ENFORMER_BEAM` is a line of Beam's flags, quoted as for a shell, `ENFORMER_BEAM_FILES` a folder
+    or URI for its workers (`Settings.beam_files`), `ENFORMER_WARM_START` is `last_blessed` or a model's path
     (`Settings.warm_start`), `ENFORMER_CONFIGURATION` is one of `configs.CONFIGURATIONS`; what is not set has
     the default of that configuration, `small`.
 
@@ -49,6 +50,7 @@ def settings_from_environment() -> Settings:
     for name in ("run", "dataset", "regions"):
         if name in arguments:
             arguments[name] = arguments[name].resolve()
+    arguments["variants"] = _read_variants(os.environ.get("ENFORMER_VARIANTS", ""))
     beam = os.environ.get("ENFORMER_BEAM", "")
     try:
         arguments["beam_arguments"] = shlex.split(beam)
@@ -67,6 +69,27 @@ def settings_from_environment() -> Settings:
         return CONFIGURATIONS[configuration](**arguments)
     except (DatasetError, ValueError, FileNotFoundError) as error:
         sys.exit(f"these settings cannot work: {error}")
+
+
+def _read_variants(text: str) -> Path | dict[str, Path] | None:
+    """Reads `ENFORMER_VARIANTS`; `None` where nothing is said."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        sys.exit(f"ENFORMER_VARIANTS={text!r} cannot be read: {error}")
+    if not words or words == ["none"]:
+        return {} if words else None
+    if len(words) == 1 and "=" not in words[0]:
+        return Path(words[0]).resolve()
+    pairs = [word.partition("=") for word in words]
+    if not all(organism and path for organism, _, path in pairs) or len({pair[0] for pair in pairs}) < len(
+        words
+    ):
+        sys.exit(
+            f"ENFORMER_VARIANTS={text!r} must be a file, or ORGANISM=FILE for each organism that has one, with "
+            "blanks between them"
+        )
+    return {organism: Path(path).resolve() for organism, _, path in pairs}
 
 
 def pipeline_from_environment() -> "tfx.dsl.Pipeline":
@@ -100,6 +123,7 @@ def pipeline_from_environment() -> "tfx.dsl.Pipeline":
     try:
         fingerprint = fingerprint_data(settings.dataset, settings.digests)
         check_regions(settings.dataset, settings.region_files, SPLITS[-1])
+        check_variants(settings.dataset, settings.variant_files)
     except DatasetError as error:
         sys.exit(f"the dataset cannot be used:\n{error}{_hint_at_demo_data(settings.dataset)}")
     try:

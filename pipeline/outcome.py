@@ -8,6 +8,8 @@ from ml_metadata.proto import metadata_store_pb2
 
 # Type of the report's artifact, `EvaluationReport.TYPE_NAME`: importing that would import all of TFX.
 EVALUATION_REPORT = "enformer.EvaluationReport"
+# Likewise `ScoredVariants.TYPE_NAME`.
+SCORED_VARIANTS = "enformer.ScoredVariants"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Outcome:
         pushed: folder of the pushed model; `None` where nothing was pushed.
         evaluation: folder of the Evaluator's figures.
         report: folder of the report on them.
+        variants: folder of the scores of variants; `None` where none were to be scored.
     """
 
     blessed: bool
@@ -29,6 +32,7 @@ class Outcome:
     pushed: Path | None
     evaluation: Path
     report: Path
+    variants: Path | None
 
 
 def read_outcome(metadata: Path, pipeline: str) -> Outcome:
@@ -72,6 +76,7 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
         ),
         evaluation=Path(artifacts["ModelEvaluation"].uri),
         report=Path(artifacts[EVALUATION_REPORT].uri),
+        variants=Path(artifacts[SCORED_VARIANTS].uri) if SCORED_VARIANTS in artifacts else None,
     )
 
 

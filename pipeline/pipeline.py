@@ -1,6 +1,7 @@
 """The pipeline from a genome and its tracks to a pushed model."""
 
 import importlib.metadata
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from components.last_pushed_model.component import LastPushedModel
 from components.leak_audit.component import LeakAudit
 from components.pinned_schema.component import PinnedSchema
 from components.pusher.component import Pusher
+from components.variant_scorer.component import VariantScorer
 from pipeline.configs import SPLITS, Settings
 
 EXAMPLE_GENS: dict[str, type[GenomeExampleGen] | type[BasenjiExampleGen]] = {
@@ -230,6 +232,26 @@ def create_pipeline(
         pusher,
         evaluation_reporter,
     ]
+
+    # What variants do by the model that went out, and what that model changed about it. Last, for it may take
+    # long.
+    if settings.variants:
+        variant_scorer = VariantScorer(
+            model=model,
+            pushed_model=pusher.outputs["pushed_model"],
+            variants=json.dumps({name: asdict(file) for name, file in settings.variant_files.items()}),
+            dataset=str(settings.dataset),
+            kept=str(settings.kept_scores),
+            strands="both" if settings.training.reverse_complement else "forward",
+            code_fingerprint=code_fingerprint(
+                parts / "variant_scorer",
+                parts / "evaluation_report",
+                parts / "track_plot",
+                *(library / room for room in ("prediction", "model", "formats")),
+            ),
+        )
+        nodes.append(variant_scorer)
+
     # Workers that do not see these folders get copies where they do.
     if settings.beam_files:
         for component in nodes:

@@ -33,6 +33,9 @@ MAX_BINS = 32_768
 MAX_VALUES = 1 << 25
 # Tracks that are printed and drawn, evenly spaced over the table.
 MOST_SHOWN = 8
+# Variants that are printed, and letters of one.
+MOST_VARIANTS = 3
+MOST_LETTERS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +336,9 @@ def write_report(settings: Settings) -> int:
     print(f"trainable model  {_short(trainable)}")
     print(f"picture          {_short(picture)}")
     print(f"evaluation       {_short(outcome.report / 'report.html')}")
+    if outcome.variants is not None:
+        print(_describe_variants(outcome.variants))
+        print(f"scored variants  {_short(outcome.variants / 'report.html')}")
     return 0
 
 
@@ -345,6 +351,23 @@ def _describe_regions(evaluation: Path, organism: str, file: Path) -> str:
         f"Pearson r of log1p of the signal {figures['region_log1p_pearson_r']:.4f}, "
         f"of the signal {figures['region_pearson_r']:.4f}"
     )
+
+
+def _describe_variants(folder: Path) -> str:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    statistic = summary["statistic"]
+    lines = []
+    for name, scored in summary["organisms"].items():
+        lines.append(
+            f"\n{sum(scored['statuses'].values()):,} variants of {name}, scored "
+            f"{scored['statuses'].get('scored', 0):,}; the strongest by {statistic}:"
+        )
+        for one in scored["strongest"][:MOST_VARIANTS]:
+            spelled = (
+                one["variant"] if len(one["variant"]) < MOST_LETTERS else f"{one['variant'][:MOST_LETTERS]}..."
+            )
+            lines.append(f"  {spelled}  {one['track']} {one[statistic]:+.4f}  {one['gene']}".rstrip())
+    return "\n".join(lines)
 
 
 def _replace(file: Path, text: str) -> None:

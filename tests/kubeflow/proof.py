@@ -94,7 +94,7 @@ def second(proof, first):
 
 def test_a_failing_task_stops_what_depends_on_it_and_nothing_else(first):
     assert states(first, "failed") == {"infra-check"}
-    assert states(first, "skipped") == {"pusher", "evaluation-reporter"}
+    assert states(first, "skipped") == {"pusher", "evaluation-reporter", "variant-scorer"}
     assert len(first["infra-check"].attempts) == 1 + RETRIES
     assert first["infra-check"].message == "No more retries left"
 
@@ -116,6 +116,7 @@ def test_a_second_run_takes_from_the_cache_what_succeeded(first, second):
         "infra-check",
         "pusher",
         "evaluation-reporter",
+        "variant-scorer",
     }
 
 
@@ -153,6 +154,7 @@ def test_a_run_that_says_otherwise_trains_from_and_is_compared_with_the_last_pus
         "infra-check",
         "pusher",
         "evaluation-reporter",
+        "variant-scorer",
     }
     assert states(tasks, "failed") == set()
     old, new = proof.versions()
@@ -164,6 +166,11 @@ def test_a_run_that_says_otherwise_trains_from_and_is_compared_with_the_last_pus
     assert blessing["baseline_model_id"] == tasks["last-pushed-model"].artifacts["model"]["name"]
     baseline = proof.cluster.key(tasks["last-pushed-model"].artifacts["model"]["uri"]) / "Format-Serving"
     assert (baseline / "fingerprint.pb").read_bytes() == (old / "fingerprint.pb").read_bytes()
+    scored = [proof.cluster.key(run["variant-scorer"].artifacts["scores"]["uri"]) for run in (second, tasks)]
+    said = [json.loads((folder / "summary.json").read_text()) for folder in scored]
+    assert [one["pushed"] for one in said] == [old.name, new.name]
+    assert [one["organisms"]["tiny"]["statuses"]["scored"] for one in said] == [20, 20]
+    assert [one["organisms"]["tiny"]["compared_with"] for one in said] == [None, old.name]
 
 
 @pytest.mark.parametrize("engine", [job_service, prism])

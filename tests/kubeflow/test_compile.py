@@ -74,6 +74,18 @@ def test_regions_go_to_the_evaluator_and_are_looked_at_first(config, tmp_path):
     assert file.sha256 in json.dumps(evaluated)
 
 
+def test_variants_go_to_the_scorer_and_are_looked_at_first(compiled, settings, config):
+    (file,) = settings.variant_files.values()
+    arguments = compiled.spec["deploymentSpec"]["executors"]["exec-first-look"]["container"]["args"]
+    asked = json.loads(arguments[arguments.index("--variants") + 1])
+    assert asked == json.loads(constants(compiled.spec)["variant-scorer", "variants"])
+    assert asked == {"ecoli": {"path": "/app/datasets/ecoli/variants.vcf.gz", "sha256": file.sha256}}
+    # What the task would need may stay in the configuration.
+    without = config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"variants": None})})
+    spec = compiling.compile_pipeline(compiling.settings_of(without), without).spec
+    assert "variant-scorer" not in spec["root"]["dag"]["tasks"]
+
+
 def test_a_worker_pool_that_can_be_asked_is_asked_first(config):
     flags = "--runner=PortableRunner --job_endpoint=jobs:8099 --environment_type=EXTERNAL"
     beam = Beam(flags=f"{flags} --environment_config=beam-workers:50000", files="volume")

@@ -10,6 +10,7 @@ import pytest
 from components.evaluator.regions import RegionFile
 from components.trainer.training import TRAINABLE_MODEL
 from components.trainer.warm_start import fingerprint_start
+from components.variant_scorer.files import VariantFile
 from kubeflow import first_look
 from tests.pipeline.conftest import write_genome
 
@@ -23,11 +24,11 @@ def pushed(tmp_path):
     return str(tmp_path / "pushed" / "10")
 
 
-def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}", **more):
+def look(monkeypatch, folder, warm_start, dataset="none.yaml", regions="{}", variants="{}", **more):
     """The two answers, for data that need not be looked at."""
     files = [folder / "answers" / name for name in "ab"]
     flags = {"dataset": dataset, "digests": "none.json", "data_fingerprint": "f", "warm_start": warm_start}
-    flags |= {"regions": regions, **more}
+    flags |= {"regions": regions, "variants": variants, **more}
     arguments = [f"--{name}={value}" for name, value in flags.items()]
     monkeypatch.setattr(sys, "argv", ["first_look.py", *arguments, *map(str, files)])
     first_look.main()
@@ -80,3 +81,20 @@ def test_regions_that_do_not_fit_the_data_or_have_changed_since_compiling(monkey
         look_at(known)
     with pytest.raises(SystemExit, match="none of its 1 regions has its middle in a target of split test"):
         look_at(RegionFile.open(bed, {}))
+
+
+def test_variants_that_do_not_fit_the_data_or_have_changed_since_compiling(monkeypatch, tmp_path):
+    dataset = write_genome(tmp_path)
+    path = tmp_path / "variants.vcf"
+
+    def look_at(file):
+        fields = json.dumps({"tiny": dataclasses.asdict(file)})
+        return look(monkeypatch, tmp_path, "", dataset, variants=fields)
+
+    known = VariantFile.open(path)
+    assert look_at(known) == ["f", ""]
+    path.write_text(path.read_text().replace("000\t.", "001\t."))
+    with pytest.raises(SystemExit, match=r"this run cannot begin:\n.*variants\.vcf: has changed since"):
+        look_at(known)
+    with pytest.raises(SystemExit, match=r"of the first 21 variants have another REF than .*genome\.fa"):
+        look_at(VariantFile.open(path))

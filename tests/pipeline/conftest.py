@@ -40,6 +40,7 @@ def write_genome(folder):
     (folder / "genes.gff3").write_text("##gff-version 3\n" + "".join(genes))
     regions = [f"chrom\t{start}\t{start + 300}\tgene\n" for start in range(0, LENGTH, 1000)]
     (folder / "genes.bed").write_text("".join(regions))
+    write_variants(folder / "variants.vcf", bases)
     (folder / "tracks.tsv").write_text(TRACKS)
     write_yeast(folder)
     description = {
@@ -55,6 +56,16 @@ def write_genome(folder):
     path = folder / "dataset.yaml"
     path.write_text(yaml.safe_dump(description, sort_keys=False))
     return path
+
+
+def write_variants(path, bases, every=2_000):
+    """A substitution every so many bp, and at the end one of another genome."""
+    other = dict(zip("ACGT", "GTAC", strict=True))
+    lines = [f"chrom\t{at + 1}\t.\t{bases[at]}\t{other[bases[at]]}" for at in range(999, len(bases), every)]
+    lines += [f"chrom\t40\trs1\t{other[bases[39]]}\t{bases[39]}"]
+    header = f"##fileformat=VCFv4.3\n##contig=<ID=chrom,length={len(bases)}>\n"
+    header += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    path.write_text(header + "".join(f"{line}\t.\t.\t.\n" for line in lines))
 
 
 def write_yeast(folder):
@@ -92,6 +103,7 @@ class Chain:
             thresholds={"log1p_pearson_r": -1.0},
             max_drop=2.0,
             regions={"tiny": folder / "data" / "genes.bed"},
+            variants={"tiny": folder / "data" / "variants.vcf"},
         )
         self.settings.run.mkdir()
 

@@ -11,11 +11,12 @@ from tfx import v1 as tfx
 from components.evaluator.regions import RegionFile
 from components.pusher.push import list_versions
 from components.trainer.training import MODEL_CARD, Training
+from components.variant_scorer.files import VariantFile
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
 from pipeline import environment, report
 from pipeline.baseline import kmer_features
 from pipeline.configs import Settings
-from pipeline.data import check_regions, describe_data, fingerprint_data
+from pipeline.data import check_regions, check_variants, describe_data, fingerprint_data
 from pipeline.pipeline import create_pipeline
 
 LENGTH, STORED, WINDOW, TARGET = 20_000, 768, 1024, 512
@@ -105,6 +106,21 @@ def test_regions_are_held_against_the_rows_of_the_folder(dataset, tmp_path):
         DatasetError, match="none of its 1 regions has its middle in a target of split valid of mouse"
     ):
         check_regions(dataset, {"mouse": RegionFile.open(bed, {})}, "valid")
+
+
+def test_variants_are_held_against_the_genome_beside_the_folder(dataset, tmp_path):
+    table = tmp_path / "variants.tsv"
+    first = dataset.with_name("genome.fa").read_text().split()[1][0]
+    table.write_text(f"chrom\tpos\tref\talt\nchr1\t1\t{first}\t{'A' if first != 'A' else 'C'}\n")
+    files = {"mouse": VariantFile.open(table)}
+    check_variants(dataset, files)
+    bare = dataset.with_name("bare.yaml")
+    organisms = {"mouse": {"folder": "mouse"}}
+    bare.write_text(yaml.safe_dump({"organisms": organisms, "window_length": TARGET}))
+    with pytest.raises(
+        DatasetError, match=r"bare\.yaml: organisms\.mouse: names no fasta, .* give no variants"
+    ):
+        check_variants(bare, files)
 
 
 @pytest.mark.parametrize("window_length", [WINDOW, TARGET])

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ CACHED = {
     "InfraCheck",
     "Pusher",
     "EvaluationReporter",
+    "VariantScorer",
 }
 # Loads a model where nothing but TensorFlow is imported, and answers for the sequences on standard input.
 CLIENT = """
@@ -221,6 +223,8 @@ def test_report(chain, capsys):
             f"{score['track']:<{width}}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
             in printed
         )
+    assert "21 variants of tiny, scored 20; the strongest by SADR" in printed
+    assert f"scored variants  {chain.first_outcome.variants / 'report.html'}" in printed
     trainable = keras.saving.load_model(chain.settings.run / "model.keras")
     assert trainable.heads == {"tiny": 3, "yeast": 1}
 
@@ -273,6 +277,44 @@ def test_evaluation_report_of_the_run(chain):
     assert not nodes["EvaluationReporter"].downstream_nodes
 
 
+def test_variants_are_scored_by_the_pushed_model(chain):
+    tiny = chain.settings.description.organisms[0]
+    folder = chain.first_outcome.variants
+    with h5py.File(folder / "tiny" / "scores.h5") as file:
+        statuses, found = file["status"].asstr()[:].tolist(), file["SADR"][:]
+        assert file["target_ids"].asstr()[:].tolist() == [track.identifier for track in tiny.tracks]
+        assert file.attrs["model"] == chain.first_outcome.pushed.name
+    assert statuses == ["scored"] * 20 + ["reference_mismatch"]
+    data = chain.settings.dataset.parent
+    expected = open_model(chain.first_outcome.pushed, head="tiny").score_variants(
+        data / "variants.vcf", data / "genome.fa", statistics=["SADR"]
+    )
+    np.testing.assert_allclose(found, expected.statistics["SADR"], atol=1e-7)
+    page = (folder / "report.html").read_text()
+    assert "<h1>Scores of variants: tiny (tiny1)</h1>" in page
+    assert [path.stem for path in chain.settings.kept_scores.rglob("*.h5")] == [chain.first_outcome.pushed.name]
+    nodes = {node.id: node for node in pipeline_module.create_pipeline(chain.settings, "f").components}
+    assert not nodes["VariantScorer"].downstream_nodes
+
+
+def test_other_variants_are_in_the_cache_key_of_the_scorer_alone(chain):
+    def properties():
+        settings = dataclasses.replace(chain.settings)  # which reads the files again
+        pipeline = pipeline_module.create_pipeline(settings, "fingerprint")
+        return {node.id: node.exec_properties for node in pipeline.components}
+
+    before = properties()
+    file = chain.settings.variants["tiny"]
+    content = file.read_text()
+    file.write_text(content.replace("rs1", "rs2"))
+    after = properties()
+    file.write_text(content)
+    assert {name for name in before if before[name] != after[name]} == {"VariantScorer"}
+    settings = dataclasses.replace(chain.settings, variants={})
+    nodes = {node.id for node in pipeline_module.create_pipeline(settings, "fingerprint").components}
+    assert nodes == before.keys() - {"VariantScorer"}
+
+
 def edit_code(monkeypatch, name):
     """Makes the code of one folder look edited."""
     original = pipeline_module.code_fingerprint
@@ -298,6 +340,7 @@ def test_averages_are_judged_without_training_again(chain):
         "InfraCheck",
         "Pusher",
         "EvaluationReporter",
+        "VariantScorer",
     }
     assert {file: file.stat().st_mtime_ns for file in settings.checkpoints.rglob("step-*.npz")} == trained
     outcome = chain.outcome()
@@ -322,7 +365,8 @@ def test_a_model_starts_from_the_last_blessed_one(chain):
 @pytest.mark.full
 def test_changed_code_of_the_trainer_trains_anew(chain, monkeypatch):
     edit_code(monkeypatch, "trainer")
-    assert chain.run() & CACHED == {"Trainer", "Evaluator", "InfraCheck", "Pusher", "EvaluationReporter"}
+    judged = {"Trainer", "Evaluator", "InfraCheck", "Pusher", "EvaluationReporter", "VariantScorer"}
+    assert chain.run() & CACHED == judged
     assert len(list(chain.settings.checkpoints.iterdir())) == 1  # the first training's are gone
 
 
@@ -332,6 +376,7 @@ def test_a_refused_model_is_not_pushed_and_the_figures_are_shown(chain, capsys):
         "Evaluator",
         "Pusher",
         "EvaluationReporter",
+        "VariantScorer",
     }
     assert not chain.outcome().blessed
     assert report.write_report(chain.settings) == 1
@@ -358,12 +403,14 @@ def test_changed_data_runs_everything_anew(chain):
         ("pusher", {"Pusher"}),
         ("leak_audit", {"LeakAudit"}),
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
-        ("evaluation_report", {"EvaluationReporter"}),
+        ("evaluation_report", {"EvaluationReporter", "VariantScorer"}),
+        ("variant_scorer", {"VariantScorer"}),
+        ("prediction", {"VariantScorer"}),
         ("data_report", {"DataReporter"}),
         ("examples", {"DataReporter", "LeakAudit", "Trainer"}),
         ("anomaly_gate", {"AnomalyGate"}),
         ("datasets", {"LeakAudit"}),
-        ("formats", {"LeakAudit"}),
+        ("formats", {"LeakAudit", "VariantScorer"}),
     ],
 )
 def test_code_is_in_the_cache_key_of_what_it_decides(chain, monkeypatch, folder, components):

@@ -19,6 +19,7 @@ from pipeline import environment
 from pipeline.configs import ECOLI, PROJECT, small
 from pipeline.environment import settings_from_environment
 from pipeline.pipeline import create_pipeline
+from tests.pipeline.conftest import write_genome
 
 
 @pytest.fixture
@@ -174,6 +175,34 @@ def test_regions_are_read_before_anything_runs(monkeypatch, tmp_path):
     assert settings.region_files["ecoli"].path == str(bed)
     with pytest.raises(ValueError, match=r"regions are given for \['yeast'\], but it describes ecoli"):
         dataclasses.replace(settings, regions={"yeast": bed})
+
+
+def test_the_demo_scores_its_own_variants_unless_others_are_named(monkeypatch, tmp_path):
+    def variants(text):
+        monkeypatch.setenv("ENFORMER_VARIANTS", text)
+        return settings_from_environment().variants
+
+    assert variants("") == {"ecoli": ECOLI.with_name("variants.vcf.gz")}
+    assert variants("none") == {}
+    other = tmp_path / "a b.tsv"
+    other.write_text("chrom\tpos\tref\talt\nU00096.3\t1\tA\tC\n")
+    assert variants(f"'{other}'") == variants(f"ecoli='{other}'") == {"ecoli": other}
+    with pytest.raises(SystemExit, match=r"variants are given for \['yeast'\], but it describes ecoli"):
+        variants(f"yeast='{other}'")
+    with pytest.raises(SystemExit, match="must be a file, or ORGANISM=FILE for each organism"):
+        variants("ecoli=a.vcf ecoli=b.vcf")
+    with pytest.raises(SystemExit, match=r"no\.vcf: no such file of variants; correct the path"):
+        variants(str(tmp_path / "no.vcf"))
+    other.write_text("chrom\tpos\tref\talt\n")
+    with pytest.raises(SystemExit, match=r"a b\.tsv: holds no variant; give another file"):
+        variants(f"'{other}'")
+
+
+def test_variants_of_several_organisms_need_their_names(tmp_path):
+    dataset = write_genome(tmp_path)
+    with pytest.raises(ValueError, match=r"describes tiny, yeast: whose are the variants .* VARIANTS=tiny="):
+        small(dataset=dataset, variants=tmp_path / "variants.vcf")
+    assert small(dataset=dataset).variants == {}
 
 
 def test_components_are_named_after_a_graph_was_exported_too(monkeypatch):
