@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -107,7 +106,8 @@ def contributions(
 
     from enformer_keras.formats.regions import find_regions
     from enformer_keras.prediction.contribution_files import ABOUT_FILE, CONTRIBUTION_FILES, write_contributions
-    from enformer_keras.prediction.contributions import EXPLAINED, check_contributing
+    from enformer_keras.prediction.contributions import check_contributing
+    from enformer_keras.prediction.statistics import EXPLAINED
 
     # All that can be known before the model is loaded, which takes long.
     output.check([*(name for kind in formats for name in CONTRIBUTION_FILES[kind]), ABOUT_FILE])
@@ -175,25 +175,14 @@ def _tell_what_would_be(
     predictor: Predictor, regions: int, length: int, method: str, layouts: int, steps: int
 ) -> None:
     """Counts windows, and tells the time that they would take."""
+    from enformer_keras.prediction.screening import seconds_per_gradient
+
     seconds = predictor.seconds_per_window()
     if method == "ism":
         windows, what = regions * (3 * length + 1) * layouts, "predictions"
     else:
         points = steps + 2 if method == "integrated-gradients" else 1
         windows, what = regions * points * layouts, "predictions and gradients"
-        seconds += _seconds_per_gradient(predictor)
+        seconds += seconds_per_gradient(predictor)
     click.echo(f"{regions} regions of {length} bp")
     click.echo(f"{windows} {what}, {windows * seconds / 60:.1f} min; nothing was written")
-
-
-def _seconds_per_gradient(predictor: Predictor) -> float:
-    """Measures the time that the gradient of one window takes once it is compiled: one batch, after one."""
-    import numpy as np
-
-    frame, size = predictor.frame, predictor.batch_size
-    sequence = np.full((size, frame.window_length, 4), 0.25, dtype=np.float32)
-    weights = np.ones((size, frame.target_length, len(predictor.tracks)), dtype=np.float32)
-    predictor.pullback(sequence, weights)
-    begun = time.perf_counter()
-    predictor.pullback(sequence, weights)
-    return (time.perf_counter() - begun) / size

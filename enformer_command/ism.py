@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Put each change in the middle of a window of its own, as score does; takes twice as long.",
 )
+@click.option(
+    "--screen",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Score only the N substitutions of a region that gradients say do most to a track and statistic.",
+)
 @averaging_options
 @output_options
 @click.option(
@@ -78,6 +84,7 @@ def ism(
     width: int | None,
     deletion: int | None,
     window_per_base: bool,
+    screen: int | None,
     averaging: AveragingOptions,
     output: OutputOptions,
     formats: tuple[str, ...],
@@ -89,20 +96,28 @@ def ism(
     variant in that window; with --window-per-base it is the one that score gives. FOLDER gets ism.h5 (of each
     statistic [regions, bp, A C G T, tracks], 0 at the genome's own base, NaN at N), for which regions have one
     length, or ism.tsv, a row for each change. Scores: see score.
+
+    With --screen every substitution has an estimate of first order, STATISTIC_first_order, from one gradient
+    for each of --tracks, statistic and strand; those with the largest have the exact score, the others NaN.
     """
     if bool(regions) == (variants is not None):
         raise click.UsageError("give regions, or --variants")
+    if screen is not None and not model.asked_tracks:
+        raise click.UsageError("--screen takes a gradient for each track: name them by --tracks")
     names = [name.strip() for name in statistics.split(",")]
     shifts, aliases = averaging.shifts, genome.aliases
 
     from enformer_keras.formats.regions import find_regions
     from enformer_keras.prediction.contribution_files import MUTAGENESIS_FILES, write_mutagenesis
     from enformer_keras.prediction.mutagenesis import check_region
-    from enformer_keras.prediction.statistics import check_statistics
+    from enformer_keras.prediction.screening import check_screen, seconds_per_gradient
+    from enformer_keras.prediction.statistics import check_statistics, first_order_of
 
     # All that can be known before the model is loaded, which takes long.
     try:
         check_statistics(names)
+        if screen is not None:
+            check_screen(screen, names, deletion, window_per_base)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     output.check([MUTAGENESIS_FILES[kind] for kind in formats])
@@ -125,14 +140,23 @@ def ism(
         for region in asked:
             check_region(region, opened.contig_lengths, predictor.frame, deletion)
         predictor.frame.central_bins(width)
-        changes = sum(3 * r.width if deletion is None else r.width - deletion + 1 for r in asked)
+        changes = [3 * r.width if deletion is None else r.width - deletion + 1 for r in asked]
+        layouts = len(shifts) * (2 if averaging.strands == "both" else 1)
+        gradients = len(asked) * layouts * len(chosen) * len(names)
+        if screen is not None:
+            changes = [min(of_region, screen * len(chosen) * len(names)) for of_region in changes]
+        total = sum(changes)
         if output.dry_run:
             # A deletion is predicted from both sides; references are there once in each window.
-            windows = changes * (1 if deletion is None else 2) + (changes if window_per_base else len(asked))
-            windows *= len(shifts) * (2 if averaging.strands == "both" else 1)
-            click.echo(f"{len(asked)} regions, {changes} changes")
-            minutes = windows * predictor.seconds_per_window() / 60
-            click.echo(f"up to {windows} windows, {minutes:.1f} min; nothing was written")
+            windows = total * (1 if deletion is None else 2) + (total if window_per_base else len(asked))
+            windows = (windows + (len(asked) if screen else 0)) * layouts
+            seconds = windows * predictor.seconds_per_window()
+            more = ""
+            if screen is not None:
+                seconds += gradients * seconds_per_gradient(predictor)
+                more = f" and {gradients} gradients"
+            click.echo(f"{len(asked)} regions, {'up to ' if screen else ''}{total} changes")
+            click.echo(f"up to {windows} windows{more}, {seconds / 60:.1f} min; nothing was written")
             return
         said = about(
             model,
@@ -143,13 +167,30 @@ def ism(
             width=width or 0,
             deletion=deletion or 0,
             windows="one for each change" if window_per_base else "one about each region's middle",
+            **(
+                {}
+                if screen is None
+                else {
+                    "screen": screen,
+                    "scored": "of each region what is among the `screen` largest abs(first order) of a "
+                    "statistic and track; the other scores are NaN",
+                }
+            ),
         )
+        written = names if screen is None else [*names, *map(first_order_of, names)]
         kept = [predictor.tracks[index] for index in chosen]
         with (
-            progress(range(changes), unit="changes", total=changes, quiet=output.quiet) as told,
-            write_mutagenesis(output.folder, formats, kept, names, said, deletion) as append,
+            progress(range(total), unit="changes", total=total, quiet=output.quiet) as told,
+            write_mutagenesis(output.folder, formats, kept, written, said, deletion) as append,
         ):
             left = iter(told)
+            scored = 0
+
+            def advance(count: int) -> None:
+                nonlocal scored
+                scored += count
+                _pass_over(left, count)
+
             for made in predictor.saturation_mutagenesis(
                 asked,
                 opened,
@@ -160,12 +201,14 @@ def ism(
                 shifts=shifts,
                 deletion=deletion,
                 window_per_base=window_per_base,
+                screen=screen,
                 contig_aliases=aliases,
-                advance=lambda count: _pass_over(left, count),
+                advance=advance,
             ):
                 append(made)
-            _pass_over(left, changes)  # where the genome has N, nothing is done
-    click.echo(f"{len(asked)} regions, {changes} changes, {len(chosen)} tracks")
+            _pass_over(left, total)  # where the genome has N, nothing is done
+    what = f"{total} changes" if screen is None else f"{scored} changes scored"
+    click.echo(f"{len(asked)} regions, {what}, {len(chosen)} tracks")
 
 
 def _pass_over(items: Iterator[object], count: int) -> None:

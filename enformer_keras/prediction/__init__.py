@@ -2,7 +2,7 @@
 
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
-from enformer_keras.prediction.contributions import EXPLAINED, METHODS, Contributions
+from enformer_keras.prediction.contributions import METHODS, Contributions
 from enformer_keras.prediction.genes import GenePredictions, GeneWindow
 from enformer_keras.prediction.haplotypes import LocusHaplotypes
 from enformer_keras.prediction.locus_plot import plot_locus
@@ -10,7 +10,7 @@ from enformer_keras.prediction.logo_plot import plot_logo
 from enformer_keras.prediction.mutagenesis import Mutagenesis
 from enformer_keras.prediction.opening import open_heads, open_model
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor, VariantPrediction, VariantScores
-from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.statistics import EXPLAINED, FORMULAS
 from enformer_keras.prediction.transformation import Transformation
 from enformer_keras.prediction.windows import Frame
 

@@ -20,7 +20,7 @@ from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.contributions import Contributions
 from enformer_keras.prediction.mutagenesis import Mutagenesis
-from enformer_keras.prediction.statistics import FORMULAS
+from enformer_keras.prediction.statistics import formula_of
 
 if TYPE_CHECKING:
     import h5py
@@ -286,8 +286,9 @@ class _EffectsTree:
     """`ism.h5`: of each statistic float32 [regions, bp, 4, tracks], with its `formula` as an attribute.
 
     The third axis is the base that is put there: A, C, G, T; the genome's own has 0, N NaN. Of deletions
-    [regions, places, tracks]. Beside them `sequence`, `chrom`, `start`, `end` (0-based, half-open),
-    `target_ids` and `target_labels`.
+    [regions, places, tracks]. Of screened substitutions those with small estimates are NaN, and the estimates
+    are there as `<statistic>_first_order`. Beside them `sequence`, `chrom`, `start`, `end` (0-based,
+    half-open), `target_ids` and `target_labels`.
     """
 
     def __init__(
@@ -300,7 +301,7 @@ class _EffectsTree:
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
         _add_columns(file, ("chrom", "start", "end", "sequence"))
-        for name, values in effects.effects.items():
+        for name, values in effects.named.items():
             dataset = file.create_dataset(
                 name,
                 (0, *values.shape),
@@ -308,14 +309,14 @@ class _EffectsTree:
                 chunks=(1, min(len(values), max(1, _CHUNK_NUMBERS // values[0].size)), *values.shape[1:]),
                 dtype=np.float32,
             )
-            dataset.attrs["formula"] = FORMULAS[name]
+            dataset.attrs["formula"] = formula_of(name)
         file.attrs.update(_attributes(about))
 
     def append(self, made: Mutagenesis) -> None:
         """Writes the next region, which is as long as the first."""
         place = made.interval
         row = {"chrom": place.chrom, "start": place.start, "end": place.end, "sequence": made.sequence}
-        _append_row(self._file, {**row, **made.effects})
+        _append_row(self._file, {**row, **made.named})
 
 
 class _EffectsTable:
@@ -338,14 +339,14 @@ class _EffectsTable:
         for key, value in _attributes(about).items():
             file.write(f"##{key}={value}\n")
         for name in statistics:
-            file.write(f"##{name}={FORMULAS[name]}\n")
+            file.write(f"##{name}={formula_of(name)}\n")
         columns = [f"{name}:{track.identifier}" for name in statistics for track in tracks]
         file.write("\t".join(["region", "chrom", "pos", "ref", "alt", *columns]) + "\n")
 
     def append(self, made: Mutagenesis) -> None:
         """Writes the next region."""
         place = made.interval
-        values = np.concatenate(list(made.effects.values()), axis=-1)
+        values = np.concatenate(list(made.named.values()), axis=-1)
         region = f"{place.chrom}:{place.start + 1}-{place.end}"
         if self._deletion is not None:
             values = values[:, np.newaxis]

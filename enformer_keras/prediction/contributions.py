@@ -18,6 +18,7 @@ from enformer_keras.prediction.mutagenesis import (
     saturation_mutagenesis,
     under_genome_names,
 )
+from enformer_keras.prediction.statistics import EXPLAINED, derivative, explain
 from enformer_keras.prediction.windows import StrandView, window_about
 
 if TYPE_CHECKING:
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 Method = Literal["gradient_x_input", "integrated_gradients", "ism"]
 METHODS = ("gradient_x_input", "integrated_gradients", "ism")
-# Statistic -> the number that is explained of each track, of which the statistic is the difference.
-EXPLAINED = {
-    "SAD": "sum(x)",
-    "SAR": "sum(log2(1 + x))",
-    "SADR": "log2(1 + sum(x))",
-}
 # Of the path's start in integrated gradients: each of the four letters by a quarter, nothing where there is N.
 _BASELINE = 0.25
 _TINY = float(np.finfo(np.float32).tiny)
@@ -234,26 +229,14 @@ class _Explained:
     def value(self, predicted: np.ndarray) -> np.ndarray:
         """Returns float64 [...]."""
         x = predicted[..., self.bins, :].astype(np.float64)
-        if self.statistic == "SAD":
-            reduced = x.sum(axis=-2)
-        elif self.statistic == "SAR":
-            reduced = np.log2(1 + x).sum(axis=-2)
-        else:
-            reduced = np.log2(1 + x.sum(axis=-2))
-        found: np.ndarray = reduced @ self.track_weights
+        found: np.ndarray = explain(x, self.statistic) @ self.track_weights
         return found
 
     def derivative(self, predicted: np.ndarray) -> np.ndarray:
         """Returns the derivative with respect to each prediction, float32 like `predicted`."""
         x = predicted[..., self.bins, :].astype(np.float64)
-        if self.statistic == "SAD":
-            slope = np.ones_like(x)
-        elif self.statistic == "SAR":
-            slope = 1 / (np.log(2) * (1 + x))
-        else:
-            slope = np.broadcast_to(1 / (np.log(2) * (1 + x.sum(axis=-2, keepdims=True))), x.shape)
         found = np.zeros(predicted.shape, dtype=np.float32)
-        found[..., self.bins, :] = slope * self.track_weights
+        found[..., self.bins, :] = derivative(x, self.statistic) * self.track_weights
         return found
 
 

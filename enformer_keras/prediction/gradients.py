@@ -33,8 +33,8 @@ def pullback(model: keras.Model, head: str | None = None) -> Pullback:
     """
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"gradients are those of a Keras model, and this is a {type(model).__name__}; use the method ism, "
-            "or a .keras file or checkpoint of the model"
+            f"gradients are those of a Keras model, and this is a {type(model).__name__}; do without (the "
+            "method ism, no screen), or use a .keras file or checkpoint of the model"
         )
     made = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}.get(keras.backend.backend())
     if made is None:

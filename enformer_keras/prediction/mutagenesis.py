@@ -15,7 +15,8 @@ from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.asking import opened_genome
-from enformer_keras.prediction.statistics import check_statistics
+from enformer_keras.prediction.screening import check_screen, choose_best, estimate_effects
+from enformer_keras.prediction.statistics import check_statistics, first_order_of
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -34,14 +35,23 @@ class Mutagenesis:
             base has the statistic of no change, which is exactly 0 (of REF and ALT: the reference's value).
             Where the genome has N, NaN. Of deletions float32 [bp - deletion + 1, tracks]: the bases
             from there on are left out, NaN where one of them is N, or where a repeat leaves open over more than
-            a quarter of the target which bases are.
+            a quarter of the target which bases are. Of screened substitutions NaN also where the estimate was
+            not among the largest.
         tracks: the last axis.
+        first_order: of screened substitutions statistic -> float32 [bp, 4, tracks], what `effects` were
+            estimated to be (`screening.estimate_effects`); else empty.
     """
 
     interval: Interval
     sequence: str
     effects: Mapping[str, np.ndarray]
     tracks: tuple[PredictedTrack, ...]
+    first_order: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def named(self) -> dict[str, np.ndarray]:
+        """`effects`, and `first_order` under names of its own, as files have them."""
+        return {**self.effects, **{first_order_of(name): values for name, values in self.first_order.items()}}
 
 
 def saturation_mutagenesis(
@@ -56,6 +66,7 @@ def saturation_mutagenesis(
     shifts: Sequence[int] = (0,),
     deletion: int | None = None,
     window_per_base: bool = False,
+    screen: int | None = None,
     contig_aliases: Mapping[str, Sequence[str]] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Iterator[Mutagenesis]:
@@ -76,6 +87,8 @@ def saturation_mutagenesis(
         deletion: bp of a deletion that slides over the region; `None`: substitutions.
         window_per_base: whether each change stands in the middle of a window of its own. Else all changes of a
             region are seen in the one window about the region's middle, which takes half as long.
+        screen: of each region only so many substitutions for each statistic and track, those that gradients
+            estimate to do most, are scored, for all tracks; the estimates come too. `None`: all are scored.
         contig_aliases: contig of the genome -> other names that it has among the regions.
         advance: is told of every few changes that are done how many they are.
 
@@ -87,6 +100,8 @@ def saturation_mutagenesis(
         DatasetError: a region does not lie on the genome, or the genome is not the model's.
     """
     check_statistics(statistics)
+    if screen is not None:
+        check_screen(screen, statistics, deletion, window_per_base)
     # What no change scores is not predicted: 0, and of these two the reference's own value.
     of_reference = [name for name in statistics if name in ("REF", "ALT")]
     asked = list(dict.fromkeys([*statistics, *(["REF"] if of_reference else [])]))
@@ -95,6 +110,19 @@ def saturation_mutagenesis(
         for region in under_genome_names(regions, opened.contig_lengths, contig_aliases):
             check_region(region, opened.contig_lengths, predictor.frame, deletion)
             sequence = opened.sequence(region).decode()
+            first_order: dict[str, np.ndarray] = {}
+            if screen is not None:
+                predictor.check_genome(opened, contig_aliases)
+                first_order = estimate_effects(
+                    predictor,
+                    region,
+                    opened,
+                    statistics=statistics,
+                    columns=columns,
+                    width=width,
+                    strands=strands,
+                    shifts=shifts,
+                )
             if deletion is None:
                 places = [
                     (at, letter)
@@ -102,6 +130,9 @@ def saturation_mutagenesis(
                     for letter, new in enumerate(ALPHABET)
                     if base in ALPHABET and new != base
                 ]
+                if screen is not None:
+                    best = choose_best(first_order, sequence, screen)
+                    places = [place for place in places if best[place]]
                 variants = [
                     Variant(region.chrom, region.start + at + 1, sequence[at], ALPHABET[letter])
                     for at, letter in places
@@ -146,6 +177,7 @@ def saturation_mutagenesis(
                 sequence,
                 {name: effects[name] for name in statistics},
                 tuple(predictor.tracks[column] for column in columns),
+                first_order,
             )
 
 

@@ -8,15 +8,17 @@ import numpy as np
 
 # Bases, and whether they are of the other strand.
 Asked = tuple[str, bool]
-# At 896 bins and 5,313 tracks a prediction has 19 MB.
+# At 896 bins and 5,313 tracks a prediction has 19 MB. Of few bins and tracks the bases are most of it.
 _MOST_BYTES = 1 << 29
+# Of the objects around bases and numbers.
+_OBJECTS_BYTES = 512
 
 
 class RecentPredictions:
     """Keeps what was predicted, the last used the longest.
 
     Args:
-        most_bytes: of all predictions together.
+        most_bytes: of all predictions together, with the bases that they are of.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
@@ -37,7 +39,10 @@ class RecentPredictions:
             self._kept.move_to_end(asked)
             return
         self._kept[asked] = bins
-        self._bytes += bins.nbytes
+        self._bytes += _bytes_of(asked, bins)
         while self._bytes > self._most_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.nbytes
+            self._bytes -= _bytes_of(*self._kept.popitem(last=False))
+
+
+def _bytes_of(asked: Asked, bins: np.ndarray) -> int:
+    return len(asked[0]) + bins.nbytes + _OBJECTS_BYTES

@@ -24,8 +24,17 @@ FORMULAS = {
     "ALT": "sum(A)",
 }
 
+# Statistic -> the number of the bins x of one prediction of which it is the difference. These have a gradient.
+EXPLAINED = {
+    "SAD": "sum(x)",
+    "SAR": "sum(log2(1 + x))",
+    "SADR": "log2(1 + sum(x))",
+}
+
 # Ending of what says how large a statistic's score is among those of a background (`background`).
 _QUANTILE = "_quantile"
+# Ending of what a gradient says a statistic's score may be (`screening`).
+_FIRST_ORDER = "_first_order"
 
 
 def quantile_of(statistic: str) -> str:
@@ -33,10 +42,20 @@ def quantile_of(statistic: str) -> str:
     return statistic + _QUANTILE
 
 
+def first_order_of(statistic: str) -> str:
+    """Returns the name of a statistic's estimate of first order."""
+    return statistic + _FIRST_ORDER
+
+
 def formula_of(name: str) -> str:
-    """Returns the formula of a statistic, or of its quantile."""
+    """Returns the formula of a statistic, of its quantile, or of its estimate of first order."""
     if name in FORMULAS:
         return FORMULAS[name]
+    if name.endswith(_FIRST_ORDER):
+        explained = EXPLAINED[name.removesuffix(_FIRST_ORDER)]
+        return (
+            f"g(base put there) - g(base that is there), g the gradient of {explained} at the sequence, x = R"
+        )
     statistic = name.removesuffix(_QUANTILE)
     return f"sign({statistic}) * share of the background whose abs({statistic}) is smaller, ties counted half"
 
@@ -78,6 +97,42 @@ def score(reference: np.ndarray, alternate: np.ndarray, statistics: Sequence[str
         "ALT": lambda: a.sum(axis=-2),
     }
     return {name: made[name]() for name in statistics}
+
+
+def explain(predicted: np.ndarray, statistic: str) -> np.ndarray:
+    """Computes the number of which a statistic is the difference.
+
+    Args:
+        predicted: x, float64 [..., bins, tracks].
+        statistic: of `EXPLAINED`.
+
+    Returns:
+        float64 [..., tracks].
+    """
+    if statistic == "SAD":
+        found: np.ndarray = predicted.sum(axis=-2)
+    elif statistic == "SAR":
+        found = np.log2(1 + predicted).sum(axis=-2)
+    else:
+        found = np.log2(1 + predicted.sum(axis=-2))
+    return found
+
+
+def derivative(predicted: np.ndarray, statistic: str) -> np.ndarray:
+    """Computes the derivative of `explain` with respect to each prediction.
+
+    Args:
+        predicted: x, float64 [..., bins, tracks].
+        statistic: of `EXPLAINED`.
+
+    Returns:
+        float64 like `predicted`.
+    """
+    if statistic == "SAD":
+        return np.ones_like(predicted)
+    whole = predicted if statistic == "SAR" else predicted.sum(axis=-2, keepdims=True)
+    found: np.ndarray = np.broadcast_to(1 / (np.log(2) * (1 + whole)), predicted.shape)
+    return found
 
 
 def check_statistics(statistics: Sequence[str]) -> None:

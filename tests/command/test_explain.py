@@ -106,6 +106,34 @@ def test_ism_is_what_the_library_says(folder, predictor, tmp_path):
     assert len([line for line in (tmp_path / "ism.tsv").open() if not line.startswith("##")]) == 1 + 36
 
 
+def test_screened_ism_has_estimates_of_all_and_scores_of_the_best(folder, predictor, tmp_path):
+    options = ("--statistics", "SADR", "--tracks", "1", "--screen", "4", "--format", "h5", "--format", "tsv")
+    result = run(folder, "ism", *MODEL, str(tmp_path), *options, "c1:1,001-1,006", "chr1:2001-2006")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "2 regions, 8 changes scored, 1 tracks\n"
+    expected = list(
+        predictor.saturation_mutagenesis(
+            [Interval("c1", 1000, 1006), Interval("c1", 2000, 2006)],
+            folder / "genome.fa",
+            statistics=("SADR",),
+            tracks=[1],
+            screen=4,
+        )
+    )
+    with h5py.File(tmp_path / "ism.h5") as file:
+        np.testing.assert_array_equal(file["SADR"][:], [made.effects["SADR"] for made in expected])
+        estimates = file["SADR_first_order"]
+        np.testing.assert_array_equal(estimates[:], [made.first_order["SADR"] for made in expected])
+        assert "gradient of log2(1 + sum(x))" in estimates.attrs["formula"]
+        assert file.attrs["screen"] == 4
+        assert np.isfinite(file["SADR"][:]).sum() == 2 * (6 + 4)  # the genome's own bases are 0
+    header, *rows = [line.split("\t") for line in (tmp_path / "ism.tsv").open() if not line.startswith("##")]
+    assert header[5:] == ["SADR:1", "SADR_first_order:1\n"]
+    assert len(rows) == 36
+    assert sum(row[5] != "" for row in rows) == 8
+    assert all(row[6] != "\n" for row in rows)
+
+
 def test_ism_about_variants_and_of_deletions(folder, tmp_path):
     about = ("--variants", "{0}/x.tsv", "--flank", "2")
     result = run(folder, "ism", *MODEL, str(tmp_path), *about, "--deletions", "3")
@@ -121,6 +149,8 @@ def test_ism_about_variants_and_of_deletions(folder, tmp_path):
     [
         (("ism", "--length", "10"), "up to 124 windows"),  # (30 + 1) changes in 2 regions, on two strands
         (("ism", "--length", "10", "--window-per-base"), "up to 240 windows"),
+        # 3 changes of each of 2 regions, their references twice, on two strands; a gradient for each strand
+        (("ism", "--length", "10", "--screen", "3", "--tracks", "0"), "up to 20 windows and 4 gradients"),
         (("contributions", "--length", "10", "--method", "integrated-gradients"), "136 predictions"),
     ],
 )
@@ -138,6 +168,13 @@ def test_a_dry_run_counts_and_writes_nothing(folder, tmp_path, command, told):
         (("contributions", "c1:1-20", "--method", "deeplift"), 2, "attention"),
         (("contributions", "c1:1-20", "--statistic", "D1"), 2, "SADR"),
         (("contributions", "c1:1-600"), 1, "in parts"),
+        (("ism", "c1:1-20", "--screen", "3"), 2, "--tracks"),
+        (
+            ("ism", "c1:1-20", "--screen", "3", "--tracks", "0", "--statistics", "JSD"),
+            2,
+            "JSD: has no gradient",
+        ),
+        (("ism", "c1:1-20", "--screen", "3", "--tracks", "0", "--deletions", "2"), 2, "screen or deletion"),
         (("contributions", "c1:1-20", "--width", "300"), 1, "256 bp"),
         (("ism", "{0}/peaks.bed"), 1, "--format tsv"),
         (("ism",), 2, "regions, or --variants"),

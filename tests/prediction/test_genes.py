@@ -265,14 +265,16 @@ def test_references_that_were_not_kept_are_predicted_again(genome, predictor, mo
 
 
 def test_the_last_used_predictions_are_kept_the_longest():
+    """Of long windows and few numbers the bases count."""
     bins = np.zeros((4, 2), np.float32)
-    kept = RecentPredictions(2 * bins.nbytes)
-    for bases in ("A", "C"):
-        kept.put((bases, False), bins)
-    assert kept.get(("A", False)) is bins
-    kept.put(("G", True), bins)
-    assert kept.get(("A", False)) is kept.get(("G", True)) is bins
-    assert kept.get(("C", False)) is kept.get(("G", False)) is None
+    a, c, g = ("A" * 10_000, False), ("C" * 10_000, False), ("G" * 10_000, True)
+    kept = RecentPredictions(25_000)
+    kept.put(a, bins)
+    kept.put(c, bins)
+    assert kept.get(a) is bins
+    kept.put(g, bins)
+    assert kept.get(a) is kept.get(g) is bins
+    assert kept.get(c) is kept.get((g[0], False)) is None
 
 
 def test_files_of_genes_are_read(genome, predictor, tmp_path):
