@@ -102,6 +102,7 @@ def VariantScorer(  # noqa: N802 (a component is named like a class)
                 strands,
                 folder / name,
                 {"model": version},
+                Path(kept) / name,
             )
             described.append(
                 describe(question, file, folder / name, Path(kept) / name, version, most_listed, most_drawn)

@@ -13,10 +13,12 @@ from typing import Any
 from components.variant_scorer.files import VariantFile
 from enformer_keras.formats.errors import counted
 from enformer_keras.formats.fasta import Genome
-from enformer_keras.formats.variants import read_variants
 from enformer_keras.prediction import Predictor
 from enformer_keras.prediction.asking import Strands
-from enformer_keras.prediction.score_files import write_scores
+from enformer_keras.prediction.parts import work
+from enformer_keras.prediction.score_job import ScoreJob
+from enformer_keras.prediction.score_parts import ScoreFiles, parts_of
+from enformer_keras.prediction.variant_rows import gather_rows
 
 _logger = logging.getLogger(__name__)
 
@@ -34,8 +36,9 @@ def score_file(
     strands: Strands,
     folder: Path,
     said: Mapping[str, Any],
+    work_folder: Path,
 ) -> Counter[str]:
-    """Scores all variants of a file, and tells every half minute how many are done.
+    """Scores all variants of a file by parts of 1,000, and tells every half minute how many are done.
 
     Args:
         predictor: the model's head of the organism.
@@ -45,6 +48,8 @@ def score_file(
         strands: that predictions are averaged over.
         folder: gets `scores.h5` and `skipped.tsv`, at the end.
         said: what else the file says of how it was made.
+        work_folder: outlives the run; the parts that are done lie in its `.parts` until the files are whole, so
+            that a run that was killed goes on there.
 
     Returns:
         Status -> alleles.
@@ -53,20 +58,35 @@ def score_file(
         DatasetError: the file has changed, or does not fit the genome, or that is not the model's.
     """
     file.check()
-    total = sum(1 for _ in read_variants(file.path))
-    counts: Counter[str] = Counter()
-    begun = told = time.monotonic()
+    begun = time.monotonic()
     about = _describe(predictor, file, genome, strands) | dict(said)
-    with write_scores(folder, ["h5"], predictor.tracks, STATISTICS, about) as append:
-        for part in predictor.score_in_parts(
-            file.path, genome, statistics=STATISTICS, strands=strands, contig_aliases=aliases
-        ):
-            append(part)
-            counts.update(map(str, part.statuses))
-            if time.monotonic() - told > _TELL_S:
-                told = time.monotonic()
-                _logger.info("%s: %d of %d variants scored", file.path, counts.total(), total)
-    _logger.info("%s: %d variants in %.0f s: %s", file.path, total, time.monotonic() - begun, counted(counts))
+    with gather_rows(file.path, work_folder) as rows:
+        job = ScoreJob(
+            rows,
+            genome.path,
+            lambda **_: predictor,
+            statistics=STATISTICS,
+            strands=strands,
+            contig_aliases=aliases,
+        )
+        job.check()
+        # Parts of another model are of no use any more.
+        with parts_of(job, work_folder, anew=True) as parts:
+            done = parts.num_parts - len(parts.missing())
+            if done:
+                _logger.info("%s: goes on, %d of %d parts are there already", file.path, done, parts.num_parts)
+            told = begun
+            for index in work(job, parts):
+                if time.monotonic() - told > _TELL_S:
+                    told = time.monotonic()
+                    done = sum(map(rows.length, range(index + 1)))
+                    _logger.info("%s: %d of %d variants scored", file.path, done, rows.count)
+            files = ScoreFiles.of(job, ["h5"], about)
+            counts = files.write(folder, map(parts.read, range(parts.num_parts)))
+            parts.remove()
+    _logger.info(
+        "%s: %d variants in %.0f s: %s", file.path, rows.count, time.monotonic() - begun, counted(counts)
+    )
     return counts
 
 

@@ -147,7 +147,7 @@ class AlleleSteps:
 
     def _alleles_of(self, key: tuple[int, int]) -> int:
         """Alleles of a step; one where its patches are large, so that none is computed in vain."""
-        return self._together if key == (self._reuse.sizes[0], 1) else 1
+        return self._together if key == (self._reuse.smallest, 1) else 1
 
     def _lay_out(self, batch: Sequence[tuple[int, AskedAllele]]) -> Iterator[_Layout]:
         """Lays alleles out, and predicts their references."""
@@ -187,7 +187,8 @@ class AlleleSteps:
         """Returns what has to be computed of windows that are like others: patches of one size."""
         sizes = [size for size in self._reuse.sizes if size >= least]
         found = [Patch.between(window, other, sizes, self._reuse.bins) for window, other in pairs]
-        most = max([patch.size for patch in found if patch is not None], default=(sizes or [least])[0])
+        smallest = max(least, self._reuse.smallest)
+        most = max([patch.size for patch in found if patch is not None], default=smallest)
         if any(patch is not None and patch.size < most for patch in found):
             return self._patches(pairs, most)
         return [Patch.nothing(most) if patch is None else patch for patch in found]

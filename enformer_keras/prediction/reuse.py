@@ -103,6 +103,7 @@ class TowerReuse:
         # Of insertions and deletions one side moves: half of the window.
         sizes = {_SMALLEST, 2 * _SMALLEST, self.bins // 4 + 2 * _MARGIN, self.bins // 2 + 2 * _MARGIN + 2}
         self.sizes = sorted(size for size in sizes if size < self.bins)
+        self.smallest = min([*self.sizes, self.bins])
         self.stretch = min(max(self.bins // 4, _STRETCH[0]), _STRETCH[1])
         self._kept: collections.OrderedDict[Any, Kept] = collections.OrderedDict()
         self._along: collections.OrderedDict[tuple[Path, bool, str, int, int], Any] = collections.OrderedDict()
@@ -218,7 +219,7 @@ class TowerReuse:
         """
         known = {window: self._kept[window] for window in windows if window in self._kept}
         for window, place in zip(windows, places or [None] * len(windows), strict=True):
-            if window not in known and place is not None:
+            if window not in known and place is not None and self.bins > 2 * _MARGIN:
                 known[window] = self._join(window, place)
         missing = [window for window in dict.fromkeys(windows) if window not in known]
         together = 1 if one_by_one else self.batch_size

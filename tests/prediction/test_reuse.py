@@ -25,8 +25,7 @@ def changed(at, count=1):
     return WINDOW[:at] + "".join(OTHER[base] for base in WINDOW[at : at + count]) + WINDOW[at + count :]
 
 
-@pytest.fixture(scope="module")
-def model():
+def make_model(bins):
     keras.utils.set_random_seed(2)
     model = Enformer(
         heads={"a": 3, "b": 2},
@@ -35,13 +34,18 @@ def model():
         num_transformer_layers=1,
         key_size=4,
         filters_divisible_by=2,
-        sequence_length=LENGTH,
-        target_length=BINS - 4,
+        sequence_length=bins * BIN_SIZE,
+        target_length=bins - 4,
     )
     rng = np.random.default_rng(3)
     for weight in model.trainable_weights:  # a narrow fresh model hardly sees its input
         weight.assign(weight.numpy() + 0.2 * rng.normal(size=weight.shape))
     return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(BINS)
 
 
 def full_passes(model, windows):
@@ -162,6 +166,21 @@ def test_variants_score_as_by_full_passes(ways, genome, options):
         assert a.shape == (10, len(options.get("tracks", TRACKS)))
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
         np.testing.assert_allclose(a, b, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.mark.parametrize("bins", [6, 8])
+def test_windows_smaller_than_a_patch(genome, bins):
+    """Of which all is computed."""
+    model, frame = make_model(bins).head_model("b"), Frame(bins * BIN_SIZE, bins - 4, BIN_SIZE)
+    tracks = [PredictedTrack(at, "", "", at) for at in range(2)]
+    fast, plain = (
+        Predictor(model, frame, tracks, batch_size=2, reuse=reuse).score_variants(
+            variants(), genome, statistics=["ALT"], share_windows=128, strands="forward"
+        )
+        for reuse in (True, False)
+    )
+    np.testing.assert_allclose(fast.statistics["ALT"], plain.statistics["ALT"], rtol=1e-5)
+    assert (plain.statistics["ALT"] > 0).sum() > 8
 
 
 def test_predictions_come_with_their_scores(ways, genome):

@@ -19,6 +19,7 @@ from components.variant_scorer.files import VariantFile
 from enformer_keras import Enformer
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.prediction import open_model
+from enformer_keras.prediction.score_job import ScoreWorker
 from pipeline.data import check_variants, describe_data
 from tests.pipeline.conftest import write_genome
 
@@ -158,6 +159,30 @@ def test_a_model_of_another_type_is_asked_as_it_was_saved(dataset, tmp_path, fir
     exact, _, _ = scores_of(first)
     assert np.isfinite(found["SADR"][:20]).all()
     assert not np.array_equal(found["SADR"][:20], exact["SADR"][:20])
+
+
+def test_a_run_that_was_killed_goes_on(dataset, models, first, tmp_path, monkeypatch):
+    """The next one computes only the parts that are missing, and its scores are those of an undisturbed one."""
+    monkeypatch.setattr("enformer_keras.prediction.variant_rows.ALLELES_PER_PART", 3)
+    computed, compute = [], ScoreWorker.part
+
+    def part(worker, index):
+        computed.append(index)
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        return compute(worker, index)
+
+    monkeypatch.setattr(ScoreWorker, "part", part)
+    runs = Runs(dataset, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(models[0], "10")
+    folder = runs.run(models[0], "10")
+    assert computed == [0, 1, *range(1, max(computed) + 1)]
+    assert not (tmp_path / "kept" / "tiny" / ".parts").exists()
+    (found, statuses, _), (expected, expected_statuses, _) = scores_of(folder), scores_of(first)
+    assert statuses == expected_statuses
+    for name in STATISTICS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-5)
 
 
 def test_the_report_shows_the_strongest(first):
