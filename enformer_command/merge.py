@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -63,7 +64,10 @@ def merge(
     there = [output / name for name in file_names(files.formats) if (output / name).exists()]
     if there and not overwrite:
         raise click.UsageError(f"{there[0]}: is there; give another --output, or --overwrite")
-    counts = files.write(output, (parts.read(index) for index, parts in enumerate(where)))
+    with contextlib.ExitStack() as held:
+        for parts in {parts.folder.resolve(): parts for parts in opened}.values():
+            held.enter_context(parts.held())
+        counts = files.write(output, (parts.read(index) for index, parts in enumerate(where)))
     click.echo(", ".join(f"{status} {count}" for status, count in counts.most_common()))
 
 

@@ -18,7 +18,7 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.variants import Variant, VcfRecords
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.asking import PredictedTrack, VariantScores, opened_genome
-from enformer_keras.prediction.background import read_background
+from enformer_keras.prediction.background import Background, read_background
 from enformer_keras.prediction.genes import GENE_COLUMNS
 from enformer_keras.prediction.parts import PARTS, PartsFolder
 from enformer_keras.prediction.score_files import write_scores
@@ -85,14 +85,7 @@ class ScoreFiles:
         about: Mapping[str, Any],
         background: str | Path | None = None,
     ) -> ScoreFiles:
-        """Takes of a job what its files need.
-
-        Raises:
-            DatasetError: the background is of other scores.
-        """
-        if background is not None:
-            identifiers = [track.identifier for track in job.tracks]
-            read_background(background).check(about, identifiers, job.statistics)
+        """Takes of a job what its files need."""
         with opened_genome(job.genome) as genome:
             lengths = genome.contig_lengths
         return cls(
@@ -129,9 +122,9 @@ class ScoreFiles:
         """Writes all this to a file, for a merge.
 
         Raises:
-            OSError: it cannot be written.
+            DatasetError: it cannot be written.
         """
-        with whole_files(path.parent, [path.name], shared=True) as partial:
+        with _no_room(path.parent), whole_files(path.parent, [path.name], shared=True) as partial:
             partial[path.name].write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
 
     def write(
@@ -156,7 +149,7 @@ class ScoreFiles:
         if records is not None:
             alleles = iter(records)
             alleles = itertools.chain(list(itertools.islice(alleles, 1)), alleles)
-        ranks = None if self.background is None else read_background(self.background)
+        ranks = self._ranks()
         tracks = [PredictedTrack(*track) for track in self.tracks]
         counts: Counter[str] = Counter()
         with _no_room(folder), self._opened(folder, records) as append:
@@ -176,13 +169,22 @@ class ScoreFiles:
         """Checks that such files can be made, before there is a score.
 
         Raises:
-            DatasetError: what `score_files.write_scores` raises at once.
+            DatasetError: what `score_files.write_scores` raises at once; or the background is of other scores.
         """
+        self._ranks()
         records = self._records()
         if records is not None:
             next(iter(records))
         with tempfile.TemporaryDirectory() as folder, self._opened(Path(folder), records):
             pass
+
+    def _ranks(self) -> Background | None:
+        """Reads the background, and checks that it is of such scores."""
+        if self.background is None:
+            return None
+        ranks = read_background(self.background)
+        ranks.check(self.about, [identifier for _, identifier, _, _ in self.tracks], self.statistics)
+        return ranks
 
     def _records(self) -> VcfRecords | None:
         return VcfRecords(str(self.variants)) if "vcf" in self.formats else None
@@ -191,13 +193,17 @@ class ScoreFiles:
         self, folder: Path, records: VcfRecords | None
     ) -> contextlib.AbstractContextManager[Callable[[VariantScores], None]]:
         """Opens the files; the first of the records has been read."""
-        ranked = [] if self.background is None else map(quantile_of, self.statistics)
+        ranked: list[str] = []
+        about = dict(self.about)
+        if self.background is not None:
+            ranked = [quantile_of(name) for name in self.statistics]
+            about.setdefault("background", self.background)
         return write_scores(
             folder,
             self.formats,
             [PredictedTrack(*track) for track in self.tracks],
             [*self.statistics, *ranked],
-            self.about,
+            about,
             further=GENE_COLUMNS if self.of_genes else None,
             records=records,
             contig_lengths=self.contig_lengths,

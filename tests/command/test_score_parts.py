@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import enformer_keras.prediction.variant_rows
 from enformer_command.main import main
 from enformer_keras import Enformer, open_model
-from enformer_keras.prediction.parts import PARTS, WRITTEN
+from enformer_keras.prediction.parts import PARTS, WRITTEN, PartsFolder
 
 BASES = "".join(np.random.default_rng(7).choice(list("ACGT"), 3000))
 FORMATS = tuple(part for kind in ("h5", "tsv", "parquet", "vcf") for part in ("--format", kind))
@@ -237,29 +237,33 @@ def test_a_merge_adds_quantiles_and_takes_files_that_moved(folder, tmp_path):
     assert CliRunner().invoke(main, calibrated).exit_code == 0
     shutil.copy(folder / "x.vcf", tmp_path / "x.vcf")
     ranked = ("--background", str(tmp_path / "background.h5"))
-    for output, options in (("one", ()), ("1", ("--shard", "1/2")), ("2", ("--shard", "2/2"))):
-        assert run(folder, tmp_path / output, *ranked, *options, variants=tmp_path / "x.vcf").exit_code == 0
+    for output, options in (
+        ("one", ranked),
+        ("1", (*ranked, "--shard", "1/2")),
+        ("2", ("--shard", "2/2")),
+    ):
+        assert run(folder, tmp_path / output, *options, variants=tmp_path / "x.vcf").exit_code == 0
 
-    def merge(output, *options):
-        asked = (
-            "merge",
-            str(tmp_path / "1"),
-            str(tmp_path / "2"),
-            "--output",
-            str(tmp_path / output),
-            *options,
-        )
-        return CliRunner().invoke(main, asked)
+    def merge(output, *options, first="1", second="2"):
+        folders = (str(tmp_path / name) for name in (first, second))
+        return CliRunner().invoke(main, ["merge", *folders, "--output", str(tmp_path / output), *options])
 
+    assert merge("as-the-first-says").exit_code == 0
+    assert files(tmp_path / "as-the-first-says") == files(tmp_path / "one")
     (tmp_path / "x.vcf").rename(tmp_path / "moved.vcf")
     assert "x.vcf: no such file of variants" in merge("merged").stderr
-    assert merge("merged", "--variants", str(tmp_path / "moved.vcf")).exit_code == 0
+    options = ("--variants", str(tmp_path / "moved.vcf"), *ranked)
+    assert merge("merged", *options, first="2", second="1").exit_code == 0
     assert files(tmp_path / "merged") == files(tmp_path / "one")
     (tmp_path / "background.h5").rename(tmp_path / "moved.h5")
     only = ("--format", "tsv", "--background", str(tmp_path / "moved.h5"))
     assert merge("table", *only).exit_code == 0
     assert {**files(tmp_path / "one"), **files(tmp_path / "table")} == files(tmp_path / "one")
     assert b"SAD_quantile:0" in (tmp_path / "table" / "scores.tsv").read_bytes()
+    forward = ("--strands", "forward", "--shard", "1/1")
+    assert run(folder, tmp_path / "other", *forward, formats=("--format", "h5")).exit_code == 0
+    refused = merge("no", "--background", str(tmp_path / "moved.h5"), first="other", second="other")
+    assert "is of scores with strands='both', but these have 'forward'" in refused.stderr
 
 
 def test_a_pipe_goes_on_as_well(folder, tmp_path):
@@ -315,6 +319,11 @@ def test_one_run_at_a_time(folder, tmp_path):
     os.kill(process.pid, signal.SIGSTOP)
     assert "another run is at work" in run(folder, tmp_path / "x").stderr
     assert "another run is at work" in run(folder, tmp_path / "x", "--shard", "1/2").stderr
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    assert run(folder, tmp_path / "y", "--shard", "1/1").exit_code == 0
+    with PartsFolder.begun(tmp_path / "y" / PARTS).held((1, 2)):
+        merged = CliRunner().invoke(main, ["merge", str(tmp_path / "y"), "--output", str(tmp_path / "z")])
+    assert "another run is at work" in merged.stderr
     os.kill(process.pid, signal.SIGCONT)
     process.join()
     assert files(tmp_path / "x") == files(folder / "one")
