@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -27,14 +27,35 @@ def progress(
     Yields:
         The items.
     """
-    with tqdm(
+    with _bar(items, total=total, unit=unit, quiet=quiet) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def counter(*, unit: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Callable[[int], object]]:
+    """Tells as `progress` does, of what is counted.
+
+    Args:
+        unit: what is counted.
+        total: how many there will be.
+        done: how many there are already.
+        quiet: whether to tell nothing.
+
+    Yields:
+        What is called with how many more there are.
+    """
+    with _bar(None, total=total, unit=unit, quiet=quiet, initial=done) as bar:
+        yield bar.update
+
+
+def _bar(items: Iterable[_Item] | None, *, unit: str, quiet: bool, **options: Any) -> Any:
+    return tqdm(
         items,
-        total=total,
         unit=f" {unit}",
         disable=quiet,
         dynamic_ncols=True,
         delay=1,  # an error at the start stands alone
         mininterval=0.5 if sys.stderr.isatty() else 10,
         file=sys.stderr,
-    ) as bar:
-        yield bar
+        **options,
+    )
