@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -78,6 +79,9 @@ def parts_of(job: SlicedJob, output: OutputOptions, beam: BeamOptions, *, unit: 
             if beam.is_asked:
                 from enformer_keras.prediction.beam import work_on_beam
 
+                if not (click.get_current_context().find_root().obj or {}).get("traceback"):
+                    # Of what a worker fails at, Beam tells pages; the error has it in a line.
+                    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
                 for index in work_on_beam(job, parts, beam.flags, beam.place):
                     count(len(job.items(index)))
             else:

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -23,7 +24,8 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineState
 
@@ -33,6 +35,7 @@ from enformer_keras.prediction.parts import Job, PartsFolder, Worker
 _log = logging.getLogger(__name__)
 # In this process: Beam's default would fetch a runner binary first. Of a flag given twice the last one holds.
 _FLAGS = ("--runner=FnApiRunner",)
+_ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 10.0
 _LOG_SECONDS = 10.0
@@ -73,19 +76,33 @@ class Parts(beam.PTransform):  # type: ignore[misc]  # Beam comes without types
 
 
 def check_flags(flags: Sequence[str]) -> PipelineOptions:
-    """Reads Beam's flags.
+    """Reads Beam's flags, and looks whether the job service that they name is there.
 
     Args:
         flags: added to those for one process.
 
     Raises:
-        DatasetError: they cannot be read, or there is no such runner.
+        DatasetError: they cannot be read or used, or nothing answers where the job service should be.
     """
+    said = f"Beam's flags {' '.join(flags)}"
     try:
         options = PipelineOptions([*_FLAGS, *flags])
-        create_runner(options.get_all_options()["runner"])
+        runner = create_runner(options.get_all_options()["runner"])
     except (SystemExit, ValueError, ImportError, AttributeError) as error:
-        raise DatasetError(f"Beam's flags {' '.join(flags)}: cannot be ({error}); correct them") from error
+        raise DatasetError(f"{said}: cannot be ({error}); correct them") from error
+    problems = PipelineOptionsValidator(options, runner).validate()
+    if problems:
+        raise DatasetError(f"{said}: {' '.join(problem.strip() for problem in problems)}")
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    if endpoint and endpoint != "embed":
+        # Beam itself would wait for minutes, and say nothing.
+        host, _, port = endpoint.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise DatasetError(
+                f"{said}: no job service answers at {endpoint} ({error}); start it, or correct the address"
+            ) from error
     return options
 
 

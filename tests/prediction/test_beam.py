@@ -137,9 +137,18 @@ def test_work_that_is_broken_off_stops_after_the_part_that_it_is_at(job, tmp_pat
     check(parts)
 
 
-@pytest.mark.parametrize("flags", [("--runner=NoRunner",), ("--direct_num_workers=many",)])
-def test_flags_that_cannot_be(job, tmp_path, flags):
-    with pytest.raises(DatasetError, match=f"Beam's flags {flags[0]}: cannot be"):
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--runner=NoRunner",), "cannot be"),
+        (("--direct_num_workers=many",), "cannot be"),
+        (("--runner=DataflowRunner",), "Missing GCS path option: temp_location."),
+        (("--runner=PortableRunner", "--job_endpoint=localhost:1"), "no job service answers at localhost:1"),
+        (("--runner=PortableRunner", "--job_endpoint=nowhere"), "no job service answers at nowhere"),
+    ],
+)
+def test_flags_that_cannot_be(job, tmp_path, flags, problem):
+    with pytest.raises(DatasetError, match=f"^Beam's flags {' '.join(flags)}: {problem}"):
         list(work_on_beam(job, folder_of(job, tmp_path / "parts"), flags))
 
 
