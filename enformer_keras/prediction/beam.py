@@ -1,14 +1,15 @@
 """Parts of long work (`parts`), computed by Beam's workers: threads, processes or machines.
 
-A worker opens what the fields of a job name: each `Path` in them, in dataclasses, mappings and sequences within
-them too, is a file or folder that it reads. Where workers do not see these, they are handed over.
+Each `Path` in a job, however deep, is a file or folder that workers read. Where they do not see these, they are
+handed over.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import io
 import logging
+import pickle
 import re
 import shutil
 import socket
@@ -35,7 +36,7 @@ from enformer_keras.prediction.parts import Job, PartsFolder, Worker
 _log = logging.getLogger(__name__)
 # In this process: Beam's default would fetch a runner binary first. Of a flag given twice the last one holds.
 _FLAGS = ("--runner=FnApiRunner",)
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 _FETCH_SECONDS = 10.0
 _LOG_SECONDS = 10.0
@@ -94,16 +95,26 @@ def check_flags(flags: Sequence[str]) -> PipelineOptions:
     if problems:
         raise DatasetError(f"{said}: {' '.join(problem.strip() for problem in problems)}")
     endpoint = options.view_as(PortableOptions).job_endpoint
-    if endpoint and endpoint != "embed":
-        # Beam itself would wait for minutes, and say nothing.
-        host, _, port = endpoint.rpartition(":")
+    if endpoint and endpoint != "embed" and "//" not in endpoint:
+        _wait_for(endpoint, said)
+    return options
+
+
+def _wait_for(endpoint: str, said: str) -> None:
+    """Waits a while for a job service; Beam itself would wait for minutes, and say nothing."""
+    host, _, port = endpoint.rpartition(":")
+    until = time.monotonic() + _ANSWER_SECONDS
+    while True:
         try:
             socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+            return
         except (OSError, ValueError, OverflowError) as error:
+            if isinstance(error, ConnectionRefusedError) and time.monotonic() < until:  # it may be starting
+                time.sleep(0.2)
+                continue
             raise DatasetError(
                 f"{said}: no job service answers at {endpoint} ({error}); start it, or correct the address"
             ) from error
-    return options
 
 
 def work_on_beam(
@@ -141,7 +152,6 @@ def work_on_beam(
     key = uuid.uuid4().hex
     folder = str(parts.folder.absolute())
     root = None if beam_files is None else _check_place(beam_files, key)
-    job = _moved(job, Path.absolute)
     target = folder if root is None else f"{root}/parts"
     for path in parts.folder.glob(f"{_FAILED}*"):  # of an earlier run
         path.unlink()
@@ -149,8 +159,9 @@ def work_on_beam(
     try:
         _write_text(f"{target}/{_ASKED}{key}", "Beam's workers look for this file before each part.\n")
         if root is None:
-            _opened_in_process(key, lambda: _Opened(job))  # for workers that are threads of this process
-            do = _DoPart(job, key, target)
+            # Workers that are threads of this process find the job itself, and what it has open.
+            _opened_in_process(key, lambda: _Opened(job))
+            do = _DoPart(_moved(job, Path.absolute), key, target)
         else:
             do = _DoPart(_hand_over(job, root), key, target, root)
         pipeline = beam.Pipeline(options=options)
@@ -379,21 +390,33 @@ def _check_place(place: str, key: str) -> str:
     return f"{place.rstrip('/')}/{key}"
 
 
-def _moved(value: Any, move: Callable[[Path], Path]) -> Any:
-    """Returns a value, of whose fields and items each path is another one."""
-    if isinstance(value, Path):
-        return move(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
-        changed = {name: new for name, one in old.items() if (new := _moved(one, move)) is not one}
-        return dataclasses.replace(value, **changed) if changed else value
-    if isinstance(value, Mapping):
-        named = {name: _moved(one, move) for name, one in value.items()}
-        return value if all(one is value[name] for name, one in named.items()) else named
-    if type(value) in (tuple, list):
-        items = [_moved(one, move) for one in value]
-        return value if all(one is old for one, old in zip(items, value, strict=True)) else type(value)(items)
-    return value
+class _Pickler(pickle.Pickler):
+    """Pickles what holds paths, wherever they are in it, so that they can be replaced."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        """Takes paths out, for `pickle`."""
+        return str(value) if isinstance(value, Path) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts other paths in."""
+
+    def __init__(self, file: io.BytesIO, move: Callable[[Path], Path]) -> None:
+        super().__init__(file)
+        self._move = move
+
+    def persistent_load(self, path: str) -> Path:
+        """Puts a path in, for `pickle`."""
+        return self._move(Path(path))
+
+
+def _moved(job: Job, move: Callable[[Path], Path]) -> Job:
+    """Returns a copy of a job, each of whose paths is another one."""
+    file = io.BytesIO()
+    _Pickler(file).dump(job)
+    file.seek(0)
+    moved: Job = _Unpickler(file, move).load()
+    return moved
 
 
 def _hand_over(job: Job, root: str) -> Job:
@@ -410,7 +433,7 @@ def _hand_over(job: Job, root: str) -> Job:
                 )
         return new[path]
 
-    moved: Job = _moved(job, hand_over)
+    moved = _moved(job, hand_over)
     if not new:
         raise DatasetError(f"{type(job).__name__}: names no file to be handed over; keep its paths as Path")
     return moved

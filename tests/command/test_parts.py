@@ -128,7 +128,8 @@ def test_parts_of_another_question_are_refused_or_replaced(folder, tmp_path, mon
     for change, what in ((("--strands", "forward"), "strands"), (("--tracks", "1"), "tracks")):
         result = run(folder, *command, *change)
         assert result.exit_code == 1
-        assert f".parts: was begun with {what}=" in result.stderr
+        assert ".parts: " in result.stderr
+        assert f" {what}=" in result.stderr
     other = run(folder, *command, "--strands", "forward", "--overwrite")
     assert other.exit_code == 0, other.output
     assert "goes on" not in other.stderr

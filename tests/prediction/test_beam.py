@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import os
@@ -147,7 +148,8 @@ def test_work_that_is_broken_off_stops_after_the_part_that_it_is_at(job, tmp_pat
         (("--runner=PortableRunner", "--job_endpoint=nowhere"), "no job service answers at nowhere"),
     ],
 )
-def test_flags_that_cannot_be(job, tmp_path, flags, problem):
+def test_flags_that_cannot_be(job, tmp_path, flags, problem, monkeypatch):
+    monkeypatch.setattr(on_beam, "_ANSWER_SECONDS", 0.1)
     with pytest.raises(DatasetError, match=f"^Beam's flags {' '.join(flags)}: {problem}"):
         list(work_on_beam(job, folder_of(job, tmp_path / "parts"), flags))
 
@@ -249,6 +251,14 @@ def test_files_are_handed_over_to_a_store_and_fetched(job, tmp_path):
     assert beside == {"numbers.txt", "numbers.txt.idx"}
     assert not path.parent.exists()
     assert Store.files == {}
+
+
+def test_paths_are_found_wherever_they_are_in_a_job():
+    job = {"open": functools.partial(np.load, Path("a/b.npy"), mmap_mode="r"), "files": [(Path("c"), "d")]}
+    moved = on_beam._moved(job, lambda path: Path("/e") / path.name)
+    assert moved["open"].args == (Path("/e/b.npy"),)
+    assert moved["open"].keywords == {"mmap_mode": "r"}
+    assert moved["files"] == [(Path("/e/c"), "d")]
 
 
 def test_files_that_are_not_there_cannot_be_handed_over(job, tmp_path):
