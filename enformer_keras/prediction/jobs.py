@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,7 +68,6 @@ class Asked:
         tracks: indices of the head's tracks.
         strands: `both` averages over the two strands.
         shifts: bp by which windows move to the right, to average over.
-        backend: of Keras, on which all parts are computed.
         opened: these, where they are open in this process already; it stays here when a job is pickled.
     """
 
@@ -78,7 +78,6 @@ class Asked:
     tracks: tuple[int, ...]
     strands: Strands = "both"
     shifts: tuple[int, ...] = (0,)
-    backend: str = dataclasses.field(default_factory=keras.backend.backend)
     opened: Opened | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,21 +88,25 @@ class Asked:
         """Opens model and genome, where they are not open.
 
         Raises:
-            DatasetError: Keras runs on another backend here; a file cannot be used.
+            DatasetError: a file cannot be used.
         """
         if self.opened is not None:
             yield self.opened
             return
         from enformer_keras.formats.fasta import Genome  # needs pysam
 
-        if keras.backend.backend() != self.backend:
-            raise DatasetError(
-                f"a worker's Keras runs on {keras.backend.backend()}, the other parts' on {self.backend}: set "
-                f"KERAS_BACKEND={self.backend} where it is started"
-            )
         with contextlib.closing(Genome(self.fasta)) as genome:
             predictor = open_model(self.model, genome=genome, contig_aliases=self.aliases, **self.options)
             yield Opened(predictor, genome)
+
+    def of_model(self, predictor: Predictor) -> dict[str, Any]:
+        """Says what tells a model apart, and what computes it."""
+        return {
+            "fingerprint": predictor.fingerprint,
+            "version": version("enformer-keras"),
+            "backend": keras.backend.backend(),
+            "batch_size": predictor.batch_size,
+        }
 
     @property
     def averaged(self) -> dict[str, Any]:
@@ -135,6 +138,25 @@ class SlicedJob(abc.ABC):
     @abc.abstractmethod
     def open(self) -> contextlib.AbstractContextManager[Worker]:
         """See `parts.Job`."""
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Opened]:
+        """Opens model and genome.
+
+        Raises:
+            DatasetError: they give other numbers here than where the question was asked.
+        """
+        with self.asked.open() as opened:
+            for name, here in self.asked.of_model(opened.predictor).items():
+                if here != self.question[name]:
+                    cure = (
+                        f"set KERAS_BACKEND={self.question[name]}" if name == "backend" else "give all the same"
+                    )
+                    raise DatasetError(
+                        f"{self.asked.model}: a worker asks it with {name}={here}, the other parts are of "
+                        f"{self.question[name]}; {cure} where workers are started"
+                    )
+            yield opened
 
     def items(self, index: int) -> range:
         """Returns the numbers of a part's items."""
@@ -186,7 +208,7 @@ class TilesJob(SlicedJob):
     @contextlib.contextmanager
     def open(self) -> Iterator[_TilesWorker]:
         """Opens it."""
-        with self.asked.open() as opened:
+        with self.opened() as opened:
             yield _TilesWorker(self, opened, _tiles(opened, self.regions, self.centred))
 
     def read(self, parts: PartsFolder) -> Iterator[tuple[Tile, np.ndarray]]:
@@ -258,7 +280,7 @@ class GenesJob(SlicedJob):
     @contextlib.contextmanager
     def open(self) -> Iterator[_GenesWorker]:
         """Opens it."""
-        with self.asked.open() as opened:
+        with self.opened() as opened:
             yield _GenesWorker(self, opened)
 
     def read(self, parts: PartsFolder) -> Iterator[GenePredictions]:
@@ -371,7 +393,7 @@ class HaplotypesJob(SlicedJob):
     def open(self) -> Iterator[_HaplotypesWorker]:
         """Opens it."""
         with (
-            self.asked.open() as opened,
+            self.opened() as opened,
             PhasedVariants(
                 self.variants,
                 opened.genome.contig_lengths,
@@ -465,10 +487,8 @@ def _question(
     return {
         **(said or {}),
         **more,
-        "fingerprint": opened.predictor.fingerprint,
+        **asked.of_model(opened.predictor),
         "options": {name: str(option) for name, option in asked.options.items()},
-        "batch_size": opened.predictor.batch_size,
-        "backend": asked.backend,
         "tracks": list(asked.tracks),
         "strands": asked.strands,
         "shifts": list(asked.shifts),

@@ -2,15 +2,18 @@
 
 import dataclasses
 import functools
+import pickle
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
 from enformer_keras import open_model
+from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction import jobs
 from enformer_keras.prediction.predictor import Predictor
 from tests.beam_services import job_service, workers_in
@@ -152,20 +155,7 @@ def test_flags_that_cannot_be_are_said_before_the_model_is_loaded(folder, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_worker_on_another_backend_is_refused(folder):  # noqa: F811
-    import keras
-
-    here = keras.backend.backend()
-    asked = jobs.Asked(folder / "model.keras", folder / "genome.fa", {}, {}, (0,), backend="another")
-    with pytest.raises(ValueError, match=f"a worker's Keras runs on {here}, the other parts' on another: set"):
-        asked.open().__enter__()
-
-
-def test_what_is_open_stays_when_a_job_is_pickled(folder):  # noqa: F811
-    import pickle
-
-    from enformer_keras.formats.intervals import Interval
-
+def test_what_is_open_stays_when_a_job_is_pickled_and_others_must_open_the_same(folder):  # noqa: F811
     asked = jobs.Asked(folder / "model.keras", folder / "genome.fa", {"batch_size": 2}, {}, (0, 2))
     with asked.open() as opened:
         asked = dataclasses.replace(asked, opened=opened)
@@ -176,6 +166,12 @@ def test_what_is_open_stays_when_a_job_is_pickled(folder):  # noqa: F811
         with job.open() as here, sent.open() as there:
             for index in range(job.num_parts):
                 np.testing.assert_array_equal(here.part(index)["bins"], there.part(index)["bins"])
+        sent.question = {**sent.question, "backend": "another"}
+        message = (
+            f"asks it with backend={keras.backend.backend()}, the other parts are of another; set KERAS_BACK"
+        )
+        with pytest.raises(ValueError, match=message), sent.open():
+            pass
 
 
 @pytest.mark.full
