@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,7 +103,7 @@ class Asked:
         """Says what tells a model apart, and what computes it."""
         return {
             "fingerprint": predictor.fingerprint,
-            "version": version("enformer-keras"),
+            "version": _version(),
             "backend": keras.backend.backend(),
             "batch_size": predictor.batch_size,
         }
@@ -148,7 +148,7 @@ class SlicedJob(abc.ABC):
         """
         with self.asked.open() as opened:
             for name, here in self.asked.of_model(opened.predictor).items():
-                if here != self.question[name]:
+                if here != self.question[name] and None not in (here, self.question[name]):
                     cure = (
                         f"set KERAS_BACKEND={self.question[name]}" if name == "backend" else "give all the same"
                     )
@@ -496,6 +496,14 @@ def _question(
             str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in (asked.fasta, *tables, *files)
         },
     }
+
+
+def _version() -> str | None:
+    """Returns the version of this package; `None` where it was copied, not installed, as in the tasks' image."""
+    try:
+        return version("enformer-keras")
+    except PackageNotFoundError:
+        return None
 
 
 def _digest(items: Iterable[Any]) -> str:
