@@ -102,7 +102,7 @@ def haplotypes(
     from enformer_keras.formats.regions import find_regions
     from enformer_keras.prediction import haplotypes as asking
     from enformer_keras.prediction.asking import strands_of
-    from enformer_keras.prediction.jobs import HaplotypesJob
+    from enformer_keras.prediction.gene_jobs import HaplotypesJob
     from enformer_keras.prediction.row_files import write_rows
 
     output.check([f"haplotypes.{kind}" for kind in formats])

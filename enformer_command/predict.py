@@ -81,8 +81,8 @@ def predict(
     beam.check()
 
     from enformer_keras.formats.regions import find_regions
-    from enformer_keras.prediction.jobs import TilesJob
     from enformer_keras.prediction.predictor import strands_of
+    from enformer_keras.prediction.tile_jobs import TilesJob
     from enformer_keras.prediction.track_files import file_names, takes_overlaps, write_tracks
 
     centred = centred or sequences is not None

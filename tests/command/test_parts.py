@@ -14,7 +14,7 @@ import pytest
 
 from enformer_keras import open_model
 from enformer_keras.formats.intervals import Interval
-from enformer_keras.prediction import jobs
+from enformer_keras.prediction import gene_jobs, jobs, tile_jobs
 from enformer_keras.prediction.predictor import Predictor
 from tests.beam_services import job_service, workers_in
 from tests.command.test_genes import folder, run  # noqa: F401 (a fixture)
@@ -28,9 +28,9 @@ PROCESSES = "--direct_running_mode=multi_processing --direct_num_workers=2"
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-    monkeypatch.setattr(jobs, "_TILES", 2)
-    monkeypatch.setattr(jobs, "_GENES", 1)
-    monkeypatch.setattr(jobs, "_HAPLOTYPES", 1)
+    monkeypatch.setattr(tile_jobs, "_TILES", 2)
+    monkeypatch.setattr(gene_jobs, "_GENES", 1)
+    monkeypatch.setattr(gene_jobs, "_HAPLOTYPES", 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,7 +125,7 @@ def test_parts_of_another_question_are_refused_or_replaced(folder, tmp_path, mon
     command = ("predict", "{0}/model.keras", *ALIAS, "c1", "--format", "h5", "--output", str(tmp_path / "out"))
     with monkeypatch.context() as patch:
         # As if the process ended once all parts were there.
-        patch.setattr("enformer_keras.prediction.jobs.TilesJob.read", lambda *_: 1 / 0)
+        patch.setattr("enformer_keras.prediction.tile_jobs.TilesJob.read", lambda *_: 1 / 0)
         assert run(folder, *command).exit_code == 1
     assert content_of_names(tmp_path / "out") == {".parts"}
     for change, what in ((("--strands", "forward"), "strands"), (("--tracks", "1"), "tracks")):
@@ -159,7 +159,7 @@ def test_what_is_open_stays_when_a_job_is_pickled_and_others_must_open_the_same(
     asked = jobs.Asked(folder / "model.keras", folder / "genome.fa", {"batch_size": 2}, {}, (0, 2))
     with asked.open() as opened:
         asked = dataclasses.replace(asked, opened=opened)
-        job = jobs.TilesJob.of(asked, [Interval("c1", 0, 2000)])
+        job = tile_jobs.TilesJob.of(asked, [Interval("c1", 0, 2000)])
         sent = pickle.loads(pickle.dumps(job))
         assert sent == job
         assert sent.asked.opened is None
