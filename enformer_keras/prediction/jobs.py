@@ -1,7 +1,7 @@
 """What jobs of predictions have in common (`parts`): a model, a genome, and parts of a few items each.
 
-What a job asks of a model stands in its fields, which can be pickled; a worker opens model and genome. So a part
-can be computed by another process or machine.
+What a job asks of a model stands in its fields, which can be pickled; a worker opens model and genome. So
+another process or machine can compute a part.
 """
 
 from __future__ import annotations

@@ -278,6 +278,16 @@ def test_processes_open_the_job_once_each(job, tmp_path):
 
 
 @pytest.mark.full
+def test_the_job_service_with_workers_in_this_process(job, tmp_path):
+    parts = folder_of(job, tmp_path / "parts")
+    with job_service() as jobs:
+        flags = ("--runner=PortableRunner", f"--job_endpoint={jobs}", "--environment_type=LOOPBACK")
+        assert sorted(work_on_beam(job, parts, flags)) == list(range(NUM_PARTS))
+    check(parts)
+    assert Path(job.seen).read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("engine", [job_service, prism])
 def test_workers_elsewhere(job, tmp_path, engine, monkeypatch, caplog):
     """In a process with a working directory of its own, which finds no relative path."""
