@@ -367,9 +367,10 @@ def _check_end(running: _Running, target: str, waiting: Iterable[int], beam_file
 
 def _cause_of(error: BaseException) -> str:
     """Finds in what Beam says, which may be pages, the line that says what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    details = re.findall(r'^\s*details = "(.*)"$', str(error), re.MULTILINE)  # of gRPC
+    lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
     said = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
-    line = (said or lines or [type(error).__name__])[-1]
+    line = (said or details or lines or [type(error).__name__])[-1]
     return re.sub(r" \[while running .*|^enformer_keras\.formats\.errors\.DatasetError: ", "", line)
 
 

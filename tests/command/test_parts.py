@@ -15,6 +15,7 @@ import pytest
 from enformer_keras import open_model
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction import gene_jobs, jobs, tile_jobs
+from enformer_keras.prediction.beam import _wait_for
 from enformer_keras.prediction.predictor import Predictor
 from tests.beam_services import job_service, workers_in
 from tests.command.test_genes import folder, run  # noqa: F401 (a fixture)
@@ -191,6 +192,7 @@ def test_workers_elsewhere_give_the_same_bytes(folder, questions, engine, tmp_pa
     elsewhere, place = tmp_path / "elsewhere", tmp_path / "place"
     elsewhere.mkdir()
     with engine() as jobs_at, workers_in(elsewhere) as workers:
+        _wait_for(workers, "workers")  # Prism does not
         flags = (
             f"--runner=PortableRunner --job_endpoint={jobs_at} "
             f"--environment_type=EXTERNAL --environment_config={workers}"

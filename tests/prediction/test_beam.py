@@ -19,7 +19,7 @@ from apache_beam.testing.util import assert_that
 
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.prediction import beam as on_beam
-from enformer_keras.prediction.beam import Parts, check_flags, work_on_beam
+from enformer_keras.prediction.beam import Parts, _cause_of, _wait_for, check_flags, work_on_beam
 from enformer_keras.prediction.parts import PartsFolder, work
 from tests.beam_services import job_service, workers_in
 from tests.kubeflow.beam_prism import prism
@@ -267,6 +267,18 @@ def test_files_that_are_not_there_cannot_be_handed_over(job, tmp_path):
         list(work_on_beam(gone, folder_of(job, tmp_path / "parts"), (), str(tmp_path / "place")))
 
 
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ('<_Rendezvous of RPC:\n\tstatus = UNAVAILABLE\n\tdetails = "Socket closed"\n>', "Socket closed"),
+        ("Traceback\nValueError: odd [while running 'DoPart']\n\n", "ValueError: odd"),
+        ("", "OSError"),
+    ],
+)
+def test_the_cause_is_found_in_what_beam_says(said, cause):
+    assert _cause_of(OSError(said)) == cause
+
+
 @pytest.mark.full
 def test_processes_open_the_job_once_each(job, tmp_path):
     parts = folder_of(job, tmp_path / "parts")
@@ -295,6 +307,7 @@ def test_workers_elsewhere(job, tmp_path, engine, monkeypatch, caplog):
     job = dataclasses.replace(job, numbers=Path("numbers.txt"))
     (tmp_path / "elsewhere").mkdir()
     with engine() as jobs, workers_in(tmp_path / "elsewhere") as workers:
+        _wait_for(workers, "workers")  # Prism does not
         flags = (
             *("--runner=PortableRunner", f"--job_endpoint={jobs}"),
             *("--environment_type=EXTERNAL", f"--environment_config={workers}"),
