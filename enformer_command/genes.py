@@ -7,17 +7,19 @@ import click
 from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
+    BeamOptions,
     GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    beam_options,
     gene_options,
     genome_options,
     model_options,
     output_options,
 )
-from enformer_command.progress import progress
+from enformer_command.parts import asked_of, parts_of
 
 
 @click.command(short_help="Expression of genes.")
@@ -25,6 +27,7 @@ from enformer_command.progress import progress
 @genome_options
 @gene_options
 @averaging_options
+@beam_options
 @output_options
 @click.option(
     "--format",
@@ -40,6 +43,7 @@ def genes(
     genome: GenomeOptions,
     genes: GeneOptions,
     averaging: AveragingOptions,
+    beam: BeamOptions,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -51,14 +55,15 @@ def genes(
     predicts nothing of them, expression is not a number.
     """
     shifts, aliases = averaging.shifts, genome.aliases
+    beam.check()
 
     from enformer_keras.prediction.asking import strands_of
+    from enformer_keras.prediction.gene_jobs import GenesJob
     from enformer_keras.prediction.genes import (
         EXPRESSION_FORMULA,
         PREDICTED_GENE_COLUMNS,
         cells_of_genes,
         gene_windows,
-        predict_genes_in_parts,
     )
     from enformer_keras.prediction.row_files import write_rows
 
@@ -92,23 +97,18 @@ def genes(
         kept = [predictor.tracks[index] for index in chosen]
         said = about(model, predictor, genome, averaging, **genes.said(found))
         formulas = {"expression": EXPRESSION_FORMULA}
+        job = GenesJob.of(
+            asked_of(model, predictor, genome, opened, chosen, averaging),
+            found,
+            part=genes.part,
+            each_start=genes.each_start,
+            sense=genes.sense,
+            said=said,
+        )
         with (
+            parts_of(job, output, beam, unit="genes") as parts,
             write_rows(output.folder, "genes", formats, PREDICTED_GENE_COLUMNS, kept, formulas, said) as append,
-            progress(range(len(windows)), unit="genes", total=len(windows), quiet=output.quiet) as steps,
         ):
-            taken = iter(steps)
-            for part in predict_genes_in_parts(
-                predictor,
-                opened,
-                found,
-                part=genes.part,
-                each_start=genes.each_start,
-                tracks=chosen,
-                sense=genes.sense,
-                strands=averaging.strands,
-                shifts=shifts,
-            ):
-                append(cells_of_genes(part.windows), {"expression": part.sums})
-                for _ in part.windows:
-                    next(taken)
+            for some in job.read(parts):
+                append(cells_of_genes(some.windows), {"expression": some.sums})
     click.echo(told)

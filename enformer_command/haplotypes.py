@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
+    BeamOptions,
     GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    beam_options,
     gene_options,
     genome_options,
     model_options,
     output_options,
     texts_of,
 )
+from enformer_command.parts import asked_of, parts_of
 from enformer_command.progress import progress
-
-if TYPE_CHECKING:
-    from enformer_keras.formats.haplotypes import PhasedVariants
 
 
 @click.command(short_help="Predictions of the sequences that samples have.")
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 )
 @gene_options
 @averaging_options
+@beam_options
 @output_options
 @click.option(
     "--format",
@@ -74,6 +76,7 @@ def haplotypes(
     unphased: str,
     genes: GeneOptions,
     averaging: AveragingOptions,
+    beam: BeamOptions,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -90,6 +93,7 @@ def haplotypes(
     if bool(regions) == (genes.gtf is not None):
         raise click.UsageError("give regions, or genes by --gtf")
     shifts, aliases = averaging.shifts, genome.aliases
+    beam.check()
     samples = [name for text in asked_samples for name in texts_of("--samples", text, commas=True)]
 
     import numpy as np
@@ -98,6 +102,7 @@ def haplotypes(
     from enformer_keras.formats.regions import find_regions
     from enformer_keras.prediction import haplotypes as asking
     from enformer_keras.prediction.asking import strands_of
+    from enformer_keras.prediction.gene_jobs import HaplotypesJob
     from enformer_keras.prediction.row_files import write_rows
 
     output.check([f"haplotypes.{kind}" for kind in formats])
@@ -137,14 +142,27 @@ def haplotypes(
                     layout = asking.lay_out(predictor, opened, phased, locus, averaging.strands, shifts)
                     rows += len(layout.haplotypes)
             windows = rows * len(strands_of(averaging.strands)) * len(shifts)
-            _tell(len(loci), rows, phased)
+            _tell(len(loci), rows, phased.samples, phased.counts)
             minutes = windows * predictor.seconds_per_window() / 60
             click.echo(f"{windows} windows, {minutes:.1f} min; nothing was written")
             return
         said = about(model, predictor, genome, averaging, variants=str(vcf), unphased=unphased)
         said |= genes.said(found_genes) if genes.gtf is not None else {"regions": ", ".join(regions)}
-        first_row = 0
+        job = HaplotypesJob.of(
+            asked_of(model, predictor, genome, opened, chosen, averaging),
+            found_regions,
+            found_genes,
+            vcf,
+            phased.samples,
+            skip_unphased=unphased == "skip",
+            part=genes.part,
+            each_start=genes.each_start,
+            sense=genes.sense,
+            said=said,
+        )
+        first_row, counts = 0, Counter[str]()
         with (
+            parts_of(job, output, beam, unit="regions") as parts,
             write_rows(
                 output.folder,
                 "haplotypes",
@@ -157,37 +175,19 @@ def haplotypes(
                 wide={"row_of": ((len(phased.samples), 2), np.int32)},
                 only_in_table=["carriers"],
             ) as append,
-            progress(
-                asking.haplotypes(
-                    predictor,
-                    phased,
-                    opened,
-                    regions=found_regions,
-                    genes=found_genes,
-                    part=genes.part,
-                    each_start=genes.each_start,
-                    tracks=chosen,
-                    sense=genes.sense,
-                    strands=averaging.strands,
-                    shifts=shifts,
-                ),
-                unit="regions",
-                total=len(loci),
-                quiet=output.quiet,
-            ) as predicted,
         ):
-            for number, found in enumerate(predicted):
+            for number, found in enumerate(job.read(parts, counts)):
                 append(
                     found.cells(number) | {"row_of": found.rows_from(first_row)[None]},
                     {"sums": found.sums},
                 )
                 first_row += len(found.sums)
-    _tell(len(loci), first_row, phased)
+    _tell(len(loci), first_row, phased.samples, counts)
 
 
-def _tell(count: int, rows: int, phased: PhasedVariants) -> None:
+def _tell(count: int, rows: int, samples: Sequence[str], counts: Counter[str]) -> None:
     """Tells what was found, and what was not taken as it stands."""
-    click.echo(f"{count} regions, {len(phased.samples)} samples, {rows} sequences that differ")
-    for what, times in phased.counts.items():
+    click.echo(f"{count} regions, {len(samples)} samples, {rows} sequences that differ")
+    for what, times in counts.items():
         if times:
             click.echo(f"{times} {what}")

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,20 +64,22 @@ class ModelOptions:
         with _quiet_start():
             from enformer_keras import open_model
 
-            return open_model(
-                self.path,
-                head=self.head,
-                tracks_table=self.tracks_table,
-                preset=self.preset,
-                dtype=self.dtype,
-                unscale=self.unscale,
-                sum_strand_pairs=self.sum_strand_pairs,
-                genome=genome,
-                contig_aliases=contig_aliases,
-                any_genome=self.any_genome,
-                full_passes=self.full_passes,
-                batch_size=self.batch_size,
-            )
+            return open_model(self.path, genome=genome, contig_aliases=contig_aliases, **self.arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `open_model`, but for the path, the genome and its aliases."""
+        return {
+            "head": self.head,
+            "tracks_table": self.tracks_table,
+            "preset": self.preset,
+            "dtype": self.dtype,
+            "unscale": self.unscale,
+            "sum_strand_pairs": self.sum_strand_pairs,
+            "any_genome": self.any_genome,
+            "full_passes": self.full_passes,
+            "batch_size": self.batch_size,
+        }
 
     def open_heads(self) -> list[Predictor]:
         """Opens the head that is named, or all heads where none is, and nothing else is said of one."""
@@ -224,6 +227,59 @@ class OutputOptions:
             raise click.UsageError(f"{there[0]}: is there; give another --output, or --overwrite")
 
 
+@dataclasses.dataclass(frozen=True)
+class BeamOptions:
+    """Whether the work is done by Beam, and where its workers are."""
+
+    beam: str | None
+    beam_files: str | None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether Beam does the work."""
+        return self.beam is not None
+
+    @property
+    def flags(self) -> list[str]:
+        """Beam's flags.
+
+        Raises:
+            click.UsageError: they are no line of flags.
+        """
+        try:
+            return shlex.split(self.beam or "")
+        except ValueError as error:
+            raise click.UsageError(f"--beam {self.beam}: is no line of flags ({error})") from error
+
+    @property
+    def place(self) -> str | None:
+        """Where files are handed over."""
+        place = self.beam_files
+        return place if not place or "://" in place else str(Path(place).resolve())
+
+    def check(self) -> None:
+        """Checks that Beam is there and takes the flags.
+
+        Raises:
+            click.UsageError: it is not, or does not; or nothing is for Beam to do.
+        """
+        if not self.is_asked:
+            if self.beam_files is not None:
+                raise click.UsageError('--beam-files is for workers of Beam: give --beam "FLAGS"')
+            return
+        flags = self.flags
+        try:
+            from enformer_keras.prediction.beam import check_flags
+        except ImportError as error:
+            if error.name is None or not error.name.startswith("apache_beam"):
+                raise
+            raise click.UsageError("--beam needs Apache Beam: pip install apache-beam") from error
+        try:
+            check_flags(flags)
+        except ValueError as error:
+            raise click.UsageError(f"--beam: {error}") from error
+
+
 def _bundle(argument: str, kind: type, *options: Callable[[_Command], _Command]) -> Callable[[_Command], Any]:
     """Makes a decorator: a command gets these options' values as one argument, an instance of `kind`."""
 
@@ -307,6 +363,20 @@ output_options = _bundle(
         "--dry-run", is_flag=True, help="Only say what would be done, what skipped, and how long it takes."
     ),
     click.option("--quiet", is_flag=True, help="Show no progress."),
+)
+beam_options = _bundle(
+    "beam",
+    BeamOptions,
+    click.option(
+        "--beam",
+        metavar="FLAGS",
+        help='Let Apache Beam do the work, with these flags of its; "": in one process.',
+    ),
+    click.option(
+        "--beam-files",
+        metavar="PLACE",
+        help="Folder or URI that Beam's workers see, where they do not see the files: these are copied there.",
+    ),
 )
 gene_options = _bundle(
     "genes",

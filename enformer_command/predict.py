@@ -11,19 +11,20 @@ import click
 from enformer_command.about import about
 from enformer_command.options import (
     AveragingOptions,
+    BeamOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    beam_options,
     model_options,
     output_options,
 )
-from enformer_command.progress import progress
+from enformer_command.parts import asked_of, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from enformer_keras.prediction.tiling import Tile
     from enformer_keras.prediction.windows import Frame
 
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--pad", is_flag=True, help="Put N on both sides of sequences that are shorter.")
 @click.option("--centred", is_flag=True, help="One window about each region's centre, in the order given.")
 @averaging_options
+@beam_options
 @output_options
 @click.option(
     "--format",
@@ -60,6 +62,7 @@ def predict(
     pad: bool,
     centred: bool,
     averaging: AveragingOptions,
+    beam: BeamOptions,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -75,10 +78,11 @@ def predict(
     """
     shifts = averaging.shifts
     _check_question(regions, fasta, alias, whole, sequences, pad, shifts)
+    beam.check()
 
     from enformer_keras.formats.regions import find_regions
     from enformer_keras.prediction.predictor import strands_of
-    from enformer_keras.prediction.tiling import centred_tiles, grid_tiles, predict_tiles
+    from enformer_keras.prediction.tile_jobs import TilesJob
     from enformer_keras.prediction.track_files import file_names, takes_overlaps, write_tracks
 
     centred = centred or sequences is not None
@@ -95,9 +99,8 @@ def predict(
         lengths = genome.contig_lengths
         found = find_regions(regions or tuple(lengths), lengths, source.aliases)
         if sequences is not None:  # they are no contigs of the model's genome
-            predictor = dataclasses.replace(model, any_genome=True).open()
-        else:
-            predictor = model.open(genome, source.aliases)
+            model = dataclasses.replace(model, any_genome=True)
+        predictor = model.open(genome, source.aliases)
         frame, chosen = predictor.frame, model.tracks(predictor)
         if sequences is not None:
             _check_lengths(sequences, lengths, frame, pad)
@@ -105,16 +108,6 @@ def predict(
         names = [name for some in file_names(formats, kept).values() for name in some]
         output.check(names)
 
-        def tiles() -> Iterator[Tile]:
-            return centred_tiles(found, frame) if centred else grid_tiles(found, lengths, frame)
-
-        count = sum(1 for _ in tiles())
-        if output.dry_run:
-            windows = count * len(shifts) * len(strands_of(averaging.strands))
-            minutes = windows * predictor.seconds_per_window() / 60
-            click.echo(f"{count} rows or tiles, {len(kept)} tracks, {len(names)} files")
-            click.echo(f"{windows} windows, {minutes:.1f} min; nothing was written")
-            return
         said = about(
             model,
             predictor,
@@ -125,20 +118,21 @@ def predict(
                 {"sequences": str(sequences)} if sequences else {"regions": ", ".join(regions) or "all contigs"}
             ),
         )
-        predicted = predict_tiles(
-            predictor,
-            tiles(),
-            genome,
-            tracks=chosen,
-            strands=averaging.strands,
-            shifts=shifts,
-            contig_aliases=source.aliases,
+        job = TilesJob.of(
+            asked_of(model, predictor, source, genome, chosen, averaging), found, centred=centred, said=said
         )
+        count = job.num_items
+        if output.dry_run:
+            windows = count * len(shifts) * len(strands_of(averaging.strands))
+            minutes = windows * predictor.seconds_per_window() / 60
+            click.echo(f"{count} rows or tiles, {len(kept)} tracks, {len(names)} files")
+            click.echo(f"{windows} windows, {minutes:.1f} min; nothing was written")
+            return
         with (
-            progress(predicted, unit="windows", total=count, quiet=output.quiet) as taken,
+            parts_of(job, output, beam, unit="windows") as parts,
             write_tracks(output.folder, formats, kept, frame, lengths, count, said) as append,
         ):
-            for tile, bins in taken:
+            for tile, bins in job.read(parts):
                 append(tile, bins)
     click.echo(f"{count} windows, {len(kept)} tracks, {len(names)} files")
 

@@ -8,11 +8,13 @@ import click
 
 from enformer_command.options import (
     AveragingOptions,
+    BeamOptions,
     GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
+    beam_options,
     gene_options,
     genome_options,
     model_options,
@@ -70,6 +72,7 @@ from enformer_command.score_with_tracks import score_with_tracks
     help="Write R and A too: bigWigs of each allele and track (at most 100 alleles), or tracks.h5.",
 )
 @shard_option
+@beam_options
 @output_options
 @click.option(
     "--format",
@@ -95,6 +98,7 @@ def score(
     background: Path | None,
     tracks_out: str | None,
     shard: tuple[int, int] | None,
+    beam: BeamOptions,
     output: OutputOptions,
     formats: tuple[str, ...],
 ) -> None:
@@ -140,6 +144,9 @@ def score(
     if shard is not None and (tracks_out or output.dry_run):
         what = "--tracks-out" if tracks_out else "--dry-run"
         raise click.UsageError(f"{what} is of all alleles in one run; leave --shard out")
+    if beam.is_asked and tracks_out:
+        raise click.UsageError("--tracks-out is not divided into parts; leave --beam out")
+    beam.check()
     asked = ScoreQuestion(
         model=model,
         variants=variants,
@@ -161,4 +168,4 @@ def score(
         output.check(file_names(formats))
         score_with_tracks(asked, output, tracks_out)
     else:
-        score_in_parts(asked, output, shard)
+        score_in_parts(asked, output, beam, shard)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from enformer_command.options import OutputOptions
+from enformer_command.options import BeamOptions, OutputOptions
+from enformer_command.parts import on_beam
 from enformer_command.progress import counting
 from enformer_command.score_question import ScoreQuestion
 
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
     from enformer_keras.prediction.variant_rows import VariantRows
 
 
-def score_in_parts(asked: ScoreQuestion, output: OutputOptions, shard: tuple[int, int] | None) -> None:
+def score_in_parts(
+    asked: ScoreQuestion, output: OutputOptions, beam: BeamOptions, shard: tuple[int, int] | None
+) -> None:
     """Scores, or does a shard of it.
 
     Args:
         asked: what is scored.
         output: where to.
+        beam: who does it.
         shard: which of how many machines; `None`: there is but this one, which writes the files, too.
     """
     from enformer_keras.formats.variants import VcfRecords
@@ -47,6 +53,9 @@ def score_in_parts(asked: ScoreQuestion, output: OutputOptions, shard: tuple[int
         job = _job(asked, rows)
         job.check()
         said = asked.about(job.predictor, job.read_genes())
+        # Of a run's folder the pushed version that is open here: a newer one may come meanwhile.
+        path = job.predictor.card.path or asked.model.path
+        job.open_model = dataclasses.replace(asked.model, path=Path(path)).open
         with parts_of(job, output.folder, which, anew=output.overwrite) as parts, _told(parts, which):
             files = ScoreFiles.of(job, asked.formats, said, asked.background)
             files.check()
@@ -58,9 +67,14 @@ def score_in_parts(asked: ScoreQuestion, output: OutputOptions, shard: tuple[int
                     f"goes on: {len(mine) - len(missing)} of {len(mine)} parts are there already", err=True
                 )
             total = sum(map(rows.length, mine))
-            with counting(unit="variants", total=total, done=done, quiet=output.quiet) as job.told:
-                for _ in work(job, parts, which):
-                    pass
+            with counting(unit="variants", total=total, done=done, quiet=output.quiet) as tell:
+                if beam.is_asked:
+                    for index in on_beam(job, parts, beam, which):
+                        tell(rows.length(index))
+                else:
+                    job.told = tell
+                    for _ in work(job, parts, which):
+                        pass
             if shard is not None:
                 files.save(parts.folder / f"shard-{shard[0]}-of-{shard[1]}.json")
                 click.echo(

@@ -247,7 +247,7 @@ class Npz(TrackFiles):
             "about": np.array(json.dumps({**about, "bin_size": frame.bin_size})),
         }
         # An array of known shape needs not be in memory to be written.
-        self._preds = self._zip.open("preds.npy", "w", force_zip64=True)
+        self._preds = self._zip.open(_without_time("preds.npy"), "w", force_zip64=True)
         shape = (rows, frame.target_length, len(tracks))
         np.lib.format.write_array_header_2_0(
             self._preds, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -264,13 +264,18 @@ class Npz(TrackFiles):
         places = zip(*self._places, strict=True) if self._places else ([], [], [])
         arrays = dict(zip(("chrom", "start", "end"), map(np.array, places), strict=True)) | self._arrays
         for name, array in arrays.items():
-            with self._zip.open(f"{name}.npy", "w") as file:
+            with self._zip.open(_without_time(f"{name}.npy"), "w") as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
     def close(self) -> None:
         """Closes the file."""
         self._preds.close()
         self._zip.close()
+
+
+def _without_time(name: str) -> zipfile.ZipInfo:
+    """Names a file of an archive whose bytes do not depend on when it is written."""
+    return zipfile.ZipInfo(name)
 
 
 def _on_contig(tile: Tile, bins: np.ndarray, bin_size: int) -> np.ndarray:

@@ -2,9 +2,6 @@
 
 import functools
 import json
-import subprocess
-import sys
-import time
 
 import h5py
 import keras
@@ -198,19 +195,3 @@ def test_an_error_halfway_leaves_no_file(folder, tmp_path):
     assert result.exit_code == 1
     assert "position 1291 (1-based) is '!'" in result.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.full
-def test_a_run_that_is_ended_leaves_no_file(folder, tmp_path):
-    (folder / "long.fa").write_text(f">z\n{CONTIGS['z'] * 3000}\n")
-    command = ["-m", "enformer_command.main", "predict", str(folder / "model.keras"), "--all", "--format", "h5"]
-    command += ["--fasta", str(folder / "long.fa"), "--output", str(tmp_path / "out"), "--quiet"]
-    process = subprocess.Popen([sys.executable, *command])
-    until = time.monotonic() + 120
-    while not (tmp_path / "out" / ".partial-predict.h5").exists():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    process.terminate()
-    assert process.wait(60) == 143
-    assert list((tmp_path / "out").iterdir()) == []
