@@ -14,9 +14,10 @@ import pytest
 
 from enformer_keras import open_model
 from enformer_keras.formats.intervals import Interval
-from enformer_keras.prediction import gene_jobs, jobs, tile_jobs
+from enformer_keras.prediction import gene_jobs, jobs, tile_jobs, variant_rows
 from enformer_keras.prediction.beam import _wait_for
 from enformer_keras.prediction.predictor import Predictor
+from enformer_keras.prediction.score_job import ScoreWorker
 from tests.beam_services import job_service, workers_in
 from tests.command.test_genes import folder, run  # noqa: F401 (a fixture)
 from tests.command.test_haplotypes import vcf  # noqa: F401 (a fixture)
@@ -32,6 +33,7 @@ def _small_parts(monkeypatch):
     monkeypatch.setattr(tile_jobs, "_TILES", 2)
     monkeypatch.setattr(gene_jobs, "_GENES", 1)
     monkeypatch.setattr(gene_jobs, "_HAPLOTYPES", 1)
+    monkeypatch.setattr(variant_rows, "ALLELES_PER_PART", 2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,6 +61,8 @@ def questions(vcf):  # noqa: F811
         "genes": (("genes", "{0}/model.keras", *ALIAS, *GTF, *of_rows), 3),
         "haplotypes of regions": ((*of_people, *of_rows, "c1:1401-1600", "c1:2951-3050"), 2),
         "haplotypes of genes": ((*of_people, *of_rows, *GTF), 3),
+        "scores": (("score", "{0}/model.keras", "{0}/x.vcf", *ALIAS, *of_rows, "--format", "vcf"), 3),
+        "scores of genes": (("score", "{0}/model.keras", "{0}/x.vcf", *ALIAS, *GTF, *of_rows), 3),
     }
 
 
@@ -78,6 +82,7 @@ def expect(folder, questions, name, tmp_path):  # noqa: F811
 
 
 NAMES = ["tiles", "centred", "genes", "haplotypes of regions", "haplotypes of genes"]
+SCORES = ["scores", "scores of genes"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,6 +121,20 @@ def test_beam_and_a_run_that_goes_on_give_the_same_bytes(folder, questions, name
     assert len(calls) == 1
     assert result.stdout == told
     assert content_of(tmp_path / "again") == expected
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_beam_gives_the_same_bytes_of_scores(folder, questions, name, tmp_path, monkeypatch):  # noqa: F811
+    """Whose runs that go on have tests of their own."""
+    expected, told = expect(folder, questions, name, tmp_path)
+    command, output = (*questions[name][0], "--output", str(tmp_path / "beam")), []
+    compute = ScoreWorker.part
+    monkeypatch.setattr(ScoreWorker, "part", lambda *arguments: output.append(1) or compute(*arguments))
+    result = run(folder, *command, "--beam", "")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == told
+    assert content_of(tmp_path / "beam") == expected
+    assert len(output) > 1
 
 
 def content_of_names(path):
@@ -176,7 +195,7 @@ def test_what_is_open_stays_when_a_job_is_pickled_and_others_must_open_the_same(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["tiles", "haplotypes of genes"])
+@pytest.mark.parametrize("name", ["tiles", "haplotypes of genes", "scores"])
 def test_two_processes_give_the_same_bytes(folder, questions, name, tmp_path):  # noqa: F811
     expected, told = expect(folder, questions, name, tmp_path)
     result = run(folder, *questions[name][0], "--output", str(tmp_path / "beam"), "--beam", PROCESSES)
@@ -197,7 +216,7 @@ def test_workers_elsewhere_give_the_same_bytes(folder, questions, engine, tmp_pa
             f"--runner=PortableRunner --job_endpoint={jobs_at} "
             f"--environment_type=EXTERNAL --environment_config={workers}"
         )
-        for name in NAMES:
+        for name in (*NAMES, *SCORES):
             path = tmp_path / name
             path.mkdir()
             expected, told = expect(folder, questions, name, path)
