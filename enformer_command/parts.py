@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from enformer_command.options import AveragingOptions, BeamOptions, GenomeOptions, ModelOptions, OutputOptions
-from enformer_command.progress import counter
+from enformer_command.beam_options import BeamOptions
+from enformer_command.options import AveragingOptions, GenomeOptions, ModelOptions, OutputOptions
+from enformer_command.progress import counting
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
@@ -75,7 +76,7 @@ def parts_of(job: SlicedJob, output: OutputOptions, beam: BeamOptions, *, unit: 
         click.echo(f"goes on: {len(there)} of {job.num_parts} parts are there", err=True)
     try:
         done = sum(len(job.items(index)) for index in there)
-        with counter(unit=unit, total=job.num_items, done=done, quiet=output.quiet) as count:
+        with counting(unit=unit, total=job.num_items, done=done, quiet=output.quiet) as count:
             if beam.is_asked:
                 from enformer_keras.prediction.beam import work_on_beam
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -27,35 +27,38 @@ def progress(
     Yields:
         The items.
     """
-    with _bar(items, total=total, unit=unit, quiet=quiet) as bar:
+    with _bar(items, unit, total, quiet) as bar:
         yield bar
 
 
 @contextlib.contextmanager
-def counter(*, unit: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Callable[[int], object]]:
-    """Tells as `progress` does, of what is counted.
+def counting(*, unit: str, total: int, done: int = 0, quiet: bool = False) -> Iterator[Callable[[int], object]]:
+    """Tells as `progress` does of what is counted, not taken.
 
     Args:
-        unit: what is counted.
-        total: how many there will be.
-        done: how many there are already.
+        unit: what they are.
+        total: how many there are.
+        done: how many of them were done before.
         quiet: whether to tell nothing.
 
     Yields:
-        What is called with how many more there are.
+        What is called with how many more are done.
     """
-    with _bar(None, total=total, unit=unit, quiet=quiet, initial=done) as bar:
+    with _bar(None, unit, total, quiet, done) as bar:
         yield bar.update
 
 
-def _bar(items: Iterable[_Item] | None, *, unit: str, quiet: bool, **options: Any) -> Any:
+def _bar(
+    items: Iterable[_Item] | None, unit: str, total: int | None, quiet: bool, done: int = 0
+) -> tqdm[_Item]:
     return tqdm(
         items,
+        total=total,
+        initial=done,
         unit=f" {unit}",
         disable=quiet,
         dynamic_ncols=True,
         delay=1,  # an error at the start stands alone
         mininterval=0.5 if sys.stderr.isatty() else 10,
         file=sys.stderr,
-        **options,
     )
