@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from enformer_command.options import AveragingOptions, GenomeOptions, ModelOptions
+from enformer_keras.prediction.made_by import made_by
 
 if TYPE_CHECKING:
     from enformer_keras.prediction.predictor import Predictor
@@ -29,7 +29,7 @@ def about(
         more: what else decides the numbers.
     """
     said: dict[str, Any] = {
-        "made_by": f"enformer-keras {version('enformer-keras')}",
+        "made_by": made_by(),
         "model": str(model.path),
         "head": model.head or "",
         "dtype": model.dtype or "as saved",

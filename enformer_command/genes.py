@@ -5,15 +5,14 @@ from __future__ import annotations
 import click
 
 from enformer_command.about import about
+from enformer_command.beam_options import BeamOptions, beam_options
 from enformer_command.options import (
     AveragingOptions,
-    BeamOptions,
     GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
-    beam_options,
     gene_options,
     genome_options,
     model_options,

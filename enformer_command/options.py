@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 import re
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,60 +226,7 @@ class OutputOptions:
             raise click.UsageError(f"{there[0]}: is there; give another --output, or --overwrite")
 
 
-@dataclasses.dataclass(frozen=True)
-class BeamOptions:
-    """Whether the work is done by Beam, and where its workers are."""
-
-    beam: str | None
-    beam_files: str | None
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether Beam does the work."""
-        return self.beam is not None
-
-    @property
-    def flags(self) -> list[str]:
-        """Beam's flags.
-
-        Raises:
-            click.UsageError: they are no line of flags.
-        """
-        try:
-            return shlex.split(self.beam or "")
-        except ValueError as error:
-            raise click.UsageError(f"--beam {self.beam}: is no line of flags ({error})") from error
-
-    @property
-    def place(self) -> str | None:
-        """Where files are handed over."""
-        place = self.beam_files
-        return place if not place or "://" in place else str(Path(place).resolve())
-
-    def check(self) -> None:
-        """Checks that Beam is there and takes the flags.
-
-        Raises:
-            click.UsageError: it is not, or does not; or nothing is for Beam to do.
-        """
-        if not self.is_asked:
-            if self.beam_files is not None:
-                raise click.UsageError('--beam-files is for workers of Beam: give --beam "FLAGS"')
-            return
-        flags = self.flags
-        try:
-            from enformer_keras.prediction.beam import check_flags
-        except ImportError as error:
-            if error.name is None or not error.name.startswith("apache_beam"):
-                raise
-            raise click.UsageError("--beam needs Apache Beam: pip install apache-beam") from error
-        try:
-            check_flags(flags)
-        except ValueError as error:
-            raise click.UsageError(f"--beam: {error}") from error
-
-
-def _bundle(argument: str, kind: type, *options: Callable[[_Command], _Command]) -> Callable[[_Command], Any]:
+def bundle(argument: str, kind: type, *options: Callable[[_Command], _Command]) -> Callable[[_Command], Any]:
     """Makes a decorator: a command gets these options' values as one argument, an instance of `kind`."""
 
     def decorate(function: _Command) -> Any:
@@ -294,7 +240,7 @@ def _bundle(argument: str, kind: type, *options: Callable[[_Command], _Command])
     return decorate
 
 
-model_options = _bundle(
+model_options = bundle(
     "model",
     ModelOptions,
     click.argument("path", type=click.Path(path_type=Path), metavar="MODEL"),
@@ -334,7 +280,7 @@ model_options = _bundle(
         "--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Windows at a time."
     ),
 )
-genome_options = _bundle(
+genome_options = bundle(
     "genome",
     GenomeOptions,
     click.option("--fasta", required=True, type=click.Path(path_type=Path), help="The genome."),
@@ -342,7 +288,7 @@ genome_options = _bundle(
         "--alias", multiple=True, metavar="CONTIG=NAME", help="Another name of a contig in the input."
     ),
 )
-averaging_options = _bundle(
+averaging_options = bundle(
     "averaging",
     AveragingOptions,
     click.option("--strands", type=click.Choice(["both", "forward"]), default="both", show_default=True),
@@ -354,7 +300,7 @@ averaging_options = _bundle(
         help="Windows' shifts in bp to average over, by commas.",
     ),
 )
-output_options = _bundle(
+output_options = bundle(
     "output",
     OutputOptions,
     click.option("--output", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER"),
@@ -364,21 +310,7 @@ output_options = _bundle(
     ),
     click.option("--quiet", is_flag=True, help="Show no progress."),
 )
-beam_options = _bundle(
-    "beam",
-    BeamOptions,
-    click.option(
-        "--beam",
-        metavar="FLAGS",
-        help='Let Apache Beam do the work, with these flags of its; "": in one process.',
-    ),
-    click.option(
-        "--beam-files",
-        metavar="PLACE",
-        help="Folder or URI that Beam's workers see, where they do not see the files: these are copied there.",
-    ),
-)
-gene_options = _bundle(
+gene_options = bundle(
     "genes",
     GeneOptions,
     click.option(

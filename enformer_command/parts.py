@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from enformer_command.options import AveragingOptions, BeamOptions, GenomeOptions, ModelOptions, OutputOptions
+from enformer_command.beam_options import BeamOptions
+from enformer_command.options import AveragingOptions, GenomeOptions, ModelOptions, OutputOptions
 from enformer_command.progress import counting
 
 if TYPE_CHECKING:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from enformer_command.about import about
+from enformer_command.beam_options import BeamOptions, beam_options
 from enformer_command.options import (
     AveragingOptions,
-    BeamOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
-    beam_options,
     model_options,
     output_options,
 )

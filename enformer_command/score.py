@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
+from enformer_command.beam_options import BeamOptions, beam_options
 from enformer_command.options import (
     AveragingOptions,
-    BeamOptions,
     GeneOptions,
     GenomeOptions,
     ModelOptions,
     OutputOptions,
     averaging_options,
-    beam_options,
     gene_options,
     genome_options,
     model_options,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from enformer_command.options import BeamOptions, OutputOptions
+from enformer_command.beam_options import BeamOptions
+from enformer_command.options import OutputOptions
 from enformer_command.parts import on_beam
 from enformer_command.progress import counting
 from enformer_command.score_question import ScoreQuestion

@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from enformer_keras.formats.errors import counted
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.prediction import Predictor
 from enformer_keras.prediction.asking import Strands
+from enformer_keras.prediction.made_by import made_by
 from enformer_keras.prediction.parts import work
 from enformer_keras.prediction.score_job import ScoreJob
 from enformer_keras.prediction.score_parts import ScoreFiles, parts_of
@@ -101,7 +101,7 @@ def _describe(predictor: Predictor, file: VariantFile, genome: Genome, strands: 
         "data_fingerprint": card.data_fingerprint,
     }
     return {
-        "made_by": f"enformer-keras {version('enformer-keras')}",
+        "made_by": made_by(),
         "fingerprint": predictor.fingerprint,
         "variants": file.path,
         "variants_sha256": file.sha256,

@@ -7,11 +7,8 @@ handed over.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import pickle
 import re
-import shutil
 import socket
 import tempfile
 import threading
@@ -31,6 +28,17 @@ from apache_beam.runners import create_runner
 from apache_beam.runners.runner import PipelineState
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.prediction.handover import (
+    arrived,
+    copy,
+    fetch,
+    hand_over,
+    is_uri,
+    moved,
+    place_of,
+    remove,
+    write_text,
+)
 from enformer_keras.prediction.parts import Job, PartsFolder, Worker
 
 _log = logging.getLogger(__name__)
@@ -42,7 +50,6 @@ _FETCH_SECONDS = 10.0
 _LOG_SECONDS = 10.0
 # How long work that was broken off may take to end, before this process goes on without it.
 _END_SECONDS = 5.0
-_COPIED_BYTES = 1 << 24
 
 
 class Parts(beam.PTransform):  # type: ignore[misc]  # Beam comes without types
@@ -68,7 +75,7 @@ class Parts(beam.PTransform):  # type: ignore[misc]  # Beam comes without types
 
     def __init__(self, job: Job) -> None:
         super().__init__()
-        self._job = _moved(job, Path.absolute)
+        self._job = moved(job, Path.absolute)
         self._key = uuid.uuid4().hex
 
     def expand(self, numbers: Any) -> Any:
@@ -151,19 +158,19 @@ def work_on_beam(
     options = check_flags(flags)
     key = uuid.uuid4().hex
     folder = str(parts.folder.absolute())
-    root = None if beam_files is None else _check_place(beam_files, key)
+    root = None if beam_files is None else place_of(beam_files, key)
     target = folder if root is None else f"{root}/parts"
     for path in parts.folder.glob(f"{_FAILED}*"):  # of an earlier run
         path.unlink()
     running: _Running | None = None
     try:
-        _write_text(f"{target}/{_ASKED}{key}", "Beam's workers look for this file before each part.\n")
+        write_text(f"{target}/{_ASKED}{key}", "Beam's workers look for this file before each part.\n")
         if root is None:
             # Workers that are threads of this process find the job itself, and what it has open.
             _opened_in_process(key, lambda: _Opened(job))
-            do = _DoPart(_moved(job, Path.absolute), key, target)
+            do = _DoPart(moved(job, Path.absolute), key, target)
         else:
-            do = _DoPart(_hand_over(job, root), key, target, root)
+            do = _DoPart(hand_over(job, root), key, target, root)
         pipeline = beam.Pipeline(options=options)
         _ = pipeline | "Parts" >> beam.Create(missing) | beam.Reshuffle() | "DoPart" >> beam.ParDo(do)
         running = _Running(pipeline)
@@ -174,7 +181,7 @@ def work_on_beam(
             running.join(_LOOK_SECONDS if root is None else _FETCH_SECONDS)
             ended = not running.is_alive()  # looked at before the folder, so that nothing is left there
             if root is not None:
-                _fetch(target, parts.folder, waiting)
+                fetch(target, parts.folder, waiting)
             for name in sorted(waiting.keys() & {path.name for path in parts.folder.iterdir()}):
                 yield waiting.pop(name)
             if time.monotonic() - told > _LOG_SECONDS or ended:
@@ -190,9 +197,9 @@ def work_on_beam(
         if running is not None:
             running.end()
             if root is not None:
-                _fetch(target, parts.folder, {parts.path(index).name for index in parts.missing(shard)})
+                fetch(target, parts.folder, {parts.path(index).name for index in parts.missing(shard)})
         if root is not None:
-            _remove(root)
+            remove(root)
         _close(key)
 
 
@@ -224,8 +231,8 @@ class _Opened:
                 with contextlib.ExitStack() as stack:
                     job = self._job
                     if self._root is not None:
-                        folder = stack.enter_context(_arrived(self._root))
-                        job = _moved(job, lambda path: folder / path)
+                        folder = stack.enter_context(arrived(self._root))
+                        job = moved(job, lambda path: folder / path)
                     self._worker = stack.enter_context(job.open())
                     self._stack = stack.pop_all()
             return self._worker.part(index)
@@ -293,14 +300,14 @@ class _DoPart(_ComputePart):
         except Exception as error:
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             with contextlib.suppress(Exception):
-                _write_text(f"{self._target}/{_FAILED}{index}", f"{kind}{error}")
+                write_text(f"{self._target}/{_FAILED}{index}", f"{kind}{error}")
             raise
         yield index
 
     def _write(self, index: int, arrays: Mapping[str, np.ndarray]) -> None:
         # Two workers may be at the same part: each writes in a folder of its own.
         own = f".partial-{uuid.uuid4().hex}"
-        is_local = not _is_uri(self._target)
+        is_local = not is_uri(self._target)
         with tempfile.TemporaryDirectory(prefix=own, dir=self._target if is_local else None) as folder:
             made = PartsFolder(Path(folder), self._job.question, self._job.num_parts)
             made.write(index, arrays)
@@ -308,7 +315,7 @@ class _DoPart(_ComputePart):
             if is_local:
                 path.replace(Path(self._target, path.name))
             else:
-                _copy(str(path), f"{self._target}/{own}")
+                copy(str(path), f"{self._target}/{own}")
                 FileSystems.rename([f"{self._target}/{own}"], [f"{self._target}/{path.name}"])
 
 
@@ -372,141 +379,3 @@ def _cause_of(error: BaseException) -> str:
     said = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
     line = (said or details or lines or [type(error).__name__])[-1]
     return re.sub(r" \[while running .*|^enformer_keras\.formats\.errors\.DatasetError: ", "", line)
-
-
-# === Files ===
-
-
-def _is_uri(path: str) -> bool:
-    return "://" in path
-
-
-def _check_place(place: str, key: str) -> str:
-    """Returns where in a place the files of a run are."""
-    if re.search(r"[*?\[\]]", place):
-        raise DatasetError(
-            f"{place}: would be read as a pattern; give Beam's files a place without *, ?, [ and ]"
-        )
-    place = place if _is_uri(place) else str(Path(place).absolute())
-    return f"{place.rstrip('/')}/{key}"
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles what holds paths, wherever they are in it, so that they can be replaced."""
-
-    def persistent_id(self, value: Any) -> str | None:
-        """Takes paths out, for `pickle`."""
-        return str(value) if isinstance(value, Path) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    """Puts other paths in."""
-
-    def __init__(self, file: io.BytesIO, move: Callable[[Path], Path]) -> None:
-        super().__init__(file)
-        self._move = move
-
-    def persistent_load(self, path: str) -> Path:
-        """Puts a path in, for `pickle`."""
-        return self._move(Path(path))
-
-
-def _moved(job: Job, move: Callable[[Path], Path]) -> Job:
-    """Returns a copy of a job, each of whose paths is another one."""
-    file = io.BytesIO()
-    _Pickler(file).dump(job)
-    file.seek(0)
-    moved: Job = _Unpickler(file, move).load()
-    return moved
-
-
-def _hand_over(job: Job, root: str) -> Job:
-    """Copies what a job reads; its paths are then relative to the root."""
-    new: dict[Path, Path] = {}
-
-    def hand_over(path: Path) -> Path:
-        if path not in new:
-            new[path] = Path("inputs", str(len(new)), path.name)
-            for file in _files_of(path):
-                _copy(
-                    str(file),
-                    f"{root}/{new[path].parent.as_posix()}/{file.relative_to(path.parent).as_posix()}",
-                )
-        return new[path]
-
-    moved = _moved(job, hand_over)
-    if not new:
-        raise DatasetError(f"{type(job).__name__}: names no file to be handed over; keep its paths as Path")
-    return moved
-
-
-def _files_of(path: Path) -> list[Path]:
-    """Finds the files of a folder; or a file and what lies beside it by its name, such as indices.
-
-    Weights may have their sizes beside them, in `config.json`.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
-    else:
-        beside = [file for file in path.parent.glob("*") if file.name.startswith(f"{path.name}.")]
-        files = [file for file in (path, *beside, path.with_name("config.json")) if file.is_file()]
-    if not files:
-        raise DatasetError(f"{path}: no such file or folder, to be handed over to Beam's workers")
-    return sorted(files)
-
-
-@contextlib.contextmanager
-def _arrived(root: str) -> Iterator[Path]:
-    """Gives a folder that holds what was handed over, as long as it is needed."""
-    if not _is_uri(root):
-        yield Path(root)
-        return
-    with tempfile.TemporaryDirectory(prefix="enformer-") as folder:
-        for file in _listed(f"{root}/inputs/**"):
-            _copy(file, f"{folder}/{file.removeprefix(root).lstrip('/')}")
-        yield Path(folder)
-
-
-def _listed(pattern: str) -> list[str]:
-    (found,) = FileSystems.match([pattern])
-    return sorted(metadata.path for metadata in found.metadata_list)
-
-
-def _fetch(source: str, folder: Path, names: Iterable[str]) -> None:
-    """Brings parts home that are done."""
-    names = set(names)
-    for path in _listed(f"{source}/*") if names else ():
-        name = path.rpartition("/")[2]
-        if name in names:
-            partial = folder / f".partial-{uuid.uuid4().hex}"
-            try:
-                _copy(path, str(partial))
-                partial.replace(folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
-            FileSystems.delete([path])
-
-
-def _copy(source: str, target: str) -> None:
-    as_it_is = CompressionTypes.UNCOMPRESSED
-    with (
-        FileSystems.open(source, compression_type=as_it_is) as file,
-        FileSystems.create(target, compression_type=as_it_is) as copy,
-    ):
-        shutil.copyfileobj(file, copy, _COPIED_BYTES)
-
-
-def _write_text(path: str, text: str) -> None:
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(text.encode())
-
-
-def _remove(root: str) -> None:
-    if not _is_uri(root):
-        shutil.rmtree(root, ignore_errors=True)
-        return
-    with contextlib.suppress(Exception):  # what stays does no harm
-        FileSystems.delete(_listed(f"{root}/**"))

@@ -11,13 +11,13 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.prediction.made_by import installed_version
 from enformer_keras.prediction.opening import open_model
 from enformer_keras.prediction.parts import Worker
 from enformer_keras.prediction.predictor import Predictor, Strands
@@ -88,7 +88,7 @@ class Asked:
         """Says what tells a model apart, and what computes it."""
         return {
             "fingerprint": predictor.fingerprint,
-            "version": _version(),
+            "version": installed_version(),
             "backend": keras.backend.backend(),
             "batch_size": predictor.batch_size,
         }
@@ -169,14 +169,6 @@ def question_of(
             str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in (asked.fasta, *tables, *files)
         },
     }
-
-
-def _version() -> str | None:
-    """Returns the version of this package; `None` where it was copied, as into the tasks' image."""
-    try:
-        return version("enformer-keras")
-    except PackageNotFoundError:
-        return None
 
 
 def digest_of(items: Iterable[Any]) -> str:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.asking import PredictedTrack, Strands, VariantScores, opened_genome
 from enformer_keras.prediction.genes import GENE_COLUMNS, Part, score_genes_in_parts
+from enformer_keras.prediction.made_by import installed_version
 from enformer_keras.prediction.parts import differences
 from enformer_keras.prediction.predictor import Predictor
 from enformer_keras.prediction.resolving import LOOKED_AT, check_references
@@ -186,8 +186,10 @@ class ScoreJob:
         Raises:
             DatasetError: the model gives other numbers than the one that the question was made with.
         """
-        asked = {name: self.question.get(name) for name in self._of_model()}
         here = json.loads(json.dumps(self._of_model()))
+        # Where the package was copied, as into a worker's image, nobody knows its version.
+        here = {name: value for name, value in here.items() if None not in (value, self.question.get(name))}
+        asked = {name: self.question.get(name) for name in here}
         if here != asked:
             raise DatasetError(
                 f"{self.genome}: variants of it were to be scored with {differences(asked, here)} in this "
@@ -208,7 +210,7 @@ class ScoreJob:
         }
         backend = keras.backend.backend()
         return {
-            "made_by": f"enformer-keras {version('enformer-keras')}",
+            "version": installed_version(),
             "backend": f"{backend} {getattr(sys.modules.get(backend), '__version__', '')}",
             "keras": keras.__version__,
             "model_fingerprint": self.predictor.fingerprint,

@@ -20,6 +20,7 @@ from apache_beam.testing.util import assert_that
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.prediction import beam as on_beam
 from enformer_keras.prediction.beam import Parts, _cause_of, _wait_for, check_flags, work_on_beam
+from enformer_keras.prediction.handover import moved
 from enformer_keras.prediction.parts import PartsFolder, work
 from tests.beam_services import job_service, workers_in
 from tests.kubeflow.beam_prism import prism
@@ -255,10 +256,10 @@ def test_files_are_handed_over_to_a_store_and_fetched(job, tmp_path):
 
 def test_paths_are_found_wherever_they_are_in_a_job():
     job = {"open": functools.partial(np.load, Path("a/b.npy"), mmap_mode="r"), "files": [(Path("c"), "d")]}
-    moved = on_beam._moved(job, lambda path: Path("/e") / path.name)
-    assert moved["open"].args == (Path("/e/b.npy"),)
-    assert moved["open"].keywords == {"mmap_mode": "r"}
-    assert moved["files"] == [(Path("/e/c"), "d")]
+    found = moved(job, lambda path: Path("/e") / path.name)
+    assert found["open"].args == (Path("/e/b.npy"),)
+    assert found["open"].keywords == {"mmap_mode": "r"}
+    assert found["files"] == [(Path("/e/c"), "d")]
 
 
 def test_files_that_are_not_there_cannot_be_handed_over(job, tmp_path):
