@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from enformer_command.options import AveragingOptions, GenomeOptions, ModelOptions
-from enformer_keras.prediction.made_by import made_by
 
 if TYPE_CHECKING:
     from enformer_keras.prediction.predictor import Predictor
@@ -28,6 +27,8 @@ def about(
         averaging: over what.
         more: what else decides the numbers.
     """
+    from enformer_keras.prediction.made_by import made_by
+
     said: dict[str, Any] = {
         "made_by": made_by(),
         "model": str(model.path),
