@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,9 @@ def test_work_that_is_broken_off_stops_after_the_part_that_it_is_at(job, tmp_pat
     parts = folder_of(job, tmp_path / "parts")
     running = work_on_beam(Slow(job.numbers, job.seen), parts)
     first = next(running)
+    until = time.monotonic() + 60
+    while len(BEGUN) < 2 and time.monotonic() < until:  # a worker is at the next one
+        time.sleep(0.01)
     threading.Timer(1, GO_ON.set).start()
     running.close()
     assert first == BEGUN[0]
