@@ -136,7 +136,9 @@ class TowerReuse:
     def _run_whole(self) -> Callable[..., Any]:
         def whole(codes: Any) -> Any:
             tower = self.local(codes)
-            return tower, self.rest(tower)
+            predicted = self.rest(tower)
+            # Apart here: rows that are taken of it later wait for the device.
+            return [(tower[at], predicted[at]) for at in range(codes.shape[0])]
 
         return self.compiler.compile(whole)
 
@@ -226,9 +228,8 @@ class TowerReuse:
         for first in range(0, len(missing), together):
             batch = missing[first : first + together]
             filled = [*batch, *["N" * len(batch[0])] * (together - len(batch))]
-            towers, predicted = self._run_whole(encode_bases(filled))
-            for at, window in enumerate(batch):
-                known[window] = Kept(towers[at], predicted[at])
+            for window, both in zip(batch, self._run_whole(encode_bases(filled)), strict=False):
+                known[window] = Kept(*both)
         for window in dict.fromkeys(windows):
             self._kept[window] = known[window]
             self._kept.move_to_end(window)
