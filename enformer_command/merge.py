@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,8 +57,8 @@ def merge(
     if not told:
         raise DatasetError(f"{folders[0]}: no shard of a run is finished there; run `enformer score --shard`")
     files = ScoreFiles.load(told[0])
-    changes = {"formats": formats, "variants": variants, "background": background}
-    files = dataclasses.replace(files, **{name: value for name, value in changes.items() if value})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"formats": formats, "variants": variants, "background": background}
+    files = dataclasses.replace(files, **{name: value for name, value in given.items() if value})
     if "vcf" in files.formats and files.variants is None:
         raise click.UsageError("--format vcf: the shards' alleles came from no file")
     there = [output / name for name in file_names(files.formats) if (output / name).exists()]

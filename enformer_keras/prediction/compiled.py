@@ -1,7 +1,7 @@
 """Functions of a model, compiled, whose results stay on the device.
 
-`keras.Model.predict_on_batch` copies what it returns to the host, and spends some ten milliseconds a call on
-the model's weights: more than a small model needs for an allele.
+`keras.Model.predict_on_batch` copies what it returns to the host, and spends some milliseconds a call on
+the model's weights: as much as a small model needs for an allele.
 """
 
 from __future__ import annotations
