@@ -30,11 +30,17 @@ if TYPE_CHECKING:
 
 # The last layer in which a bin sees its surroundings alone.
 _LAST_LOCAL = f"tower_{NUM_TOWER_BLOCKS - 1}_pool"
+_FIRST = "stem_conv"
 # How far beyond itself a bin sees: half of the stem's 15 bp, and two positions a side in each block of the
 # tower, whose positions are 2, 4, ..., 64 bp apart.
-REACH = 15 // 2 + sum(2 * 2**block for block in range(1, NUM_TOWER_BLOCKS + 1))
-# Bins at a patch's end that see beyond it, where the window has bases and the patch has none.
-_MARGIN = -(-REACH // BIN_SIZE)
+_STEM_REACH = 15 // 2
+_TOWER_REACH = sum(2 * 2**block for block in range(1, NUM_TOWER_BLOCKS + 1))
+REACH = _STEM_REACH + _TOWER_REACH
+# Bins at a patch's end that see beyond it in the tower, where the window goes on and the patch does not. The 7
+# bases that the stem sees beyond it come with the patch: else it would be three bins for the sake of 3 bp.
+_MARGIN = -(-_TOWER_REACH // BIN_SIZE)
+# Bins at a window's end that see beyond it.
+_END = -(-REACH // BIN_SIZE)
 # Bins of the smallest patch: all that see one base, and the margins.
 _SMALLEST = 6 + 2 * _MARGIN
 # Of windows that are kept for others that are like them. One of 196,608 bp has 9 MB, its 5,313 tracks 19.
@@ -50,7 +56,7 @@ _STRETCH = 32, 128
 def is_split(model: keras.Model, bin_size: int) -> bool:
     """Says whether a model has the tower that can be reused."""
     names = {layer.name for layer in getattr(model, "layers", ())}
-    return bin_size == BIN_SIZE and {_LAST_LOCAL, "stem_conv"} <= names
+    return bin_size == BIN_SIZE and {_LAST_LOCAL, _FIRST} <= names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +102,8 @@ class TowerReuse:
         tower = model.get_layer(_LAST_LOCAL).output
         self.compiler = Compiler(model)
         self.batch_size = batch_size
-        self._local = keras.Model(model.input, tower)
+        self._stem = model.get_layer(_FIRST)
+        self._above_stem = keras.Model(self._stem.output, tower)
         self._rest = keras.Model(tower, model.output if head is None else model.output[head])
         self._put = PutBins1D()
         self.bins, self.channels = tower.shape[1:]
@@ -111,9 +118,27 @@ class TowerReuse:
     # What is called within compiled functions
 
     def local(self, codes: Any) -> Any:
-        """Returns the tower's output of codes (`encode_bases`): [batch, bp] -> [batch, bins, channels]."""
-        bases = ops.take(ops.convert_to_tensor(CODE_TABLE), ops.cast(codes, "int32"), axis=0)
-        return self._local.call(bases, training=False)
+        """Returns the tower's output of windows.
+
+        Args:
+            codes: uint8 [batch, bp] (`encode_bases`).
+
+        Returns:
+            [batch, bins, channels].
+        """
+        return self._above_stem.call(self._stem(_one_hot(codes), training=False), training=False)
+
+    def inner(self, codes: Any) -> Any:
+        """Returns the tower's output of stretches of windows, whose stem sees what stands beside them.
+
+        Args:
+            codes: uint8 [batch, 7 + bp + 7]: those of the stretch, and of what the stem sees on either side.
+
+        Returns:
+            [batch, bins, channels], of which `_MARGIN` bins at an end that is not the window's are of no use.
+        """
+        stem = self._stem(_one_hot(codes), training=False)[:, _STEM_REACH:-_STEM_REACH]
+        return self._above_stem.call(stem, training=False)
 
     def rest(self, tower: Any) -> Any:
         """Returns what is predicted of the tower's output: float32 [batch, target bins, all tracks]."""
@@ -124,13 +149,13 @@ class TowerReuse:
 
         Args:
             towers: the others', [bins, channels] each.
-            codes: of the patches, uint8 [batch, bp].
+            codes: of the patches, uint8 [batch, 7 + bp + 7].
             places: int32 [batch, 3], each patch's `start`, `first` and `last`.
 
         Returns:
             float32 [batch, target bins, all tracks].
         """
-        return self.rest(self._put.call([ops.stack(towers), self.local(codes), places]))
+        return self.rest(self._put.call([ops.stack(towers), self.inner(codes), places]))
 
     @functools.cached_property
     def _run_whole(self) -> Callable[..., Any]:
@@ -150,15 +175,15 @@ class TowerReuse:
     @functools.cached_property
     def _run_local(self) -> Callable[..., Any]:
         """Of the patches of stretches, without their margins."""
-        return self.compiler.compile(lambda codes: self.local(codes)[0, _MARGIN:-_MARGIN])
+        return self.compiler.compile(lambda codes: self.inner(codes)[0, _MARGIN:-_MARGIN])
 
     @functools.cached_property
     def _run_joined(self) -> Callable[..., Any]:
         def joined(stretches: Sequence[Any], offset: Any, ends: Any) -> Any:
             inside = ops.take(ops.concatenate(stretches), offset + ops.arange(self.bins, dtype="int32"), axis=0)
-            both = self.local(ends)
+            both = self.inner(ends)
             # At its ends a window sees nothing, where the contig goes on.
-            tower = ops.concatenate([both[0, :_MARGIN], inside[_MARGIN:-_MARGIN], both[1, -_MARGIN:]])
+            tower = ops.concatenate([both[0, :_END], inside[_END:-_END], both[1, -_END:]])
             return tower, self.rest(tower[None])[0]
 
         return self.compiler.compile(joined)
@@ -221,7 +246,7 @@ class TowerReuse:
         """
         known = {window: self._kept[window] for window in windows if window in self._kept}
         for window, place in zip(windows, places or [None] * len(windows), strict=True):
-            if window not in known and place is not None and self.bins > 2 * _MARGIN:
+            if window not in known and place is not None and self.bins > 2 * _END:
                 known[window] = self._join(window, place)
         missing = [window for window in dict.fromkeys(windows) if window not in known]
         together = 1 if one_by_one else self.batch_size
@@ -250,9 +275,8 @@ class TowerReuse:
         # As many as the worst offset needs, so that all windows have one shape.
         count = -(-(self.bins - 1) // self.stretch) + 1
         stretches = [self._stretch(place, phase, first + at) for at in range(count)]
-        end = _SMALLEST * BIN_SIZE
-        ends = encode_bases([window[:end], window[-end:]])
-        return Kept(*self._run_joined(stretches, np.array(offset, dtype=np.int32), ends))
+        ends = [_stretch_of(window, start, _END + _MARGIN) for start in (0, self.bins - _END - _MARGIN)]
+        return Kept(*self._run_joined(stretches, np.array(offset, dtype=np.int32), encode_bases(ends)))
 
     def _stretch(self, place: Place, phase: int, number: int) -> Any:
         """Returns a stretch of the tower, [bins, channels], computed or kept from before."""
@@ -260,13 +284,24 @@ class TowerReuse:
         if key in self._along:
             self._along.move_to_end(key)
             return self._along[key]
-        start = phase + (number * self.stretch - _MARGIN) * BIN_SIZE
-        end = start + (self.stretch + 2 * _MARGIN) * BIN_SIZE
+        start = phase + (number * self.stretch - _MARGIN) * BIN_SIZE - _STEM_REACH
+        end = start + (self.stretch + 2 * _MARGIN) * BIN_SIZE + 2 * _STEM_REACH
         made = self._run_local(encode_bases([place.view.sequence(place.contig, start, end)]))
         self._along[key] = made
         while len(self._along) * _bytes_of(made) > _MOST_BYTES_ALONG:
             self._along.popitem(last=False)
         return made
+
+
+def _one_hot(codes: Any) -> Any:
+    return ops.take(ops.convert_to_tensor(CODE_TABLE), ops.cast(codes, "int32"), axis=0)
+
+
+def _stretch_of(window: str, start: int, size: int) -> str:
+    """Returns bins of a window with what the stem sees on either side: nothing beyond the window, as N."""
+    first, last = start * BIN_SIZE - _STEM_REACH, (start + size) * BIN_SIZE + _STEM_REACH
+    before, behind = max(0, -first), max(0, last - len(window))
+    return "N" * before + window[max(0, first) : last] + "N" * behind
 
 
 def _bytes_of(array: Any) -> int:
@@ -284,7 +319,7 @@ class Patch:
     """The part of a window whose tower is computed.
 
     Args:
-        bases: of the patch.
+        bases: of the patch, and 7 on either side, which its stem sees; N beyond the window.
         start: the bin of the window at which it starts.
         first: the first bin of the window that is taken from it.
         last: the last one.
@@ -296,7 +331,7 @@ class Patch:
     @property
     def size(self) -> int:
         """Its length in bins."""
-        return len(self.bases) // BIN_SIZE
+        return (len(self.bases) - 2 * _STEM_REACH) // BIN_SIZE
 
     @classmethod
     def between(cls, window: str, other: str, sizes: Sequence[int], bins: int) -> Patch | None:
@@ -320,9 +355,9 @@ class Patch:
             end = start + size
             if end == bins or last + _MARGIN < end:
                 break
-        return cls(window[start * BIN_SIZE : end * BIN_SIZE], start, first, last)
+        return cls(_stretch_of(window, start, size), start, first, last)
 
     @classmethod
     def nothing(cls, size: int) -> Patch:
         """Returns a patch of a size in bins, of which nothing is taken."""
-        return cls("N" * size * BIN_SIZE, 0, 1, 0)
+        return cls("N" * (size * BIN_SIZE + 2 * _STEM_REACH), 0, 1, 0)

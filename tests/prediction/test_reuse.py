@@ -92,13 +92,14 @@ def test_substitutions_anywhere_and_indels_are_what_full_passes_say(model):
 
 
 def test_a_patch_is_small_and_holds_what_changes():
-    sizes = [12, 24]
+    sizes = [10, 20]
     for at in range(0, LENGTH, 97):
         patch = Patch.between(changed(at), WINDOW, sizes, BINS)
-        assert patch.size == 12
+        assert patch.size == 10
         assert patch.first * BIN_SIZE <= at < (patch.last + 1) * BIN_SIZE
         assert patch.last - patch.first < 6
-        assert patch.bases == changed(at)[patch.start * BIN_SIZE : (patch.start + 12) * BIN_SIZE]
+        beyond = "N" * 7 + changed(at) + "N" * 7
+        assert patch.bases == beyond[patch.start * BIN_SIZE : (patch.start + 10) * BIN_SIZE + 14]
     assert Patch.between(changed(0, LENGTH), WINDOW, sizes, BINS).size == BINS
     assert Patch.between(WINDOW, WINDOW, sizes, BINS) is None
 
