@@ -104,6 +104,15 @@ class AlleleSteps:
     ) -> None:
         self._reuse, self._frame = reuse, frame
         self._layouts = [(view, shift) for view in views for shift in shifts]
+        needed = set(columns)
+        if any(view.reverse for view in views):
+            needed |= set(partners)
+        self._tracks = tuple(sorted(needed)) if len(needed) < reuse.num_tracks else None
+        if self._tracks is not None:
+            columns, partners = (
+                [self._tracks.index(track) if track in needed else 0 for track in each]
+                for each in (columns, partners)
+            )
         self._columns, self._partners = list(columns), list(partners)
         self._statistics, self._keep_predictions = tuple(statistics), keep_predictions
         self._one_by_one, self._along = one_by_one, along
@@ -111,6 +120,7 @@ class AlleleSteps:
         self._together = max(1, reuse.batch_size // len(self._layouts))
         key = (
             tuple(view.reverse for view, _ in self._layouts),
+            self._tracks,
             tuple(columns),
             tuple(partners),
             self._statistics,
@@ -164,7 +174,7 @@ class AlleleSteps:
                 references.append(each.reference)
                 own = self._along and asked.allele.background is None
                 places.append(Place(view, each.interval.chrom, each.interval.start) if own else None)
-        known = self._reuse.keep(references, places, one_by_one=self._one_by_one)
+        known = self._reuse.keep(references, places, one_by_one=self._one_by_one, tracks=self._tracks)
         for (number, asked), laid in zip(batch, windows, strict=True):
             left = self._patches([(each.left, each.reference) for each in laid])
             right = []
@@ -204,9 +214,9 @@ class AlleleSteps:
         sides = [[patch for layout in filled for patch in layout.left]]
         if key[1] == 2:
             sides.append([patch for layout in filled for patch in layout.right])
-        towers = [each.tower for each in kept]
+        towers, run = [each.tower for each in kept], self._reuse.run_patched(self._tracks)
         # Of the device's memory these go on to the comparison, which is the same for all sizes of patches.
-        alternatives = [self._reuse.run_patched(towers, *arrays_of(patches)) for patches in sides]
+        alternatives = [run(towers, *arrays_of(patches)) for patches in sides]
         outputs = self._compare(
             [each.predicted for each in kept],
             alternatives,
@@ -228,7 +238,7 @@ class AlleleSteps:
         reverse = [view.reverse for view, _ in self._layouts]
 
         def turned(predicted: Any) -> list[Any]:
-            """Of [alleles * layouts, bins, all tracks] each layout's, [alleles, bins, tracks] as forward."""
+            """Of [alleles * layouts, bins, tracks] each layout's, [alleles, bins, tracks] as forward."""
             every, found = self._columns == list(range(predicted.shape[2])), []
             for at, other in enumerate(reverse):
                 bins = predicted[at :: len(reverse)]

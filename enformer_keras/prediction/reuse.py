@@ -22,7 +22,7 @@ from keras import ops
 
 from enformer_keras.formats.sequence import CODE_TABLE, encode_bases
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS
-from enformer_keras.model.layers import PutBins1D
+from enformer_keras.model.layers import Dense, PutBins1D
 from enformer_keras.prediction.compiled import Compiler
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ _MOST_BYTES_ALONG = 1 << 28
 # Bins of a stretch: a quarter of the window, within these bounds. At either end it computes a margin more.
 _STRETCH = 32, 128
 
+# Indices of the head's tracks that are asked for; `None`: all.
+Tracks = tuple[int, ...] | None
+
 
 def is_split(model: keras.Model, bin_size: int) -> bool:
     """Says whether a model has the tower that can be reused."""
@@ -80,7 +83,7 @@ class Kept:
 
     Attributes:
         tower: what comes out of the tower, [bins, channels].
-        predicted: of all tracks of the head, [target bins, tracks], along the window's strand.
+        predicted: of the tracks that were asked for, [target bins, tracks], along the window's strand.
     """
 
     tower: Any
@@ -104,14 +107,21 @@ class TowerReuse:
         self.batch_size = batch_size
         self._stem = model.get_layer(_FIRST)
         self._above_stem = keras.Model(self._stem.output, tower)
-        self._rest = keras.Model(tower, model.output if head is None else model.output[head])
+        output = model.output if head is None else model.output[head]
+        self._rest = keras.Model(tower, output)
+        last = [layer for layer in self._rest.layers if isinstance(layer, Dense)]
+        # What stands before the head: of thousands of tracks a few can be computed without the others.
+        self._head = last[0] if len(last) == 1 and last[0].output is output else None
+        self._before_head = None if self._head is None else keras.Model(tower, self._head.input)
         self._put = PutBins1D()
         self.bins, self.channels = tower.shape[1:]
+        self.num_tracks = output.shape[-1]
         # Of insertions and deletions one side moves: half of the window.
         sizes = {_SMALLEST, 2 * _SMALLEST, self.bins // 4 + 2 * _MARGIN, self.bins // 2 + 2 * _MARGIN + 2}
         self.sizes = sorted(size for size in sizes if size < self.bins)
         self.smallest = min([*self.sizes, self.bins])
         self.stretch = min(max(self.bins // 4, _STRETCH[0]), _STRETCH[1])
+        self._kept_tracks: Tracks = None
         self._kept: collections.OrderedDict[Any, Kept] = collections.OrderedDict()
         self._along: collections.OrderedDict[tuple[Path, bool, str, int, int], Any] = collections.OrderedDict()
 
@@ -140,53 +150,59 @@ class TowerReuse:
         stem = self._stem(_one_hot(codes), training=False)[:, _STEM_REACH:-_STEM_REACH]
         return self._above_stem.call(stem, training=False)
 
-    def rest(self, tower: Any) -> Any:
-        """Returns what is predicted of the tower's output: float32 [batch, target bins, all tracks]."""
-        return ops.cast(self._rest.call(tower, training=False), "float32")
+    def rest(self, tower: Any, tracks: Tracks = None) -> Any:
+        """Returns what is predicted of the tower's output: float32 [batch, target bins, tracks]."""
+        if tracks is None:
+            predicted = self._rest.call(tower, training=False)
+        elif self._head is None or self._before_head is None:
+            predicted = ops.take(self._rest.call(tower, training=False), list(tracks), axis=2)
+        else:
+            predicted = self._head.some_units(self._before_head.call(tower, training=False), tracks)
+        return ops.cast(predicted, "float32")
 
-    def patched(self, towers: Sequence[Any], codes: Any, places: Any) -> Any:
+    def patched(self, towers: Sequence[Any], codes: Any, places: Any, tracks: Tracks = None) -> Any:
         """Predicts windows whose tower is another's but for a patch.
 
         Args:
             towers: the others', [bins, channels] each.
             codes: of the patches, uint8 [batch, 7 + bp + 7].
             places: int32 [batch, 3], each patch's `start`, `first` and `last`.
+            tracks: those that are asked for.
 
         Returns:
-            float32 [batch, target bins, all tracks].
+            float32 [batch, target bins, tracks].
         """
-        return self.rest(self._put.call([ops.stack(towers), self.inner(codes), places]))
+        return self.rest(self._put.call([ops.stack(towers), self.inner(codes), places]), tracks)
 
-    @functools.cached_property
-    def _run_whole(self) -> Callable[..., Any]:
+    def _run_whole(self, tracks: Tracks) -> Callable[..., Any]:
         def whole(codes: Any) -> Any:
             tower = self.local(codes)
-            predicted = self.rest(tower)
+            predicted = self.rest(tower, tracks)
             # Apart here: rows that are taken of it later wait for the device.
             return [(tower[at], predicted[at]) for at in range(codes.shape[0])]
 
-        return self.compiler.compile(whole)
+        return self.compiler.compile(whole, ("whole", tracks))
 
-    @functools.cached_property
-    def run_patched(self) -> Callable[..., Any]:
-        """`patched`, compiled."""
-        return self.compiler.compile(self.patched)
+    def run_patched(self, tracks: Tracks = None) -> Callable[..., Any]:
+        """Returns `patched` for these tracks, compiled."""
+        return self.compiler.compile(
+            lambda *arguments: self.patched(*arguments, tracks=tracks), ("patched", tracks)
+        )
 
     @functools.cached_property
     def _run_local(self) -> Callable[..., Any]:
         """Of the patches of stretches, without their margins."""
         return self.compiler.compile(lambda codes: self.inner(codes)[0, _MARGIN:-_MARGIN])
 
-    @functools.cached_property
-    def _run_joined(self) -> Callable[..., Any]:
+    def _run_joined(self, tracks: Tracks) -> Callable[..., Any]:
         def joined(stretches: Sequence[Any], offset: Any, ends: Any) -> Any:
             inside = ops.take(ops.concatenate(stretches), offset + ops.arange(self.bins, dtype="int32"), axis=0)
             both = self.inner(ends)
             # At its ends a window sees nothing, where the contig goes on.
             tower = ops.concatenate([both[0, :_END], inside[_END:-_END], both[1, -_END:]])
-            return tower, self.rest(tower[None])[0]
+            return tower, self.rest(tower[None], tracks)[0]
 
-        return self.compiler.compile(joined)
+        return self.compiler.compile(joined, ("joined", tracks))
 
     # What is asked
 
@@ -224,14 +240,19 @@ class TowerReuse:
                 batch = queue[first : first + self.batch_size]
                 filled = [*batch, *[batch[-1]] * (self.batch_size - len(batch))]
                 towers = [known[other].tower for number, _ in filled if (other := like[number]) is not None]
-                predicted = self.run_patched(towers, *arrays_of([patch for _, patch in filled]))
+                predicted = self.run_patched()(towers, *arrays_of([patch for _, patch in filled]))
                 host = keras.ops.convert_to_numpy(predicted)
                 found.update(zip((number for number, _ in batch), host, strict=False))
         for number in range(len(windows)):
             yield keras.ops.convert_to_numpy(found.pop(number))
 
     def keep(
-        self, windows: Sequence[str], places: Sequence[Place | None] | None = None, *, one_by_one: bool = False
+        self,
+        windows: Sequence[str],
+        places: Sequence[Place | None] | None = None,
+        *,
+        one_by_one: bool = False,
+        tracks: Tracks = None,
     ) -> dict[str, Kept]:
         """Predicts windows wholly, or finds what was kept of them.
 
@@ -240,20 +261,24 @@ class TowerReuse:
             places: of those whose tower is put together of stretches along the contig, which windows share
                 whose starts lie on one grid of 128 bp; `None` for others.
             one_by_one: see `predict`.
+            tracks: of which predictions are asked for. Of windows kept for others nothing is taken.
 
         Returns:
             Window -> what is kept.
         """
+        if tracks != self._kept_tracks:
+            self._kept.clear()
+            self._kept_tracks = tracks
         known = {window: self._kept[window] for window in windows if window in self._kept}
         for window, place in zip(windows, places or [None] * len(windows), strict=True):
             if window not in known and place is not None and self.bins > 2 * _END:
-                known[window] = self._join(window, place)
+                known[window] = self._join(window, place, tracks)
         missing = [window for window in dict.fromkeys(windows) if window not in known]
         together = 1 if one_by_one else self.batch_size
         for first in range(0, len(missing), together):
             batch = missing[first : first + together]
             filled = [*batch, *["N" * len(batch[0])] * (together - len(batch))]
-            for window, both in zip(batch, self._run_whole(encode_bases(filled)), strict=False):
+            for window, both in zip(batch, self._run_whole(tracks)(encode_bases(filled)), strict=False):
                 known[window] = Kept(*both)
         for window in dict.fromkeys(windows):
             self._kept[window] = known[window]
@@ -268,7 +293,7 @@ class TowerReuse:
         self._kept.clear()
         self._along.clear()
 
-    def _join(self, window: str, place: Place) -> Kept:
+    def _join(self, window: str, place: Place, tracks: Tracks) -> Kept:
         """Puts the tower of a window together of stretches of its contig, whose ends are its own."""
         first_bin, phase = divmod(place.start, BIN_SIZE)
         first, offset = divmod(first_bin, self.stretch)
@@ -276,7 +301,7 @@ class TowerReuse:
         count = -(-(self.bins - 1) // self.stretch) + 1
         stretches = [self._stretch(place, phase, first + at) for at in range(count)]
         ends = [_stretch_of(window, start, _END + _MARGIN) for start in (0, self.bins - _END - _MARGIN)]
-        return Kept(*self._run_joined(stretches, np.array(offset, dtype=np.int32), encode_bases(ends)))
+        return Kept(*self._run_joined(tracks)(stretches, np.array(offset, dtype=np.int32), encode_bases(ends)))
 
     def _stretch(self, place: Place, phase: int, number: int) -> Any:
         """Returns a stretch of the tower, [bins, channels], computed or kept from before."""

@@ -9,6 +9,7 @@ from enformer_keras import Enformer
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.variants import Variant
 from enformer_keras.model.enformer import BIN_SIZE
+from enformer_keras.model.layers import Dense
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
 from enformer_keras.prediction.reuse import REACH, Patch, TowerReuse
 from enformer_keras.prediction.statistics import FORMULAS
@@ -234,3 +235,46 @@ def test_another_genome_has_stretches_of_its_own(ways, genome, tmp_path):
     ways[0].score_variants(variants()[:2], genome, share_windows=128)
     fast, plain = (way.score_variants(variant, tmp_path / "other.fa", share_windows=128) for way in ways)
     np.testing.assert_allclose(fast.statistics["SAD"], plain.statistics["SAD"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("head", ["a", None], ids=["of_two_heads", "head_model"])
+def test_only_the_tracks_that_are_asked_for_are_computed(model, head, monkeypatch):
+    """The head's columns, with the strand pair's where the other strand is read; the numbers are the same."""
+    computed, some_units = [], Dense.some_units
+    monkeypatch.setattr(
+        Dense,
+        "some_units",
+        lambda layer, x, units: computed.append(tuple(units)) or some_units(layer, x, units),
+    )
+    asked = model if head else model.head_model("a")
+    window, other = WINDOW, changed(3000)
+    reuse = TowerReuse(asked, 2, head)
+    reuse.compiler.read_weights()
+    every = reuse.keep([window])[window]
+    assert not computed
+    some = reuse.keep([window], tracks=(2, 0))[window]
+    assert computed == [(2, 0)]
+    np.testing.assert_allclose(some.predicted, ops.convert_to_numpy(every.predicted)[:, [2, 0]], rtol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(some.tower), ops.convert_to_numpy(every.tower))
+    again = next(reuse.predict([other], [window]))
+    assert again.shape == (BINS - 4, 3)
+
+
+@pytest.mark.parametrize(("strands", "needed"), [("forward", (0,)), ("both", (0, 1))])
+def test_a_track_brings_its_strand_pair_where_the_other_strand_is_read(ways, genome, strands, needed):
+    fast, plain = (
+        way.score_variants(variants()[1:3], genome, tracks=[0], strands=strands, statistics=["SAD", "ALT"])
+        for way in ways
+    )
+    assert ways[0]._reuse._kept_tracks == needed
+    np.testing.assert_allclose(fast.statistics["ALT"], plain.statistics["ALT"], rtol=1e-5)
+
+
+def test_some_units_of_a_head(model):
+    """Of an int8 head too."""
+    head = Dense(5, activation="softplus", name="head_x")
+    x = np.random.default_rng(0).normal(size=(2, 3, 16)).astype("float32")
+    for prepare in (lambda: head.build(x.shape), lambda: head.enable_lora(2), lambda: head.quantize("int8")):
+        prepare()
+        expected = ops.convert_to_numpy(head(x))[..., [4, 1]]
+        np.testing.assert_allclose(ops.convert_to_numpy(head.some_units(x, [4, 1])), expected, rtol=1e-5)

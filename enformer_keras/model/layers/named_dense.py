@@ -1,9 +1,11 @@
 """The output layer of a head, whose weights go by its name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 _NAME = "name"
 
@@ -25,6 +27,24 @@ class Dense(keras.layers.Dense):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._written = self.name  # the name in the last file
+
+    def some_units(self, inputs: Any, units: Sequence[int]) -> Any:
+        """Compute some of the outputs, and not the others.
+
+        Args:
+            inputs: ``[..., features]``.
+            units: Indices of outputs.
+
+        Returns:
+            ``[..., len(units)]``: these columns of what the layer returns in inference, but for rounding.
+        """
+        if self.quantization_mode is not None:
+            return ops.take(self(inputs, training=False), list(units), axis=-1)
+        kernel = ops.take(ops.cast(self.kernel, self.compute_dtype), list(units), axis=-1)
+        outputs = ops.matmul(ops.cast(inputs, self.compute_dtype), kernel)
+        if self.use_bias:
+            outputs = outputs + ops.take(ops.cast(self.bias, self.compute_dtype), list(units))
+        return outputs if self.activation is None else self.activation(outputs)
 
     def save_own_variables(self, store: Any) -> None:
         """Write the weights and the layer's name."""
