@@ -18,7 +18,7 @@ EXTRAS := --extra command --extra tensorflow --extra jax --extra genome --extra 
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test setup data lint clean lock
+.PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test docs setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_VARIANTS="$(VARIANTS)" ENFORMER_BEAM="$(BEAM)" \
@@ -49,6 +49,11 @@ cluster-test: setup ## runs a tiny genome's pipeline on a Kubeflow of yours: HOS
 	    --data-claim="$(DATA_CLAIM)" --runs-claim="$(RUNS_CLAIM)" --access="$(ACCESS)" \
 	    --storage-class="$(STORAGE_CLASS)" --pull-secret="$(PULL_SECRET)" --pipeline-root="$(PIPELINE_ROOT)"
 
+docs: setup ## builds the documents as a site with a reference of the library, build/docs/index.html
+	@sh setup/docs_environment.sh
+	@.venv-docs/bin/python -m mkdocs build --quiet --clean
+	@echo "make docs: build/docs/index.html"
+
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh
 
@@ -61,7 +66,7 @@ lint: setup ## format, lint and docstring rules, and types; half a minute the fi
 	@.venv/bin/mypy --no-error-summary
 
 # A pin moves only when it must or when it is asked for: UPGRADE=1 takes the newest of everything.
-lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and setup/uv.lock; UPGRADE=1 moves all pins
+lock: setup ## compiles requirements.lock and the locks in setup/; UPGRADE=1 moves all pins
 	@task="make lock" && . setup/uv.sh && prepare_uv .venv/bin/python && unset UV_NO_CONFIG && \
 	compile="$$uv pip compile --quiet $(if $(filter 1,$(UPGRADE)),--upgrade) --no-emit-index-url --generate-hashes" && \
 	export UV_CUSTOM_COMPILE_COMMAND="make lock" && \
@@ -71,6 +76,7 @@ lock: setup ## compiles requirements.lock, setup/core.lock, setup/gpu.lock and s
 	    --output-file setup/core.lock && \
 	UV_NO_CONFIG=1 $$compile setup/gpu.in --constraint requirements.lock --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --output-file setup/gpu.lock && \
+	UV_NO_CONFIG=1 $$compile setup/docs.in --python-version 3.11 --universal --output-file setup/docs.lock && \
 	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included

@@ -15,11 +15,8 @@ class SynchronizedAdam(keras.optimizers.Adam):
 
     Under a strategy of TensorFlow, Keras's own optimizers clip every replica's part before they add the parts:
     ``global_clipnorm`` means something else on eight cores than on one. Here the parts are added first. On JAX
-    and torch gradients are those of the whole batch when an optimizer sees them.
-
-    Args:
-        *args: Arguments of ``keras.optimizers.Adam``.
-        **kwargs: Likewise.
+    and torch gradients are those of the whole batch when an optimizer sees them. It takes the arguments of
+    ``keras.optimizers.Adam``.
     """
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
