@@ -296,9 +296,9 @@ class Predictor:
     ) -> Iterator[VariantScores]:
         """Scores alleles as `score_variants` does, a few at a time: any number of them fits into memory.
 
-        It takes the arguments of `score_variants`, and two more: `keep_predictions`, whether what is predicted of
-        the alleles comes with their scores; and `check_references`, whether of the first thousand not more than a
-        fifth may have another REF than the genome, which of a part of a file says nothing.
+        It takes the arguments of `score_variants`, and two more: `keep_predictions`, whether what is predicted
+        of the alleles comes with their scores; and `check_references`, whether of the first thousand not more
+        than a fifth may have another REF than the genome, which of a part of a file says nothing.
 
         Yields:
             The next alleles.
