@@ -57,7 +57,7 @@ class BeamOptions:
         except ImportError as error:
             if error.name is None or not error.name.startswith("apache_beam"):
                 raise
-            raise click.UsageError("--beam needs Apache Beam: pip install apache-beam") from error
+            raise click.UsageError("--beam needs Apache Beam: pip install 'enformer-keras[beam]'") from error
         try:
             check_flags(flags)
         except ValueError as error:

@@ -1,8 +1,10 @@
 """Which room of the library may import which, and that none needs what it is not for."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def test_a_room_knows_only_these(room):
     for path in (LIBRARY / room).rglob("*.py"):
         parts = [name.split(".") for name in imported(path) if name.startswith("enformer_keras")]
         known = {part[1] if len(part) > 1 else "enformer_keras" for part in parts}
-        assert known - {room} <= KNOWS[room], path
+        assert known - {room, "extras"} <= KNOWS[room], path
 
 
 def test_no_circle():
@@ -78,3 +80,30 @@ def test_names_that_were_public_before_the_rooms_are_there():
     from enformer_keras.genome.intervals import Window  # noqa: F401
     from enformer_keras.genome.tracks import Genome, Track, TrackReader, read_track_table  # noqa: F401
     from enformer_keras.layers import RelativeMultiHeadAttention, SoftmaxPooling1D, gelu  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("absent", "module", "extra"),
+    [
+        ("pysam", "enformer_keras.formats.fasta", "genome"),
+        ("pyBigWig", "enformer_keras.formats.bigwig", "genome"),
+        ("yaml", "enformer_keras.datasets.dataset", "genome"),
+        ("click", "enformer_command.main", "command"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_cure(absent, module, extra):
+    code = f"import sys; sys.modules[{absent!r}] = None; import {module}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"{absent} is needed here" in result.stderr
+    assert f"pip install 'enformer-keras[{extra}]'" in result.stderr.splitlines()[-1]
+
+
+def test_every_extra_that_is_named_is_one():
+    extras = tomllib.loads((LIBRARY.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = "".join(
+        path.read_text()
+        for folder in ("enformer_keras", "enformer_command")
+        for path in (LIBRARY.parent / folder).rglob("*.py")
+    )
+    named = set(re.findall(r'from_extra\("(\w+)"\)', code)) | set(re.findall(r"enformer-keras\[(\w+)\]", code))
+    assert {"genome", "command", "tensorflow", "beam"} <= named <= extras.keys()

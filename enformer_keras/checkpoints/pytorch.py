@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS, Enformer
 
 # In a folder, the first that is there.
@@ -236,7 +237,8 @@ def _opened(path: Path) -> Iterator[_File]:
     """Opens either kind of file; what it does not read is not in memory."""
     if path.suffix == ".safetensors":
         try:
-            from safetensors import SafetensorError, safe_open
+            with from_extra("command"):
+                from safetensors import SafetensorError, safe_open
         except ImportError as error:
             raise ImportError(
                 f"{path}: reading it needs the package safetensors: install enformer-keras[command]"

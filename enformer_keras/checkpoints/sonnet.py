@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.model.enformer import NUM_TOWER_BLOCKS, Enformer
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -94,7 +95,8 @@ def _open(prefix: str | os.PathLike[str]) -> Any:
     prefix = os.fspath(prefix)
     if not Path(f"{prefix}.index").exists():
         raise FileNotFoundError(f"no checkpoint at {prefix!r}: the file {prefix + '.index'!r} does not exist")
-    import tensorflow as tf
+    with from_extra("tensorflow"):
+        import tensorflow as tf
 
     return tf.train.load_checkpoint(prefix)
 

@@ -25,6 +25,7 @@ from enformer_keras.datasets.basenji_metadata import (
     read_windows,
 )
 from enformer_keras.datasets.windows import Window
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.sequence import ALPHABET, ONE_HOT_TABLE
@@ -465,7 +466,8 @@ def basenji_dataset(
     Raises:
         DatasetError: the data cannot be used; the message names file, record and cure.
     """
-    import tensorflow as tf
+    with from_extra("tensorflow"):
+        import tensorflow as tf
 
     opened = BasenjiFolder(folder)
     length = opened.statistics.seq_length if sequence_length is None else sequence_length
@@ -552,7 +554,8 @@ def _inflate(file: Path) -> Iterator[bytes]:
 
 def _guard(records: Iterator[Any], file: Path) -> Iterator[Any]:
     """Passes records on; TensorFlow's errors name neither file nor record, so this does."""
-    import tensorflow as tf
+    with from_extra("tensorflow"):
+        import tensorflow as tf
 
     number = 0
     while True:
@@ -574,7 +577,8 @@ def _guard(records: Iterator[Any], file: Path) -> Iterator[Any]:
 
 def _read_raw(file: Path) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Yields the bytes of sequence and target, uint8 arrays, and the number of bytes of umap."""
-    import tensorflow as tf
+    with from_extra("tensorflow"):
+        import tensorflow as tf
 
     # A feature that is missing has no bytes, which the checks of sizes then refuse.
     feature = tf.io.FixedLenFeature([], tf.string, default_value="")

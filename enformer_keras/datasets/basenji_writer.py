@@ -15,6 +15,7 @@ import pydantic
 
 from enformer_keras.datasets.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
 from enformer_keras.datasets.basenji_metadata import read_targets
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.track_table import Target
@@ -123,7 +124,8 @@ def _write_records(
 
     Errors name the final folder.
     """
-    import tensorflow as tf
+    with from_extra("tensorflow"):
+        import tensorflow as tf
 
     writers: dict[str, tf.io.TFRecordWriter] = {}
     counts: dict[str, int] = {}

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyBigWig
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.contig_names import advise, likely_aliases
 from enformer_keras.formats.errors import MOST_PROBLEMS, DatasetError, first_names
 from enformer_keras.formats.handle import Handle
 from enformer_keras.formats.intervals import Interval
+
+with from_extra("genome"):
+    import pyBigWig
 
 _BIGWIG_MAGIC = bytes.fromhex("26fc8f88")  # of a little-endian file
 # Share of the bp in use from which on a file is taken for one of other names, not for one with little data.

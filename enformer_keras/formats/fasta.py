@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pysam
-from pysam.utils import SamtoolsError
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta_index import find_fault, find_index
 from enformer_keras.formats.handle import Handle
 from enformer_keras.formats.intervals import Interval, merge
 from enformer_keras.formats.sequence import ALPHABET, AMBIGUOUS
 from enformer_keras.formats.text_file import check_last_block, is_packed
+
+with from_extra("genome"):
+    import pysam
+    from pysam.utils import SamtoolsError
 
 # For bytes.translate: IUPAC codes of either case become upper case, all else 0.
 _UPPER_OR_0 = bytes(code & 0xDF if chr(code & 0xDF) in ALPHABET + AMBIGUOUS else 0 for code in range(256))

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import pysam
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import find_foreign_layout, open_binary
+
+with from_extra("genome"):
+    import pysam
 
 # Longer than any header line.
 _GAP_LIMIT = 1 << 16

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.contig_names import ContigNames, advise, likely_aliases
 from enformer_keras.formats.errors import DatasetError, first_names
 from enformer_keras.formats.intervals import Interval, merge
@@ -105,7 +106,8 @@ class PhasedVariants:
         samples: Sequence[str] | None = None,
         skip_unphased: bool = False,
     ) -> None:
-        import pysam
+        with from_extra("genome"):
+            import pysam
 
         self.path = path
         self._skip_unphased = skip_unphased

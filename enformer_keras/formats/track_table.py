@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import pydantic
-
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import read_text
 from enformer_keras.formats.validation import describe_validation_error
+
+with from_extra("genome"):
+    import pydantic
 
 _logger = logging.getLogger(__name__)
 

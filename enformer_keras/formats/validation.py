@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pydantic
-
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import first_names
+
+with from_extra("genome"):
+    import pydantic
 
 
 def describe_validation_error(where: str, error: pydantic.ValidationError, given: object) -> list[str]:

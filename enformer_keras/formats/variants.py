@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import (
     UNREADABLE,
@@ -143,7 +144,8 @@ def _is_table(path: Path) -> bool:
 def _read_vcf(source: str | Path, kept: VcfRecords | None = None) -> Iterator[Variant]:
     if isinstance(source, Path):
         check_last_block(source)
-    import pysam  # where it is used: variants of a table, or spelled out, need none
+    with from_extra("genome"):
+        import pysam  # where it is used: variants of a table, or spelled out, need none
 
     number = 0
     with quiet_htslib():
@@ -175,7 +177,8 @@ def _read_vcf(source: str | Path, kept: VcfRecords | None = None) -> Iterator[Va
 @contextlib.contextmanager
 def quiet_htslib() -> Iterator[None]:
     """Keeps htslib from telling, for every contig, that a header does not name it; nothing here needs that."""
-    import pysam
+    with from_extra("genome"):
+        import pysam
 
     before = pysam.set_verbosity(0)
     try:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.text_file import read_text
+
+with from_extra("genome"):
+    import yaml
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.contributions import Contributions
@@ -184,7 +185,8 @@ class _Signal(_Writer):
         self._waiting.write(values.astype(np.float32).tobytes())
 
     def finish(self) -> dict[str, Any]:
-        import pyBigWig
+        with from_extra("genome"):
+            import pyBigWig
 
         contigs = list(self._contig_lengths)
         passed_over = 0

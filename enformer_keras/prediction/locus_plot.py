@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 
@@ -67,7 +68,8 @@ def plot_locus(
     if reference.shape[1:] != (len(tracks),) or (alternate is not None and alternate.shape != reference.shape):
         shapes = [reference.shape, *([] if alternate is None else [alternate.shape])]
         raise ValueError(f"predictions of {shapes} are not [bins, tracks] of {len(tracks)} tracks")
-    from matplotlib.figure import Figure
+    with from_extra("command"):
+        from matplotlib.figure import Figure
 
     rows, left_out = _gene_rows(genes, interval)
     heights: list[float] = []

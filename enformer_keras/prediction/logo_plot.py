@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.sequence import ALPHABET
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def plot_logo(
     Raises:
         ValueError: there is nothing to draw, the regions differ, or not each row has its label.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    with from_extra("command"):
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
     rows = [contributions] if not isinstance(contributions, Sequence) else list(contributions)
     if not rows:

@@ -185,9 +185,11 @@ class TowerReuse:
 
     def run_patched(self, tracks: Tracks = None) -> Callable[..., Any]:
         """Returns `patched` for these tracks, compiled."""
-        return self.compiler.compile(
-            lambda *arguments: self.patched(*arguments, tracks=tracks), ("patched", tracks)
-        )
+
+        def patched(towers: Sequence[Any], codes: Any, places: Any) -> Any:
+            return self.patched(towers, codes, places, tracks)
+
+        return self.compiler.compile(patched, ("patched", tracks))
 
     @functools.cached_property
     def _run_local(self) -> Callable[..., Any]:

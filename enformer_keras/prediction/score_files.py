@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.hdf5_file import Hdf5Output
 from enformer_keras.formats.safe_names import safe_names
@@ -209,8 +210,9 @@ class _Parquet(ScoreFile):
         about: Mapping[str, Any],
         further: Mapping[str, type],
     ) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        with from_extra("command"):
+            import pyarrow as pa
+            import pyarrow.parquet as pq
 
         ranks = {quantile_of(statistic) for statistic in statistics}
         self._statistics = [statistic for statistic in statistics if statistic not in ranks]
@@ -244,7 +246,8 @@ class _Parquet(ScoreFile):
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles, many of them together."""
-        import pyarrow as pa
+        with from_extra("command"):
+            import pyarrow as pa
 
         kinds, tracks = self._statistics, self._tracks
         each, alleles = len(kinds) * len(tracks), len(scores.variants)
@@ -294,7 +297,8 @@ class _Parquet(ScoreFile):
 
     def finish(self) -> None:
         """Writes what waits, as one row group."""
-        import pyarrow as pa
+        with from_extra("command"):
+            import pyarrow as pa
 
         if self._waiting:
             self._file.write_table(pa.concat_tables(self._waiting))
@@ -325,7 +329,8 @@ class _Vcf(ScoreFile):
         contig_lengths: Mapping[str, int],
         contig_aliases: Mapping[str, Sequence[str]],
     ) -> None:
-        import pysam
+        with from_extra("genome"):
+            import pysam
 
         count = len(statistics) * len(tracks)
         if count > _MOST_VCF_COLUMNS:
@@ -393,7 +398,8 @@ class _Vcf(ScoreFile):
 
     def finish(self) -> None:
         """Closes the file and indexes it."""
-        import pysam
+        with from_extra("genome"):
+            import pysam
 
         self._file.close()
         if self._sorted:

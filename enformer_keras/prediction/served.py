@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.model.enformer import BIN_SIZE
 from enformer_keras.prediction.transformation import Finish
@@ -83,7 +84,8 @@ def open_served(path: Path) -> ServedModel:
         DatasetError: it cannot be read, does not answer so, or TensorFlow is missing.
     """
     try:
-        import tensorflow as tf
+        with from_extra("tensorflow"):
+            import tensorflow as tf
     except ImportError as error:
         raise DatasetError(
             f"{path}: is a SavedModel, which TensorFlow alone can read; install enformer-keras[tensorflow]"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.whole_files import whole_files
@@ -115,7 +116,8 @@ def open_bigwig(path: Path, contig_lengths: Mapping[str, int]) -> Any:
         DatasetError: it cannot be written, or the genome has more contigs than a bigWig can name.
         OSError: it cannot be written.
     """
-    import pyBigWig
+    with from_extra("genome"):
+        import pyBigWig
 
     if len(contig_lengths) > _MOST_CONTIGS:
         raise DatasetError(
@@ -137,7 +139,8 @@ def check_whole(path: Path, covered: int) -> None:
     Raises:
         DatasetError: it does not.
     """
-    import pyBigWig
+    with from_extra("genome"):
+        import pyBigWig
 
     with contextlib.suppress(RuntimeError), contextlib.closing(pyBigWig.open(str(path))) as written:
         if written.header()["nBasesCovered"] == covered:
@@ -177,7 +180,8 @@ class BedGraphs(TrackFiles):
 def _open_bytes(path: Path) -> Any:
     if path.suffix != ".gz":
         return path.open("wb")
-    import pysam
+    with from_extra("genome"):
+        import pysam
 
     return pysam.BGZFile(str(path), "wb", index=None)
 

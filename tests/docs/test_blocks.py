@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pysam
 import pytest
 
 from enformer_keras import Enformer
@@ -43,8 +44,8 @@ def test_a_block_says_its_language():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What the blocks name."""
+def named(tmp_path_factory):
+    """A folder of what the blocks name."""
     if not (ROOT / "data" / "ecoli").is_dir():
         pytest.fail("the demo's genome is not there: run `make data`")
     folder = tmp_path_factory.mktemp("blocks")
@@ -64,10 +65,19 @@ def folder(tmp_path_factory):
     for name in ("datasets/ecoli/ecoli_536", "datasets/ecoli/variants", "x", "common", "mine"):
         path = folder / f"{name}.vcf.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(some.encode()))
+        with pysam.BGZFile(str(path), "w") as file:
+            file.write(some.encode())
     (folder / "peaks.bed").write_text("U00096.3\t20000\t20200\nU00096.3\t50000\t50300\n")
     (folder / "designs.fa").write_text(">one\n" + "ACGT" * 4096 + "\n")
     return folder
+
+
+@pytest.fixture
+def folder(named, tmp_path):
+    """Where one block runs, and leaves what it writes."""
+    for path in named.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    return tmp_path
 
 
 def names():
@@ -90,7 +100,7 @@ def names():
         "x_mouse": one_hot(2, 1024),
         "y_human": rng.random((2, 4, 5313), dtype="float32"),
         "y_mouse": rng.random((2, 4, 1643), dtype="float32"),
-        "folder": Path("in_python"),
+        "folder": Path("scores"),
     }
 
 

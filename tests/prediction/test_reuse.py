@@ -270,11 +270,12 @@ def test_a_track_brings_its_strand_pair_where_the_other_strand_is_read(ways, gen
     np.testing.assert_allclose(fast.statistics["ALT"], plain.statistics["ALT"], rtol=1e-5)
 
 
-def test_some_units_of_a_head(model):
-    """Of an int8 head too."""
+def test_some_units_of_a_head():
+    """With low-rank updates, and in int8, too."""
     head = Dense(5, activation="softplus", name="head_x")
     x = np.random.default_rng(0).normal(size=(2, 3, 16)).astype("float32")
-    for prepare in (lambda: head.build(x.shape), lambda: head.enable_lora(2), lambda: head.quantize("int8")):
+    head.build(x.shape)
+    for prepare in (lambda: None, lambda: head.enable_lora(2), lambda: head.quantize("int8", type_check=False)):
         prepare()
         expected = ops.convert_to_numpy(head(x))[..., [4, 1]]
         np.testing.assert_allclose(ops.convert_to_numpy(head.some_units(x, [4, 1])), expected, rtol=1e-5)
