@@ -7,9 +7,10 @@ one window, whose reference full passes predict once too. `dense`: SNVs 300 bp a
 the windows of a grid of 4,096 bp, full passes take two windows each. `along`: SNVs 2,000 bp apart, each with a
 window of its own, of a grid of 128 bp, so that reuse computes the tower once along the contig. `isolated`:
 SNVs whose windows do not touch. One strand; two take twice as long either way. Full passes take a time in
-proportion to their number, so fewer alleles measure it (`--plain`; of ism one less, for the reference). Error:
+proportion to their number, so fewer alleles measure it (`--plain`; of ism one less, for the reference). Beside
+the ratios of the clock's times stand those of the process's CPU times, on which other work tells less. Error:
 the largest difference of any bin and track of REF and ALT from full passes over the same windows, as a share
-of the largest prediction.
+of the largest prediction; effect: the largest difference of ALT from REF, as well.
 """
 
 import argparse
@@ -113,23 +114,29 @@ def main() -> None:
             variants = make_variants(bases, kind, arguments.alleles, window)
             # So many that full passes have no batch to fill up.
             some, cell = variants[: arguments.plain - (kind == "ism")], KINDS[kind][1]
-            largest, error = 0.0, 0.0
+            largest, error, effect = 0.0, 0.0, 0.0
             pairs = (score(way, genome, some[:8], kind, cell, keep=True) for way in ways.values())
             for a, b in zip(*pairs, strict=True):
                 largest, error = max(largest, float(a.max())), max(error, float(np.abs(a - b).max()))
+                effect = max(effect, float(np.abs(a[1] - a[0]).max()))
             each: dict[str, list[float]] = {name: [] for name in ways}
+            of_cpu: dict[str, list[float]] = {name: [] for name in ways}
             for turn in range(arguments.turns + 1):  # the first compiles
                 for name, way in ways.items():
                     asked = some if name == "full passes" else variants
                     way.forget()
-                    begun = time.perf_counter()
+                    begun, cpu_begun = time.perf_counter(), time.process_time()
                     for _ in score(way, genome, asked, kind, cell if name == "reuse" else 0, keep=False):
                         pass
                     if turn:
                         each[name].append((time.perf_counter() - begun) / len(asked))
+                        of_cpu[name].append((time.process_time() - cpu_begun) / len(asked))
             # Of ism the one reference is among fewer alleles where full passes have fewer.
             passes = (1 + 1 / len(some)) / (1 + 1 / len(variants)) if kind == "ism" else 1.0
-            ratios = [a / passes / b for a, b in zip(each["full passes"], each["reuse"], strict=True)]
+            ratios, cpu_ratios = (
+                [a / passes / b for a, b in zip(times["full passes"], times["reuse"], strict=True)]
+                for times in (each, of_cpu)
+            )
             rates = {name: round(1 / statistics.median(took), 3) for name, took in each.items()}
             told = {
                 "size": arguments.size,
@@ -139,7 +146,9 @@ def main() -> None:
                 "alleles a second": rates,
                 "ratio": round(statistics.median(ratios), 2),
                 "ratios": [round(ratio, 2) for ratio in ratios],
+                "ratios of CPU time": [round(ratio, 2) for ratio in cpu_ratios],
                 "error": f"{error / largest:.1e}",
+                "effect": f"{effect / largest:.1e}",
             }
             print(json.dumps(told), flush=True)
 

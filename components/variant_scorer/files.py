@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,13 @@ from pathlib import Path
 from components.basenji_example_gen.description import describes_folders, load_basenji_description
 from enformer_keras.datasets.description import load_description
 from enformer_keras.datasets.tracks import read_track_table
-from enformer_keras.formats.contig_names import ContigNames
 from enformer_keras.formats.errors import DatasetError, counted, first_names
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.text_file import suffix_of
 from enformer_keras.formats.variants import read_variants
-from enformer_keras.prediction.alleles import ReferencePolicy, Status, resolve
+from enformer_keras.prediction.alleles import ReferencePolicy
+from enformer_keras.prediction.resolving import check_references
 
-# Of a file's first variants so many are held against the genome before a run; as when they are scored, not more
-# than a share of them may have another REF, if there are enough to say so.
-_LOOKED_AT = 1000
-_LEAST_LOOKED_AT = 20
-_MOST_MISMATCHES = 0.2
 _OF_GENES = (".gtf", ".gff3", ".gff")
 
 
@@ -122,28 +116,17 @@ def check_alleles(file: Path, genome: Genome, aliases: Mapping[str, Sequence[str
     Raises:
         DatasetError: none of them can be scored, or more than a fifth have another REF.
     """
-    names = ContigNames(genome.contig_lengths, aliases)
-    first = list(itertools.islice(read_variants(file), _LOOKED_AT))
-    statuses = [
-        resolve(variant, genome, names.find(variant.chrom), ReferencePolicy.SKIP, longest)[0]
-        for variant in first
-    ]
-    wrong = [
-        variant for variant, status in zip(first, statuses, strict=True) if status is Status.REFERENCE_MISMATCH
-    ]
-    held = len(wrong) + sum(status.is_scored for status in statuses)
-    if wrong and (held >= _LEAST_LOOKED_AT or len(wrong) == held) and len(wrong) > _MOST_MISMATCHES * held:
+    try:
+        first = check_references(read_variants(file), genome, ReferencePolicy.SKIP, aliases, longest)
+    except DatasetError as error:
+        raise DatasetError(f"{file}: {error}; give variants of this assembly, or none") from error
+    if not any(status.is_scored for _, status, _ in first):
+        contigs = first_names(dict.fromkeys(variant.chrom for variant, _, _ in first))
+        statuses = counted(Counter(str(status) for _, status, _ in first))
         raise DatasetError(
-            f"{file}: {len(wrong)} of the first {held} variants have another REF than {genome.path}, such as "
-            f"{wrong[0]}; give variants that were called against this assembly, or none"
-        )
-    if not held:
-        contigs = dict.fromkeys(variant.chrom for variant in first)
-        raise DatasetError(
-            f"{file}: none of the first {len(first)} variants can be scored: "
-            f"{counted(Counter(map(str, statuses)))}; they lie on {first_names(contigs)}, and {genome.path} "
-            f"has {first_names(genome.contig_lengths)}: give variants of this assembly, or none, or name their "
-            "contigs in the dataset's contig_aliases"
+            f"{file}: none of the first {len(first)} variants can be scored: {statuses}; they lie on {contigs}"
+            f", and {genome.path} has {first_names(genome.contig_lengths)}: give variants of this assembly, or "
+            "none, or name their contigs in the dataset's contig_aliases"
         )
 
 
