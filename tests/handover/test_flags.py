@@ -1,4 +1,4 @@
-"""The flags that the README gives for Flink and Dataflow are Beam's, and make jobs of what is to be run there.
+"""The flags that docs/beam.md gives for Flink and Dataflow are Beam's, and make jobs of what is to be run there.
 
 Nothing is sent: there is neither a Flink nor a Dataflow here.
 """
@@ -32,7 +32,9 @@ def _nobody_is_asked_about_the_bucket(monkeypatch):
 
 
 def documented(where):
-    (line,) = re.findall(rf"^\| {where} \| `(.*?)` \|", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    (line,) = re.findall(
+        rf"^\| {where} \| `(.*?)` \|", (PROJECT / "docs" / "beam.md").read_text(), re.MULTILINE
+    )
     for name, value in VALUES.items():
         line = line.replace(name, value)
     return [*Settings.beam_arguments, *shlex.split(line)]
