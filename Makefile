@@ -51,7 +51,7 @@ cluster-test: setup ## runs a tiny genome's pipeline on a Kubeflow of yours: HOS
 
 docs: setup ## builds the documents as a site with a reference of the library, build/docs/index.html
 	@sh setup/docs_environment.sh
-	@.venv-docs/bin/python -m mkdocs build --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet --clean
 	@echo "make docs: build/docs/index.html"
 
 setup: ## builds .venv from requirements.lock

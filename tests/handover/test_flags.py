@@ -1,4 +1,4 @@
-"""The flags that docs/beam.md gives for Flink and Dataflow are Beam's, and make jobs of what is to be run there.
+"""The flags that docs/beam.md gives for Flink and Dataflow are Beam's, and make jobs of what is to be run.
 
 Nothing is sent: there is neither a Flink nor a Dataflow here.
 """
