@@ -15,7 +15,7 @@ import pytest
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.variants import Variant, VcfRecords, read_variants
-from enformer_keras.prediction import score_files
+from enformer_keras.prediction import score_files, score_vcf
 from enformer_keras.prediction.alleles import Status
 from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
 from enformer_keras.prediction.score_files import write_scores
@@ -207,7 +207,7 @@ def test_what_no_vcf_can_hold_is_refused(tmp_path, genome, predictor, monkeypatc
     path = write_vcf(tmp_path, contigs)
     with pytest.raises(DatasetError, match="annotate -x INFO/ENF_SAX_CAGE_x_y"):
         score(tmp_path / "new", path, genome, predictor, ["vcf"], tracks=[0])
-    monkeypatch.setattr(score_files, "_MOST_VCF_COLUMNS", 3)
+    monkeypatch.setattr(score_vcf, "_MOST_COLUMNS", 3)
     with pytest.raises(
         DatasetError, match="2 statistics of 2 tracks are 4 INFO fields, 3 are the most; choose --tracks"
     ):
