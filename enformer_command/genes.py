@@ -58,12 +58,8 @@ def genes(
 
     from enformer_keras.prediction.asking import strands_of
     from enformer_keras.prediction.gene_jobs import GenesJob
-    from enformer_keras.prediction.genes import (
-        EXPRESSION_FORMULA,
-        PREDICTED_GENE_COLUMNS,
-        cells_of_genes,
-        gene_windows,
-    )
+    from enformer_keras.prediction.gene_windows import gene_windows
+    from enformer_keras.prediction.genes import EXPRESSION_FORMULA, PREDICTED_GENE_COLUMNS, cells_of_genes
     from enformer_keras.prediction.row_files import write_rows
 
     output.check([f"genes.{kind}" for kind in formats])

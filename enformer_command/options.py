@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
     from enformer_keras.formats.genes import Gene
-    from enformer_keras.prediction.genes import Part
+    from enformer_keras.prediction.gene_windows import Part
     from enformer_keras.prediction.predictor import PredictedTrack, Predictor, Strands
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

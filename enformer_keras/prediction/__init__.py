@@ -3,7 +3,8 @@
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.contributions import METHODS, Contributions
-from enformer_keras.prediction.genes import GenePredictions, GeneWindow
+from enformer_keras.prediction.gene_windows import GeneWindow
+from enformer_keras.prediction.genes import GenePredictions
 from enformer_keras.prediction.haplotypes import LocusHaplotypes
 from enformer_keras.prediction.locus_plot import plot_locus
 from enformer_keras.prediction.logo_plot import plot_logo

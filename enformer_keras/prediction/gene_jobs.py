@@ -15,7 +15,8 @@ import numpy as np
 from enformer_keras.formats.genes import Gene, at_each_start
 from enformer_keras.formats.haplotypes import PhasedVariants
 from enformer_keras.formats.intervals import Interval
-from enformer_keras.prediction.genes import GenePredictions, Part, gene_windows, predict_genes_in_parts
+from enformer_keras.prediction.gene_windows import Part, gene_windows
+from enformer_keras.prediction.genes import GenePredictions, predict_genes_in_parts
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes, loci_of
 from enformer_keras.prediction.jobs import Asked, Opened, SlicedJob, digest_of, question_of
 from enformer_keras.prediction.parts import PartsFolder

@@ -24,14 +24,8 @@ from enformer_keras.prediction.asking import (
     opened_genome,
     strands_of,
 )
-from enformer_keras.prediction.genes import (
-    Columns,
-    GeneWindow,
-    Part,
-    bins_that_hold,
-    gene_windows,
-    target_starts,
-)
+from enformer_keras.prediction.gene_windows import GeneWindow, Part, bins_that_hold, gene_windows, target_starts
+from enformer_keras.prediction.genes import Columns
 
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome

@@ -36,12 +36,8 @@ from enformer_keras.prediction.asking import (
 )
 from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.contributions import Contributions, contributions
-from enformer_keras.prediction.genes import (
-    GenePredictions,
-    Part,
-    predict_genes_in_parts,
-    score_genes_in_parts,
-)
+from enformer_keras.prediction.gene_windows import Part
+from enformer_keras.prediction.genes import GenePredictions, predict_genes_in_parts, score_genes_in_parts
 from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
 from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutagenesis
@@ -683,7 +679,7 @@ class Predictor:
         """Scores what alleles do to genes.
 
         The windows of a gene lie about its start, so that one reference serves all its alleles
-        (`genes.GeneWindow`); statistics are taken over the bins of the gene.
+        (`gene_windows.GeneWindow`); statistics are taken over the bins of the gene.
 
         Args:
             variants: alleles, or a file of them (`variants.read_variants`).

@@ -21,7 +21,8 @@ from enformer_keras.formats.variants import Variant
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.alleles import ReferencePolicy, Status
 from enformer_keras.prediction.asking import PredictedTrack, Strands, VariantScores, opened_genome
-from enformer_keras.prediction.genes import GENE_COLUMNS, Part, score_genes_in_parts
+from enformer_keras.prediction.gene_windows import Part
+from enformer_keras.prediction.genes import GENE_COLUMNS, score_genes_in_parts
 from enformer_keras.prediction.made_by import installed_version
 from enformer_keras.prediction.parts import differences
 from enformer_keras.prediction.predictor import Predictor

@@ -10,7 +10,7 @@ from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction import genes
 from enformer_keras.prediction.alleles import Status
-from enformer_keras.prediction.genes import GeneWindow
+from enformer_keras.prediction.gene_windows import GeneWindow
 from enformer_keras.prediction.recent import RecentPredictions
 from tests.prediction.counting_model import count, counting_predictor, other_strand
 from tests.prediction.test_scores import BIN, BINS, CONTIGS, KMER, LENGTH, spell, write_genome

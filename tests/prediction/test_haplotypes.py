@@ -11,7 +11,7 @@ import pytest
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
-from enformer_keras.prediction.genes import GeneWindow
+from enformer_keras.prediction.gene_windows import GeneWindow
 from tests.formats.test_haplotypes import GENOTYPES, random_rows
 from tests.prediction.counting_model import count, counting_predictor, other_strand
 from tests.prediction.test_genes import MINUS, PLUS, gene
