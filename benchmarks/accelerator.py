@@ -422,7 +422,7 @@ class Run:
     def together(self, rows: dict[str, list[Row]], turns: int) -> None:
         """Measures rows of both sides in turns."""
         with concurrent.futures.ThreadPoolExecutor(len(rows)) as pool:
-            preparing = {side: pool.submit(self.prepare, side, each) for side, each in rows.items()}
+            preparing = {side: pool.submit(self.prepare_first, side, each) for side, each in rows.items()}
         errors = [future.exception() for future in preparing.values()]
         ready: list[tuple[str, Row]] = []
         for side, future in preparing.items():
@@ -434,10 +434,20 @@ class Run:
                 self.leave_out([row["key"] for row in rows[side]], str(error))
         for turn in range(turns):
             for side, row in ready:
+                if row.pop("while_compiling", False):
+                    del row["turns"]
                 self.take_time(side, row, told=turn == turns - 1)
         for error in errors:
             if error is not None and not isinstance(error, StoppedError):
                 raise error
+
+    def prepare_first(self, side: str, rows: Sequence[Row]) -> list[Row]:
+        """Compiles rows and measures them once, while the other side may still compile: better than nothing."""
+        prepared = self.prepare(side, rows)
+        for row in prepared:
+            row["while_compiling"] = True
+            self.take_time(side, row, told=False)
+        return prepared
 
     def prepare(self, side: str, rows: Sequence[Row], *, fresh: bool = False) -> list[Row]:
         """Compiles rows, and returns those that can be measured; the others say why not."""
@@ -517,19 +527,16 @@ class Run:
 
     def _expected(self, side: str, one: Row) -> int:
         """Returns the batch that should fit by what one window takes, or 2."""
-        limit, memory = self._limit(side), one.get("memory")
-        if limit is None or memory is None:
+        limit, memory, fixed = self._limit(side), one.get("memory"), one.get("fixed")
+        if limit is None or memory is None or fixed is None:
             return min(2, self.size.most)
-        # Weights and moments take as much for any batch; not to know how much errs to the small side.
-        return max(2, min(self.size.most, 1 << max(0, int(0.9 * limit / memory).bit_length() - 1)))
+        windows = (0.92 * limit - fixed) / max(1, memory - fixed)
+        return max(2, min(self.size.most, 1 << max(0, int(windows).bit_length() - 1)))
 
     def _sure(self, row: Row) -> bool:
         """Says whether twice the batch cannot fit, by what this one takes beyond weights and moments."""
-        limit, memory = self._limit(row["side"]), row.get("memory")
-        if limit is None or memory is None:
-            return False
-        fixed = min(memory, 16 * 0.27e9 if self.name == "full" else 0)
-        return bool(2 * (memory - fixed) + fixed > limit)
+        limit, memory, fixed = self._limit(row["side"]), row["memory"], row["fixed"]
+        return None not in (limit, memory, fixed) and 2 * (memory - fixed) + fixed > limit
 
 
 # === Rows ===
@@ -709,6 +716,9 @@ def main() -> None:
         parser.error(f"--stages: {sorted(unknown)} are not among {', '.join(known)}")
     if arguments.resume and arguments.json is None:
         parser.error("--resume needs --json FILE, which has the figures")
+    before = run.rows.get("device ours", {}).get("card")
+    if before is not None and before != card()["card"]:
+        parser.error(f"--resume: {arguments.json} has figures of another card ({before}); give another file")
     # As a time limit ends it: the processes go too, and what was found is printed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     try:

@@ -24,11 +24,12 @@ import numpy as np
 from operations import BIN_SIZE, Sizes
 
 ROOT = Path(__file__).resolve().parents[1]
-# What is computed in: the model's policy in Keras, and whether products of float32 may be rounded to TF32.
+# What is computed in: the model's policy in Keras, and what JAX is told of products of float32. Its own default
+# (`None`) rounds them to TF32 on GPUs.
 PRECISIONS = {
-    "bfloat16": ("mixed_bfloat16", True),
-    "tf32": ("float32", True),
-    "float32": ("float32", False),
+    "bfloat16": ("mixed_bfloat16", None),
+    "tf32": ("float32", "tensorfloat32"),
+    "float32": ("float32", "float32"),
 }
 HEAD = "human"
 LEARNING_RATE, CLIP_NORM = 1e-4, 0.2
@@ -51,11 +52,13 @@ class Step:
         run: makes it so many times, and returns when the device has finished.
         compile_s: seconds of tracing and compilation; `None` where it came from the cache of an earlier run.
         memory: bytes of the device that it takes, arguments and results included; `None`: not known.
+        fixed: of these, those that do not depend on the batch: weights and the optimizer's.
     """
 
     run: Callable[[int], None]
     compile_s: float | None
     memory: int | None
+    fixed: int | None = None
 
 
 def seconds_of(run: Callable[[int], None], at_least: float, turns: int = 1) -> float:
@@ -114,8 +117,8 @@ class Ours:
         """Returns ``platform`` and ``memory``, bytes or `None`."""
         raise NotImplementedError
 
-    def allow_tf32(self, allowed: bool) -> None:
-        """Says whether what is compiled from now on may round products of float32 to TF32."""
+    def compute_in(self, precision: str) -> None:
+        """Says how what is compiled from now on makes products of float32."""
         raise NotImplementedError
 
     def multiply(self, precision: str, a: np.ndarray, b: np.ndarray) -> tuple[Callable[[int], None], Any]:
@@ -198,7 +201,7 @@ class Ours:
             for key, variable, shape in sonnet_entries(model):
                 variable.assign(np.reshape(golden.tensor(key, shape), variable.shape))
         self.to_device(model)
-        self.allow_tf32(PRECISIONS[precision][1])
+        self.compute_in(precision)
         predicted = model.predict_on_batch(golden.one_hot())
         errors = []
         for head, values in predicted.items():
@@ -247,7 +250,7 @@ class Ours:
         )
 
         precision, window = row["precision"], self.sizes.length
-        self.allow_tf32(PRECISIONS[precision][1])
+        self.compute_in(precision)
         begun = time.perf_counter()
         if precision not in self._scorers:
             model = self.model(precision).head_model(HEAD)
@@ -297,14 +300,13 @@ class OursOnJax(Ours):
         told = device.memory_stats() or {}
         return {"platform": f"{device.platform} {device.device_kind}", "memory": told.get("bytes_limit")}
 
-    def allow_tf32(self, allowed: bool) -> None:
+    def compute_in(self, precision: str) -> None:
         """See `Ours`."""
-        # JAX's own default would be TF32 on GPUs.
-        self._jax.config.update("jax_default_matmul_precision", "tensorfloat32" if allowed else "float32")
+        self._jax.config.update("jax_default_matmul_precision", PRECISIONS[precision][1])
 
     def multiply(self, precision: str, a: np.ndarray, b: np.ndarray) -> tuple[Callable[[int], None], Any]:
         """See `Ours`."""
-        self.allow_tf32(PRECISIONS[precision][1])
+        self.compute_in(precision)
         kind = "bfloat16" if precision == "bfloat16" else "float32"
         matrices = [self._jax.device_put(self._jax.numpy.asarray(each, dtype=kind)) for each in (a, b)]
         multiply = self._jax.jit(lambda a, b: a @ b)
@@ -375,7 +377,7 @@ class OursOnJax(Ours):
 
         model, state = self.model(row["precision"]), self._state(row["precision"])
         model.rematerialize(*(REMATERIALIZED if row.get("rematerialized") else ()))
-        self.allow_tf32(PRECISIONS[row["precision"]][1])
+        self.compute_in(row["precision"])
         optimizer = self._models["optimizer", PRECISIONS[row["precision"]][0]]
         poisson = keras.losses.Poisson()
         x, y = self._batch(row["batch"])
@@ -417,7 +419,8 @@ class OursOnJax(Ours):
             cached = getattr(self._hits, "count", 0) > before
             plan = compiled.memory_analysis()
             memory = None if plan is None else _bytes_of_plan(plan, self._kept_beside(row))
-            return Step(running(compiled), None if cached else took, memory)
+            fixed = self._bytes_of(self._state(row["precision"]))
+            return Step(running(compiled), None if cached else took, memory, fixed)
 
         # Tracing is Python's; compilation leaves it free, and takes much longer.
         with concurrent.futures.ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 4)) as pool:
@@ -443,8 +446,10 @@ class OursOnJax(Ours):
         """Bytes of the device that a forward pass leaves where they are: the optimizer's and the targets."""
         if row["what"] != "forward":
             return 0
-        beside = [self._state(row["precision"])[2], self._batch(row["batch"])[1]]
-        return sum(leaf.nbytes for leaf in self._jax.tree.leaves(beside))
+        return self._bytes_of([self._state(row["precision"])[2], self._batch(row["batch"])[1]])
+
+    def _bytes_of(self, arrays: Any) -> int:
+        return sum(leaf.nbytes for leaf in self._jax.tree.leaves(arrays))
 
 
 def _bytes_of_plan(plan: Any, beside: int) -> int:
@@ -476,13 +481,13 @@ class OursOnTensorFlow(Ours):
         told = self._tf.config.experimental.get_device_details(gpus[0])
         return {"platform": f"gpu {told.get('device_name', '')}".strip(), "memory": None}
 
-    def allow_tf32(self, allowed: bool) -> None:
+    def compute_in(self, precision: str) -> None:
         """See `Ours`."""
-        self._tf.config.experimental.enable_tensor_float_32_execution(allowed)
+        self._tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
 
     def multiply(self, precision: str, a: np.ndarray, b: np.ndarray) -> tuple[Callable[[int], None], Any]:
         """See `Ours`."""
-        self.allow_tf32(PRECISIONS[precision][1])
+        self.compute_in(precision)
         kind = "bfloat16" if precision == "bfloat16" else "float32"
         matrices = [self._tf.cast(each, kind) for each in (a, b)]
         multiply = self._tf.function(self._tf.matmul, jit_compile=True)
@@ -536,7 +541,7 @@ class OursOnTensorFlow(Ours):
 
         model = self.model(row["precision"])
         model.rematerialize(*(REMATERIALIZED if row.get("rematerialized") else ()))
-        self.allow_tf32(PRECISIONS[row["precision"]][1])
+        self.compute_in(row["precision"])
         x, y = self._tf.nest.map_structure(self._tf.constant, random_batch(self.sizes, row["batch"]))
         if row["what"] == "forward":
             forward = self._tf.function(lambda x: model(x, training=False), jit_compile=True)
@@ -658,7 +663,11 @@ class Peer:
             except Exception as error:
                 yield row, error
                 continue
-            yield row, Step(run, time.perf_counter() - begun, self.peak())
+            took, fixed = time.perf_counter() - begun, None
+            if self._where == "cuda":
+                # The batch is among it, which is little.
+                fixed = int(self._torch.cuda.memory_allocated())
+            yield row, Step(run, took, self.peak(), fixed)
 
     def _step(self, row: Answer) -> Callable[[int], None]:
         torch, model, compiled = self._torch, self._model, self._compiled
@@ -737,7 +746,8 @@ def answers(side: Ours | Peer, request: Answer, steps: dict[str, Step]) -> Itera
                     yield {**row, **why(step)}
                     continue
                 steps[row["key"]] = step
-                yield {**row, "compile_s": step.compile_s, "memory": step.memory, "peak": side.peak()}
+                told = {"compile_s": step.compile_s, "memory": step.memory, "fixed": step.fixed}
+                yield {**row, **told, "peak": side.peak()}
         case "time":
             yield {"seconds": seconds_of(steps[request["key"]].run, request["seconds"]), "peak": side.peak()}
 
