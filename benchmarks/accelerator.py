@@ -499,7 +499,8 @@ class Run:
         batch = self._expected(side, one)
         fits, failed = 0, self.size.most + 1
         best: Row | None = None
-        while fits < batch < failed:
+        reason = "no batch was found to fit"
+        while batch > 1 and fits < batch < failed:
             tried = {**row, "batch": batch}
             # A process whose step did not fit may have lost its weights.
             answers = self.prepare(side, [tried], fresh=True)
@@ -508,6 +509,7 @@ class Run:
                 self.note({**failing, "key": f"{row['key']}, {batch} tried"})
                 failed, batch = batch, batch // 2
                 if not failing["too_large"]:
+                    reason = f"{failed} windows failed otherwise than for want of memory"
                     break
                 continue
             best, fits = answers[0], batch
@@ -518,8 +520,10 @@ class Run:
             batch *= 2
         if best is not None:
             self.note(best, told=False)  # a larger one may have taken its place and failed
+        elif batch == 1 and is_measured(one):
+            self.note({**one, "key": row["key"]})
         else:
-            self.leave_out([row["key"]], "no batch of more than one window was found to fit")
+            self.leave_out([row["key"]], reason)
 
     def _limit(self, side: str) -> int | None:
         told: int | None = self.rows.get(f"device {side}", {}).get("memory")

@@ -638,8 +638,6 @@ class Peer:
             dim_divisible_by=sizes.divisible_by,
             output_heads=dict(sizes.tracks),
             target_length=-1 if sizes.target_length is None else sizes.target_length,
-            # Where it has a table of positional features it need not compute them.
-            use_tf_gamma=sizes.length == 196_608 and sizes.channels // sizes.heads == 192,
         ).to(self._where)
         options = {"fused": True} if self._where == "cuda" else {}
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=LEARNING_RATE, **options)

@@ -89,7 +89,7 @@ def test_whatever_a_predictor_computes_is_made_so(monkeypatch, tf32, how):
     monkeypatch.setattr(predictor, "pullback", lambda model, head: lambda *arrays: seen.append(way()))
     model = build()
     asked = predictor_of(model, tf32=tf32)
-    other = "A" + BASES[1:]
+    other = "C" + BASES[1:]
     assert len(list(asked.predict_strands([(BASES, False), (other, False)], [0, 1], [None, BASES]))) == 2
     assert len(seen) == 2
     asked.pullback(np.zeros(1), np.zeros(1))
