@@ -90,7 +90,7 @@ SIZES = {
         256,
         2**20,
         0.01,
-        4,
+        2,
         {"ism": 6, "dense": 6, "isolated": 4},
         2,
     ),
@@ -669,6 +669,8 @@ def table(run: Run) -> str:
             if not is_measured(row):
                 lines.append(f"| {name} | {row['batch']} | {row.get('failed', 'not measured')} | | | | | |")
                 continue
+            if row.get("while_compiling"):
+                name += ", while the other side compiled"
             part = share(row, rows, run.size.model)
             memory = [gib(row["memory"] if row["side"] == "ours" else None), gib(row["peak"])]
             compiled = "cached" if row["compile_s"] is None else f"{row['compile_s']:.0f}"

@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_a_row(little_memory):
     assert one["seconds"] > 0
     assert two["batch"] == 2
     assert one["memory"] < two["memory"] < 0.97 * 0.004 * 2**30
-    for key in ("ours bfloat16 train batch 1", "ours bfloat16 forward batch largest, 4 tried"):
+    for key in ("ours bfloat16 train batch 1", "ours bfloat16 train batch largest, 2 tried"):
         assert rows[key]["failed"].startswith("out of memory"), rows[key]
         assert "seconds" not in rows[key]
     assert found["left_out"]["ours bfloat16 train batch largest"] == "no batch was found to fit"
@@ -85,12 +85,10 @@ def test_measures_the_peer(little_memory):
 
 def test_goes_on_from_an_earlier_run(path, little_memory):
     before, _, _ = little_memory
-    stages = ["device", "single", "scoring", "rematerialized", "exact"]
-    rows, found, _ = run(path, "--minutes", "15", "--resume", "--stages", *stages)
+    rows, found, _ = run(path, "--minutes", "15", "--resume", "--stages", "single", "scoring", "exact")
     key = "ours bfloat16 forward batch 1"
     assert rows[key] == before[key]
     assert rows["ours bfloat16 train batch 1"]["seconds"] > 0
-    assert rows["ours bfloat16 train rematerialized batch 1"]["seconds"] > 0
     dense, exact = rows["ours bfloat16 score dense batch 2"], rows["ours float32 score ism batch 2"]
     assert dense["alleles"] == 6
     assert exact["error"] < 1e-5 < dense["error"] < 0.1
