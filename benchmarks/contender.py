@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from operations import BIN_SIZE, Sizes
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +25,8 @@ CHANNELS = 384
 LAYERS = 11
 HEADS = 8
 LENGTH = 32_768
-BIN_SIZE = 128
 TRACKS = {"human": 5313, "mouse": 1643}
+SIZES = Sizes(CHANNELS, LAYERS, HEADS, LENGTH, None, TRACKS)
 MATMUL_SIZE = 2048
 
 Step = Callable[[], object]
@@ -47,14 +48,7 @@ def ours(winograd: bool) -> dict[str, Step]:
     from enformer_keras import Enformer
 
     model = Enformer(
-        channels=CHANNELS,
-        num_transformer_layers=LAYERS,
-        num_heads=HEADS,
-        heads=TRACKS,
-        sequence_length=LENGTH,
-        target_length=None,
-        winograd=winograd,
-        rematerialized=os.environ.get("REMATERIALIZED", "").split(),
+        **SIZES.arguments(), winograd=winograd, rematerialized=os.environ.get("REMATERIALIZED", "").split()
     )
     return _keras_steps(model, *batch())
 

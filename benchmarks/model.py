@@ -9,7 +9,6 @@ turns, so that a machine whose speed drifts is the same for all.
 
 import argparse
 import json
-import math
 import os
 import random
 import statistics
@@ -18,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contender import BIN_SIZE, CHANNELS, HEADS, LAYERS, LENGTH, MATMUL_SIZE, TRACKS
+from contender import MATMUL_SIZE, SIZES
+from operations import operations
 
 HERE = Path(__file__).resolve().parent
 # Name, then the backend, then whether XLA (or torch.compile) compiles the step.
@@ -32,41 +32,6 @@ CONTENDERS = (
     "enformer-pytorch",
 )
 STEPS = ("forward", "train")
-KEY_SIZE = 64
-
-
-def operations(winograd: bool = False) -> dict[str, float]:
-    """Floating-point operations of each step: two for each multiply-add of its matrix products.
-
-    Backward, each product has two gradients, but DNA and positional features, which are data, have none.
-
-    With pooling as one product of the difference, as here; the peers' pooling does twice that part. All shares
-    of the matrix-multiply rate are of the count with direct convolutions: they compare times and nothing else.
-
-    Args:
-        winograd: Whether the tower's convolutions of width 5 take 8 products for 4 outputs instead of 20.
-    """
-    width = 8 / 4 if winograd else 5
-    block_filters = [round(CHANNELS / 2 * math.exp(math.log(2) / 5 * block) / 128) * 128 for block in range(6)]
-    positions, channels = LENGTH, CHANNELS // 2
-    of_data = positions * 15 * 4 * channels
-    products: float = of_data + positions * channels**2 + positions // 2 * channels**2
-    for filters in block_filters:
-        positions //= 2
-        products += (
-            positions * width * channels * filters + positions * filters**2 + positions // 2 * filters**2
-        )
-        channels = filters
-    bins, keys, value_size = LENGTH // BIN_SIZE, HEADS * KEY_SIZE, CHANNELS // HEADS
-    projections = bins * CHANNELS * (2 * keys + 2 * CHANNELS)
-    by_content = bins * bins * (keys + CHANNELS)
-    by_distance = bins * HEADS * value_size * 2 * bins
-    of_data += LAYERS * by_distance
-    by_position = bins * HEADS * value_size * KEY_SIZE + by_distance
-    feed_forward = bins * 2 * CHANNELS * 2 * CHANNELS
-    products += LAYERS * (projections + by_content + by_position + feed_forward)
-    products += bins * 2 * CHANNELS * CHANNELS + bins * 2 * CHANNELS * sum(TRACKS.values())
-    return {"forward": 2.0 * products, "train": 2.0 * (3 * products - of_data)}
 
 
 class Contender:
@@ -155,7 +120,7 @@ def report(seconds: dict[str, dict[str, list[float]]], memory: dict[str, dict[st
     }
     # The machine's rate is that of the library which multiplies fastest here.
     rate = 2.0 * MATMUL_SIZE**3 / min(by_step["matmul"] for by_step in median.values())
-    count, fewer = operations(), operations(winograd=True)
+    count, fewer = operations(SIZES), operations(SIZES, winograd=True)
     lines = [
         f"Forward {count['forward'] / 1e9:.1f} GFLOP, training step {count['train'] / 1e9:.1f} GFLOP (`ours`: "
         f"{fewer['forward'] / 1e9:.1f} and {fewer['train'] / 1e9:.1f}); multiply "

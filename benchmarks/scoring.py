@@ -18,10 +18,10 @@ import itertools
 import json
 import os
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -29,11 +29,13 @@ import keras
 import numpy as np
 
 from enformer_keras import Enformer
-from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.variants import Variant
 from enformer_keras.model.enformer import BIN_SIZE
 from enformer_keras.prediction import Frame, PredictedTrack, Predictor
+
+if TYPE_CHECKING:
+    from enformer_keras.formats.fasta import Genome
 
 # Preset, window in bp, bins, tracks: the demo's model, one between, the published one.
 SIZES = {
@@ -46,30 +48,68 @@ KINDS = {"ism": (0, 0), "dense": (300, 4096), "along": (2000, 128), "isolated": 
 NEXT = {"A": "C", "C": "G", "G": "T", "T": "A"}
 
 
-def make_variants(bases: str, kind: str, count: int, window: int) -> list[Variant]:
+class RandomContig:
+    """One contig, `c`, of random bases in memory; a `Predictor` asks it as it asks a `Genome`.
+
+    Args:
+        length: in bp.
+        seed: of the bases.
+    """
+
+    path = Path("random")
+
+    def __init__(self, length: int, seed: int = 0) -> None:
+        drawn = np.random.default_rng(seed).integers(0, 4, length, dtype=np.uint8)
+        self.bases = np.frombuffer(b"ACGT", dtype=np.uint8)[drawn].tobytes()
+        self.contig_lengths = {"c": length}
+
+    def sequence(self, interval: Interval) -> bytes:
+        """Returns bases, with N beyond the contig."""
+        inside = self.bases[max(0, interval.start) : max(0, interval.end)]
+        left = min(max(0, -interval.start), interval.end - interval.start)
+        return b"N" * left + inside + b"N" * (interval.end - interval.start - left - len(inside))
+
+    @property
+    def genome(self) -> "Genome":
+        """The contig, as what takes a genome names it."""
+        return cast("Genome", self)
+
+
+def cell_of(kind: str, target: int) -> int:
+    """Returns bp of the grid whose cells share a window, at most half of a target in bp; 0: none."""
+    return min(KINDS[kind][1], target // 2)
+
+
+def make_variants(contig: RandomContig, kind: str, count: int, window: int) -> list[Variant]:
     """SNVs of the kind, as many as that."""
-    start = window
+    start, bases = window, contig.bases
     if kind == "ism":
         changes = (
-            Variant("c", at + 1, bases[at], letter)
+            Variant("c", at + 1, chr(bases[at]), letter)
             for at in itertools.count(start)
             for letter in "ACGT"
-            if letter != bases[at]
+            if letter != chr(bases[at])
         )
         return list(itertools.islice(changes, count))
     apart = KINDS[kind][0] or window + 1
     places = range(start, start + count * apart, apart)
-    return [Variant("c", at + 1, bases[at], NEXT[bases[at]]) for at in places]
+    return [Variant("c", at + 1, chr(bases[at]), NEXT[chr(bases[at])]) for at in places]
 
 
 def score(
-    predictor: Predictor, genome: Genome, variants: list[Variant], kind: str, cell: int, *, keep: bool
+    predictor: Predictor,
+    contig: RandomContig,
+    variants: Sequence[Variant],
+    kind: str,
+    cell: int,
+    *,
+    keep: bool,
 ) -> Iterator[np.ndarray]:
     """Yields REF and ALT of each allele if they are to be kept; with a cell in bp, near ones share windows."""
     region = Interval("c", variants[0].start, variants[-1].start + 1)
     for part in predictor.score_in_parts(
         variants,
-        genome,
+        contig.genome,
         strands="forward",
         statistics=["SAD"],
         centers=[region] * len(variants) if kind == "ism" else None,
@@ -79,6 +119,93 @@ def score(
         for found in part.predictions:
             if found is not None:
                 yield np.stack([found.reference, found.alternate])
+
+
+def make_ways(model: keras.Model, window: int, bins: int, tracks: int, batch_size: int) -> dict[str, Predictor]:
+    """Predictors of a model of one head, by full passes and with reuse."""
+    described = [PredictedTrack(at, str(at), "", at) for at in range(tracks)]
+    frame = Frame(window, bins, BIN_SIZE)
+    return {
+        name: Predictor(model, frame, described, batch_size=batch_size, reuse=reuse)
+        for name, reuse in (("full passes", False), ("reuse", True))
+    }
+
+
+def largest_differences(
+    ways: Mapping[str, Predictor], contig: RandomContig, variants: Sequence[Variant], kind: str
+) -> tuple[float, float]:
+    """Compares the ways over the same windows.
+
+    Returns:
+        How far they are apart, and how far ALT is from REF, as shares of the largest prediction: an error says
+        something only where it is far below an effect.
+    """
+    frame = ways["reuse"].frame
+    cell = cell_of(kind, frame.target_length * frame.bin_size)
+    pairs = (score(way, contig, variants, kind, cell, keep=True) for way in ways.values())
+    largest, error, effect = 0.0, 0.0, 0.0
+    for a, b in zip(*pairs, strict=True):
+        largest, error = max(largest, float(a.max())), max(error, float(np.abs(a - b).max()))
+        effect = max(effect, float(np.abs(a[1] - a[0]).max()))
+    return error / largest, effect / largest
+
+
+def seconds_an_allele(
+    way: Predictor, contig: RandomContig, variants: Sequence[Variant], kind: str, cell: int
+) -> tuple[float, float]:
+    """Returns the time that an allele takes, by the clock and of CPU, with nothing kept from before."""
+    way.forget()
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    for _ in score(way, contig, variants, kind, cell, keep=False):
+        pass
+    took, cpu_took = time.perf_counter() - begun, time.process_time() - cpu_begun
+    return took / len(variants), cpu_took / len(variants)
+
+
+def measure(
+    ways: Mapping[str, Predictor], contig: RandomContig, kind: str, alleles: int, plain: int, turns: int
+) -> dict[str, Any]:
+    """Measures both ways in turns.
+
+    Args:
+        ways: see `make_ways`.
+        contig: of random bases, long enough for the alleles.
+        kind: of `KINDS`.
+        alleles: that are scored with reuse.
+        plain: that full passes take.
+        turns: that count; one before them compiles.
+
+    Returns:
+        What is printed of a kind.
+    """
+    frame = ways["reuse"].frame
+    variants = make_variants(contig, kind, alleles, frame.window_length)
+    # So many that full passes have no batch to fill up.
+    some = variants[: plain - (kind == "ism")]
+    cell = cell_of(kind, frame.target_length * frame.bin_size)
+    error, effect = largest_differences(ways, contig, some[:8], kind)
+    each: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        for name, way in ways.items():
+            reuse = name == "reuse"
+            took = seconds_an_allele(way, contig, variants if reuse else some, kind, cell if reuse else 0)
+            if turn:
+                each[name].append(took)
+    # Of ism the one reference is among fewer alleles where full passes have fewer.
+    passes = (1 + 1 / len(some)) / (1 + 1 / len(variants)) if kind == "ism" else 1.0
+    pairs = list(zip(each["full passes"], each["reuse"], strict=True))
+    ratios, cpu_ratios = ([a[of] / passes / b[of] for a, b in pairs] for of in (0, 1))
+    rates = {name: 1 / statistics.median(clock for clock, _ in took) for name, took in each.items()}
+    return {
+        "kind": kind,
+        "alleles": [len(some), len(variants)],
+        "alleles a second": {name: round(rate, 3) for name, rate in rates.items()},
+        "ratio": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+        "ratios of CPU time": [round(ratio, 2) for ratio in cpu_ratios],
+        "error": f"{error:.1e}",
+        "effect": f"{effect:.1e}",
+    }
 
 
 def main() -> None:
@@ -98,59 +225,12 @@ def main() -> None:
     model = Enformer.from_preset(
         preset, heads={"h": tracks}, sequence_length=window, target_length=bins, winograd=arguments.winograd
     )
-    described = [PredictedTrack(at, str(at), "", at) for at in range(tracks)]
-    frame = Frame(window, bins, BIN_SIZE)
-    ways = {
-        name: Predictor(model.head_model("h"), frame, described, batch_size=arguments.batch_size, reuse=reuse)
-        for name, reuse in (("full passes", False), ("reuse", True))
-    }
-    length = (arguments.alleles + 2) * (window + 1)
-    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), length))
-    with tempfile.TemporaryDirectory() as folder:
-        fasta = Path(folder) / "c.fa"
-        fasta.write_text(f">c\n{bases}\n")
-        genome = Genome(fasta)
-        for kind in arguments.kinds:
-            variants = make_variants(bases, kind, arguments.alleles, window)
-            # So many that full passes have no batch to fill up.
-            some, cell = variants[: arguments.plain - (kind == "ism")], KINDS[kind][1]
-            largest, error, effect = 0.0, 0.0, 0.0
-            pairs = (score(way, genome, some[:8], kind, cell, keep=True) for way in ways.values())
-            for a, b in zip(*pairs, strict=True):
-                largest, error = max(largest, float(a.max())), max(error, float(np.abs(a - b).max()))
-                effect = max(effect, float(np.abs(a[1] - a[0]).max()))
-            each: dict[str, list[float]] = {name: [] for name in ways}
-            of_cpu: dict[str, list[float]] = {name: [] for name in ways}
-            for turn in range(arguments.turns + 1):  # the first compiles
-                for name, way in ways.items():
-                    asked = some if name == "full passes" else variants
-                    way.forget()
-                    begun, cpu_begun = time.perf_counter(), time.process_time()
-                    for _ in score(way, genome, asked, kind, cell if name == "reuse" else 0, keep=False):
-                        pass
-                    if turn:
-                        each[name].append((time.perf_counter() - begun) / len(asked))
-                        of_cpu[name].append((time.process_time() - cpu_begun) / len(asked))
-            # Of ism the one reference is among fewer alleles where full passes have fewer.
-            passes = (1 + 1 / len(some)) / (1 + 1 / len(variants)) if kind == "ism" else 1.0
-            ratios, cpu_ratios = (
-                [a / passes / b for a, b in zip(times["full passes"], times["reuse"], strict=True)]
-                for times in (each, of_cpu)
-            )
-            rates = {name: round(1 / statistics.median(took), 3) for name, took in each.items()}
-            told = {
-                "size": arguments.size,
-                "backend": keras.backend.backend(),
-                "kind": kind,
-                "alleles": [len(some), len(variants)],
-                "alleles a second": rates,
-                "ratio": round(statistics.median(ratios), 2),
-                "ratios": [round(ratio, 2) for ratio in ratios],
-                "ratios of CPU time": [round(ratio, 2) for ratio in cpu_ratios],
-                "error": f"{error / largest:.1e}",
-                "effect": f"{effect / largest:.1e}",
-            }
-            print(json.dumps(told), flush=True)
+    ways = make_ways(model.head_model("h"), window, bins, tracks, arguments.batch_size)
+    contig = RandomContig((arguments.alleles + 2) * (window + 1))
+    for kind in arguments.kinds:
+        told = measure(ways, contig, kind, arguments.alleles, arguments.plain, arguments.turns)
+        of_run = {"size": arguments.size, "backend": keras.backend.backend()}
+        print(json.dumps({**of_run, **told}), flush=True)
 
 
 if __name__ == "__main__":

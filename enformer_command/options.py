@@ -258,8 +258,8 @@ model_options = bundle(
     click.option("--unscale", is_flag=True, help="Values in the units of the tracks' files."),
     click.option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16", "mixed_bfloat16", "mixed_float16"]),
-        help="What the model computes in; else as it was saved.",
+        type=click.Choice(["float32", "tf32", "bfloat16", "mixed_bfloat16", "mixed_float16"]),
+        help="What the model computes in; else as it was saved. tf32: float32 whose products GPUs round.",
     ),
     click.option(
         "--any-genome", is_flag=True, help="Also ask about another genome than the model was trained on."

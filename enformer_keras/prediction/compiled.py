@@ -11,15 +11,19 @@ from typing import Any
 
 import keras
 
+from enformer_keras.prediction.products import Products, within
+
 
 class Compiler:
     """Compiles functions that call a model.
 
     Args:
         model: whose weights the functions need, itself or in parts that share them.
+        products: how the functions make products of float32.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, products: Products = "own") -> None:
+        self._products = products
         self._model = model
         self._variables = list(model.variables)
         self._values: Sequence[Any] = ()
@@ -43,7 +47,7 @@ class Compiler:
         if key in self._made:
             return self._made[key]
         ways = {"tensorflow": self._on_tensorflow, "jax": self._on_jax, "torch": self._on_torch}
-        made = ways.get(keras.backend.backend(), lambda plain: plain)(function)
+        made = within(self._products, ways.get(keras.backend.backend(), lambda plain: plain)(function))
         if key is not None:
             self._made[key] = made
         return made

@@ -24,6 +24,7 @@ from enformer_keras.model.enformer import BIN_SIZE, Enformer
 from enformer_keras.model.presets import PRESETS
 from enformer_keras.prediction.card import ModelCard
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
+from enformer_keras.prediction.products import check_tf32
 from enformer_keras.prediction.served import SAVED_MODEL, ServedHead, open_served
 from enformer_keras.prediction.strand_pairs import SummedPairs
 from enformer_keras.prediction.transformation import FileUnits, Finish, Transformation
@@ -32,8 +33,8 @@ from enformer_keras.prediction.windows import Frame
 if TYPE_CHECKING:
     from enformer_keras.formats.fasta import Genome
 
-# What models may compute in; policies of Keras.
-DTYPES = ("float32", "bfloat16", "mixed_bfloat16", "mixed_float16")
+# What models may compute in; policies of Keras, and float32 with products in TF32.
+DTYPES = ("float32", "tf32", "bfloat16", "mixed_bfloat16", "mixed_float16")
 # Of a pushed version, which is a SavedModel with these beside it.
 _CARD = Path("assets.extra") / "model.json"
 _TRAINABLE = _CARD.with_name("model.keras")
@@ -106,7 +107,9 @@ def open_model(
             numbered, and each is its own strand pair.
         tracks_table: the same from a file: basenji's `targets.txt`, or a track table of this project.
         preset: sizes of the checkpoint's model (`PRESETS`).
-        dtype: what it computes in, of `DTYPES`; `None`: as it was saved, and float32 for weights of others.
+        dtype: what it computes in, of `DTYPES`; `None`: as it was saved, and float32 for weights of others. In
+            float32 products have all their digits, also on GPUs whose libraries by default round to TF32;
+            `tf32` is float32 that lets them.
         unscale: whether to give values in the units of the tracks' files (`transformation.FileUnits`).
         sum_strand_pairs: whether to add up the predictions of the two tracks of each strand pair, before
             anything is computed of them (`strand_pairs.SummedPairs`).
@@ -148,6 +151,7 @@ def open_model(
         batch_size,
         full_passes,
         sum_strand_pairs,
+        tf32=dtype == "tf32",
     )
     if genome is not None:
         predictor.check_genome(genome, contig_aliases)  # by these names it is the model's from now on
@@ -182,6 +186,7 @@ def open_heads(
             None,
             False,
             batch_size,
+            tf32=dtype == "tf32",
         )
         for head in loaded.heads
     }
@@ -214,6 +219,9 @@ def _find(path: Path, preset: str | None, dtype: str | None) -> _Source:
     """Finds out what kind of model it is, and what it says before it is loaded."""
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be one of {', '.join(DTYPES)}")
+    if dtype == "tf32":
+        check_tf32()
+        dtype = "float32"
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset={preset!r} must be one of {', '.join(PRESETS)}")
     if path.is_dir():
@@ -354,6 +362,8 @@ def _predictor(
     batch_size: int,
     full_passes: bool = False,
     sum_strand_pairs: bool = False,
+    *,
+    tf32: bool = False,
 ) -> Predictor:
     head = str(card.head)
     if loaded.heads.get(head) != len(tracks):
@@ -374,6 +384,7 @@ def _predictor(
         card=card,
         any_genome=any_genome,
         reuse=not full_passes,
+        tf32=tf32,
     )
 
 

@@ -41,6 +41,7 @@ from enformer_keras.prediction.genes import GenePredictions, predict_genes_in_pa
 from enformer_keras.prediction.gradients import Pullback, pullback
 from enformer_keras.prediction.haplotypes import LocusHaplotypes, haplotypes
 from enformer_keras.prediction.mutagenesis import Mutagenesis, saturation_mutagenesis
+from enformer_keras.prediction.products import products_of, within
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.resolving import check_references as first_references
 from enformer_keras.prediction.resolving import resolve_each
@@ -88,6 +89,7 @@ class Predictor:
             (`reuse.TowerReuse`), where the model is an Enformer; the numbers are the same.
         card: what else is known of the model.
         any_genome: whether to take genomes other than the one that the card tells of.
+        tf32: whether a model in float32 may round what it multiplies to TF32, on GPUs that do (`products`).
 
     Raises:
         ValueError: the tracks' strand pairs do not pair them, or the batch size is not a number above 0.
@@ -103,6 +105,7 @@ class Predictor:
         reuse: bool = True,
         card: ModelCard | None = None,
         any_genome: bool = False,
+        tf32: bool = False,
     ) -> None:
         pairs = [track.strand_pair for track in tracks]
         if any(not 0 <= pair < len(pairs) or pairs[pair] != track for track, pair in enumerate(pairs)):
@@ -114,7 +117,9 @@ class Predictor:
         self.tracks = tuple(tracks)
         self.head = head
         self.batch_size = batch_size
-        self._reuse = TowerReuse(model, batch_size, head) if reuse and is_split(model, frame.bin_size) else None
+        self.products = products_of(model, tf32=tf32)
+        split = reuse and is_split(model, frame.bin_size)
+        self._reuse = TowerReuse(model, batch_size, head, self.products) if split else None
         self.card = ModelCard() if card is None else card
         self.any_genome = any_genome
         # Genomes that were found to be the model's, by whichever names.
@@ -642,7 +647,9 @@ class Predictor:
         Returns:
             float32 [batch_size, bins, all tracks], along the strand that was given.
         """
-        predicted = self.model.predict_on_batch(batch)
+        # A SavedModel is TensorFlow's, whatever Keras's backend is.
+        library = None if isinstance(self.model, keras.Model) else "tensorflow"
+        predicted = within(self.products, self.model.predict_on_batch, library)(batch)
         return np.asarray(predicted if self.head is None else predicted[self.head], dtype=np.float32)
 
     def check_genome(self, genome: Genome, aliases: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -751,7 +758,7 @@ class Predictor:
     @functools.cached_property
     def pullback(self) -> Pullback:
         """Gives gradients of weighted sums of predictions (`gradients.pullback`); compiled once."""
-        return pullback(self.model, self.head)
+        return within(self.products, pullback(self.model, self.head))
 
     def contributions(
         self, regions: Iterable[Interval], genome: Genome | str | Path, **options: Any

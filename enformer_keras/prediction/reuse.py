@@ -24,6 +24,7 @@ from enformer_keras.formats.sequence import CODE_TABLE, encode_bases
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS
 from enformer_keras.model.layers import Dense, PutBins1D
 from enformer_keras.prediction.compiled import Compiler
+from enformer_keras.prediction.products import Products
 
 if TYPE_CHECKING:
     from enformer_keras.prediction.windows import StrandView
@@ -99,11 +100,14 @@ class TowerReuse:
         model: an `Enformer` or one of its `head_model`s, of which `is_split` is true.
         batch_size: windows predicted at a time.
         head: which of the model's outputs; `None` where it has one.
+        products: how it makes products of float32.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int, head: str | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, batch_size: int, head: str | None = None, products: Products = "own"
+    ) -> None:
         tower = model.get_layer(_LAST_LOCAL).output
-        self.compiler = Compiler(model)
+        self.compiler = Compiler(model, products)
         self.batch_size = batch_size
         self._stem = model.get_layer(_FIRST)
         self._above_stem = keras.Model(self._stem.output, tower)

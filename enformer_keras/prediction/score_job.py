@@ -216,7 +216,7 @@ class ScoreJob:
             "keras": keras.__version__,
             "model_fingerprint": self.predictor.fingerprint,
             "all_tracks": _sha256(repr(self.predictor.tracks)),
-            "computed_in": sorted(policies),
+            "computed_in": [*sorted(policies), *(["tf32"] if self.predictor.products == "tf32" else [])],
             "batch_size": self.predictor.batch_size,
             **self.options,
         }

@@ -174,7 +174,7 @@ def test_values_in_the_files_units_are_those_of_the_model_by_scale(pushed):
     [
         ({"head": "human"}, r"has the heads \['ecoli', 'fly'\], not 'human'"),
         ({"head": "ecoli", "genome": "another"}, "contig c1 has 1999 bp, but 2000 bp"),
-        ({"head": "ecoli", "dtype": "float64"}, "dtype='float64' must be one of float32, bfloat16"),
+        ({"head": "ecoli", "dtype": "float64"}, "dtype='float64' must be one of float32, tf32, bfloat16"),
         ({"head": "ecoli", "preset": "large"}, "preset='large' must be one of paper"),
         ({"head": "ecoli", "tracks_table": "short.txt"}, "head ecoli has 4 tracks, but 1 are described"),
         ({"head": "ecoli", "tracks_table": "no.txt"}, r"no\.txt: no such file"),
