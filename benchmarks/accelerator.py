@@ -261,8 +261,9 @@ class Run:
         beside.replace(self._file)
 
     def has(self, key: str) -> bool:
-        """Says whether a row was measured, in an earlier run perhaps."""
-        return is_measured(self.rows.get(key))
+        """Says whether a row was measured as it should be, in an earlier run perhaps."""
+        row = self.rows.get(key)
+        return row is not None and is_measured(row) and not row.get("while_compiling")
 
     # Processes
 
@@ -420,7 +421,8 @@ class Run:
         return lambda: self.together(rows, turns), keys
 
     def together(self, rows: dict[str, list[Row]], turns: int) -> None:
-        """Measures rows of both sides in turns."""
+        """Measures rows of both sides in turns, those that an earlier run did not."""
+        rows = {side: [row for row in each if not self.has(row["key"])] for side, each in rows.items()}
         with concurrent.futures.ThreadPoolExecutor(len(rows)) as pool:
             preparing = {side: pool.submit(self.prepare_first, side, each) for side, each in rows.items()}
         errors = [future.exception() for future in preparing.values()]
@@ -458,7 +460,7 @@ class Run:
             if "key" not in answer:  # the request itself failed
                 for row in asked.values():
                     self.note({**row, **answer})
-                break
+                continue
             asked.pop(answer["key"], None)
             self.note(answer, told="failed" in answer)
             if "failed" not in answer:
@@ -474,7 +476,7 @@ class Run:
         ):
             if "failed" in answer:
                 row.update(answer)
-                break
+                continue
             row.setdefault("turns", []).append(answer["seconds"])
             row["peak"] = answer["peak"]
             row["seconds"] = statistics.median(row["turns"])
