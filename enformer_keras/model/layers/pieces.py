@@ -83,6 +83,10 @@ class JoinPieces1D(_Pieces1D):
         ValueError: ``pieces`` is not a positive integer, or the length is unknown or 0.
     """
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Check that the length is known."""
+        check_length(self.name, input_shape[1])
+
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Join ``[batch * pieces, length, channels]``."""
         _, length, channels = inputs.shape
@@ -125,16 +129,20 @@ class Neighbours1D(_Pieces1D):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Check the length."""
-        length = check_length(self.name, input_shape[1])
+        self._check_length(input_shape[1])
+
+    def _check_length(self, length: int | None) -> int:
+        length = check_length(self.name, length)
         if length < self.size:
             raise ValueError(
                 f"{self.name}: pieces of {length} positions have no size={self.size} to give to a neighbour; "
                 f"cut the sequence into fewer than pieces={self.pieces}"
             )
+        return length
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Lengthen ``[batch * pieces, length, channels]``."""
-        _, length, channels = inputs.shape
+        length, channels = self._check_length(inputs.shape[1]), inputs.shape[2]
 
         def by_sequence(x: keras.KerasTensor) -> keras.KerasTensor:
             return ops.reshape(x, (-1, self.pieces, self.size, channels))
