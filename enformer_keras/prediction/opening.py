@@ -416,7 +416,12 @@ def _load_keras(path: Path, dtype: str | None) -> _Loaded:
         raise DatasetError(f"{path}: cannot be read as a Keras model ({error}); fetch it again") from error
     if not isinstance(model, Enformer):
         raise DatasetError(f"{path}: is a {type(model).__name__}, no Enformer; give another file")
-    return _loaded(model if dtype is None else model.with_dtype(dtype))
+    if dtype is not None:
+        model = model.with_dtype(dtype)
+    if model.tower_pieces > 1 and not model.quantized:
+        # As it may have been trained on TPUs. What a window shares with another is reused of whole towers.
+        model = model.with_tower_pieces(1)
+    return _loaded(model)
 
 
 def _loaded(model: Enformer) -> _Loaded:

@@ -22,7 +22,7 @@ from keras import ops
 
 from enformer_keras.formats.sequence import CODE_TABLE, encode_bases
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS
-from enformer_keras.model.layers import Dense, PutBins1D
+from enformer_keras.model.layers import CutIntoPieces1D, Dense, PutBins1D
 from enformer_keras.prediction.compiled import Compiler
 from enformer_keras.prediction.products import Products
 
@@ -58,9 +58,11 @@ Tracks = tuple[int, ...] | None
 
 
 def is_split(model: keras.Model, bin_size: int) -> bool:
-    """Says whether a model has the tower that can be reused."""
-    names = {layer.name for layer in getattr(model, "layers", ())}
-    return bin_size == BIN_SIZE and {_LAST_LOCAL, _FIRST} <= names
+    """Says whether a model has the tower that can be reused: not one that cuts the window into pieces."""
+    layers = getattr(model, "layers", ())
+    names = {layer.name for layer in layers}
+    cut = any(isinstance(layer, CutIntoPieces1D) for layer in layers)
+    return bin_size == BIN_SIZE and {_LAST_LOCAL, _FIRST} <= names and not cut
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_config_keeps_every_argument():
         "dropout_rate": 0.3,
         "attention_dropout": 0.1,
         "position_dropout": 0.02,
-        "winograd": True,
+        "tower_pieces": 4,
         "name": "mine",
         "dtype": "mixed_bfloat16",
     }
@@ -98,6 +98,27 @@ def test_winograd_is_another_way_to_the_same_numbers(tmp_path):
     assert reloaded.winograd
     np.testing.assert_allclose(reloaded.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
     assert not reloaded.with_winograd(False).winograd
+
+
+@pytest.mark.parametrize("pooling_type", ["attention", "max"])
+def test_a_tower_in_pieces_is_another_way_to_the_same_numbers(tmp_path, pooling_type):
+    model = Enformer(**TINY, pooling_type=pooling_type)
+    cut = model.with_tower_pieces(4)
+    assert cut.get_layer("tower_5_pool").output.shape == (None, 2, 48)
+    x = random_one_hot(3)
+    expected = model.predict(x, verbose=0)["ecoli"]
+    np.testing.assert_allclose(cut.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
+    cut.save(tmp_path / "cut.keras")
+    reloaded = keras.saving.load_model(tmp_path / "cut.keras")
+    assert reloaded.tower_pieces == 4
+    np.testing.assert_allclose(reloaded.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="winograd=True is for CPUs and tower_pieces=4 for TPUs"):
+        cut.with_winograd()
+    # Weights have the same places in files.
+    model.save_weights(tmp_path / "whole.weights.h5")
+    fresh = Enformer(**TINY, pooling_type=pooling_type, tower_pieces=8)
+    fresh.load_weights(tmp_path / "whole.weights.h5")
+    np.testing.assert_allclose(fresh.predict(x, verbose=0)["ecoli"], expected, rtol=0, atol=1e-5)
 
 
 def test_windows_of_another_length_after_right_ones():
@@ -276,6 +297,8 @@ def test_trunk_and_head_share_weights_without_doubling_them(tmp_path):
         ("rematerialized", "tower", r"a list of parts, such as \['tower'\], got 'tower'"),
         ("rematerialized", None, "a list of parts"),
         ("winograd", "no", "True or False"),
+        ("tower_pieces", 3, r"tower_pieces=3 must divide the 8 bins of sequence_length=1024"),
+        ("tower_pieces", 0, "tower_pieces must be a positive integer"),
     ],
 )
 def test_arguments_that_cannot_work(argument, value, allowed):

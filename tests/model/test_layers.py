@@ -8,7 +8,10 @@ import pytest
 from keras import ops
 
 from enformer_keras.model.layers import (
+    CutIntoPieces1D,
     Dropout,
+    JoinPieces1D,
+    Neighbours1D,
     RelativeMultiHeadAttention,
     SoftmaxPooling1D,
     SynchronizedBatchNormalization,
@@ -156,11 +159,41 @@ def test_winograd_convolution_keeps_its_config_and_refuses_another_kernel():
         WinogradConv1D(4, strides=2)
 
 
+@pytest.mark.parametrize(("pieces", "width"), [(1, 3), (2, 5), (8, 3), (4, 5)])
+def test_pieces_are_convolved_as_the_whole(pieces, width):
+    x = rng.normal(size=(3, 16, 5)).astype("float32")
+    whole = keras.layers.Conv1D(4, width, padding="same")
+    expected = whole(x)
+    cut = keras.layers.Conv1D(4, width, padding="valid")
+    layers = [CutIntoPieces1D(pieces), Neighbours1D(pieces, width // 2), cut, JoinPieces1D(pieces)]
+    inputs = y = keras.Input((16, 5))
+    for layer in layers:
+        y = layer(y)
+    assert layers[0].compute_output_shape((3, 16, 5)) == (3 * pieces, 16 // pieces, 5)
+    assert layers[1].compute_output_shape((3, 16, 5)) == (3, 16 + width - 1, 5)
+    assert layers[3].compute_output_shape((8, 2, 5)) == (8 // pieces, 2 * pieces, 5)
+    cut.set_weights(whole.get_weights())
+    found = keras.Model(inputs, y)(x)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(expected), rtol=0, atol=1e-6)
+    for layer in layers[:2] + layers[3:]:
+        assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_pieces_that_cannot_be():
+    with pytest.raises(ValueError, match="a length of 16 does not divide into pieces=3"):
+        CutIntoPieces1D(3)(np.zeros((1, 16, 2), "float32"))
+    with pytest.raises(ValueError, match="pieces of 2 positions have no size=7 to give"):
+        Neighbours1D(8, 7)(np.zeros((8, 2, 2), "float32"))
+
+
 LENGTH_BOUND = {
     "attention": lambda: RelativeMultiHeadAttention(1, 2, 2, 6),
     "pooling": lambda: SoftmaxPooling1D(2),
     "crop": lambda: TargetLengthCrop1D(2),
     "winograd": lambda: WinogradConv1D(4),
+    "pieces": lambda: CutIntoPieces1D(1),
+    "neighbours": lambda: Neighbours1D(1, 1),
+    "joined": lambda: JoinPieces1D(1),
 }
 
 
@@ -181,6 +214,9 @@ def test_lengths_that_are_not_known_or_0(name):
     [
         (SoftmaxPooling1D, "pool_size", "two"),
         (SoftmaxPooling1D, "pool_size", True),
+        (CutIntoPieces1D, "pieces", 0),
+        (JoinPieces1D, "pieces", 2.0),
+        (Neighbours1D, "size", 0),
         (TargetLengthCrop1D, "target_length", None),
         (RelativeMultiHeadAttention, "num_heads", 1.5),
         (RelativeMultiHeadAttention, "num_position_features", 6.0),
@@ -193,7 +229,7 @@ def test_lengths_that_are_not_known_or_0(name):
 )
 def test_arguments_that_cannot_be(make, argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be "):
-        make(**{argument: value})
+        make(**{"pieces": 1} | {argument: value} if make is Neighbours1D else {argument: value})
 
 
 def test_dropout_keeps_the_share_and_draws_independently():

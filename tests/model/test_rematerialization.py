@@ -37,12 +37,17 @@ def train(model, steps=2):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("parts", "winograd"),
-    [(("transformer",), False), (("stem", "tower", "transformer"), False), (("tower",), True)],
+    ("parts", "way"),
+    [
+        (("transformer",), {}),
+        (("stem", "tower", "transformer"), {}),
+        (("tower",), {"winograd": True}),
+        (("stem", "tower", "transformer"), {"tower_pieces": 2}),
+    ],
 )
-def test_steps_are_the_same(parts, winograd):
-    model = build(winograd=winograd)
-    other = copy_of(model, rematerialized=parts, winograd=winograd)
+def test_steps_are_the_same(parts, way):
+    model = build(**way)
+    other = copy_of(model, rematerialized=parts, **way)
     assert other.rematerialized == parts
     # On JAX, training deletes the arrays that the copy took its values from.
     (losses, weights), (other_losses, other_weights) = train(model), train(other)

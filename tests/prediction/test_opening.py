@@ -225,6 +225,14 @@ def test_it_computes_in_the_type_that_is_asked_for(run, model):
     assert 1e-6 < np.abs(found / expected - 1).max() < 0.1
 
 
+def test_a_tower_in_pieces_opens_whole_so_that_it_can_be_reused(tmp_path, model):
+    model.with_tower_pieces(4).save(tmp_path / "cut.keras")
+    whole = open_model(tmp_path / "cut.keras", head="fly")
+    assert whole.model.get_layer("tower_5_pool").output.shape == (None, 8, 12)
+    expected = keras.ops.convert_to_numpy(model(one_hot_encode([BASES]))["fly"])
+    np.testing.assert_allclose(whole.predict([BASES], strands="forward"), expected, rtol=1e-5)
+
+
 def test_weights_of_enformer_pytorch_open_with_a_preset_or_their_configuration(tmp_path, monkeypatch):
     pytest.importorskip("safetensors", reason="the file's format is that of this package")
     folder = their_weights.write(tmp_path, their_weights.predictions(), "small")

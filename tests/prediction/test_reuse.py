@@ -11,7 +11,7 @@ from enformer_keras.formats.variants import Variant
 from enformer_keras.model.enformer import BIN_SIZE
 from enformer_keras.model.layers import Dense
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
-from enformer_keras.prediction.reuse import REACH, Patch, TowerReuse
+from enformer_keras.prediction.reuse import REACH, Patch, TowerReuse, is_split
 from enformer_keras.prediction.statistics import FORMULAS
 from enformer_keras.prediction.windows import Frame
 
@@ -55,6 +55,11 @@ def full_passes(model, windows):
         model.head_model("a"), Frame(LENGTH, BINS - 4, BIN_SIZE), tracks, batch_size=3, reuse=False
     )
     return np.array(list(predictor.predict_strands([(window, False) for window in windows], [0, 1, 2])))
+
+
+def test_a_tower_in_pieces_is_not_reused(model):
+    assert is_split(model, BIN_SIZE)
+    assert not is_split(model.with_tower_pieces(4), BIN_SIZE)
 
 
 def test_a_bin_sees_what_the_patches_take_it_to_see(model):

@@ -189,20 +189,21 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         features = self._drop_position(features, training=training)
         kernel = ops.reshape(self.position_kernel, (-1, self.num_heads, self.key_size))
         starts = range(length - rows, -1, -rows)
-        # Blocks first: one product for each.
+        # Heads and blocks first, in the order of the logits: one product for each, and of one example nothing
+        # is left to turn.
         query = ops.reshape(query, (-1, self.num_heads, blocks, rows, self.key_size))
-        query = ops.transpose(query, (2, 1, 0, 3, 4))
+        query = ops.transpose(query, (1, 2, 0, 3, 4))
         if self.num_position_features <= self.key_size and self.compute_dtype == "float32":
             # The three factors from the left: one product for all heads, and none of its gradients is by
             # distance and head.
-            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0))[:, None])
+            query = ops.matmul(query, ops.transpose(kernel, (1, 2, 0))[:, None, None])
             windows = ops.stack([features[start : start + length + rows] for start in starts])
-            logits = ops.einsum("nhbrf,nwf->nhbrw", query, windows)
+            logits = ops.einsum("hnbrf,nwf->hnbrw", query, windows)
         else:
             position = ops.cast(ops.einsum("wf,fhk->hwk", features, kernel), self.compute_dtype)
-            windows = ops.stack([position[:, start : start + length + rows] for start in starts])
-            logits = ops.einsum("nhbrk,nhwk->nhbrw", query, windows)
-        logits = ops.transpose(relative_shift(logits), (2, 1, 0, 3, 4))
+            windows = ops.stack([position[:, start : start + length + rows] for start in starts], axis=1)
+            logits = ops.einsum("hnbrk,hnwk->hnbrw", query, windows)
+        logits = ops.transpose(relative_shift(logits), (2, 0, 1, 3, 4))
         return ops.reshape(logits, (-1, self.num_heads, length, length))
 
     def _split_heads(self, x: keras.KerasTensor, length: int) -> keras.KerasTensor:

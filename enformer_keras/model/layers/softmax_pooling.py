@@ -55,13 +55,14 @@ class SoftmaxPooling1D(keras.layers.Layer):
         """Pool ``[batch, length, channels]`` to ``[batch, length // pool_size, channels]``."""
         length, channels = inputs.shape[1:]
         self._check_length(length)
-        pools = ops.reshape(inputs, (-1, length // self.pool_size, self.pool_size, channels))
         if self.pool_size == 2:
             # A softmax of two is a sigmoid of the difference, and the projection has no bias: one
             # projection of the difference instead of two projections and a softmax over an axis of two.
-            second = pools[:, :, 1]
-            difference = pools[:, :, 0] - second
+            # Every second position, not an axis of two: TPUs would fill that up to eight.
+            second = inputs[:, 1::2]
+            difference = inputs[:, ::2] - second
             return second + ops.sigmoid(ops.matmul(difference, self.kernel)) * difference
+        pools = ops.reshape(inputs, (-1, length // self.pool_size, self.pool_size, channels))
         weights = ops.softmax(ops.matmul(pools, self.kernel), axis=2)
         return ops.sum(pools * weights, axis=2)
 
