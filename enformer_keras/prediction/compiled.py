@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from enformer_keras.model.xla import asks_for_xla
+
 
 class Compiler:
     """Compiles functions that call a model.
@@ -63,9 +65,7 @@ class Compiler:
         import tensorflow as tf
 
         # As `predict` does: XLA where all of the model's layers can be compiled by it.
-        made: Callable[..., Any] = tf.function(
-            function, jit_compile=bool(self._model.jit_compile), autograph=False
-        )
+        made: Callable[..., Any] = tf.function(function, jit_compile=asks_for_xla(self._model), autograph=False)
         return made
 
     def _on_torch(self, function: Callable[..., Any]) -> Callable[..., Any]:
