@@ -53,7 +53,7 @@ tpu-setup: setup ## builds .venv-tpu, that of the image for TPUs; its files are 
 	@sh setup/tpu_environment.sh
 
 tpu-test: tpu-setup ## runs a tiny genome's pipeline in .venv-tpu, on its CPU, and reads the pushed model in .venv
-	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/tpu
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/tpu/proof.py
 
 setup: ## builds .venv from requirements.lock
 	@sh setup/environment.sh
