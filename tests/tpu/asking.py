@@ -13,8 +13,9 @@ REGION = Interval("chrom", 2000, 2100)
 def ask(pushed, data):
     """Name -> numbers: of each head's endpoint, of the library for a region, and of its gradient there."""
     genome = Genome(data / "genome.fa")
-    windows = [genome.fetch(Interval("chrom", start, start + 1024)) for start in (0, 10_000)]
-    served = tf.saved_model.load(str(pushed)).predict_sequences(tf.constant(windows))
+    windows = [genome.sequence(Interval("chrom", start, start + 1024)).decode() for start in (0, 10_000)]
+    model = tf.saved_model.load(str(pushed))  # which holds the variables
+    served = model.predict_sequences(tf.constant(windows))
     opened = open_model(pushed, head="tiny", genome=genome)
     one_hot = one_hot_encode(windows[:1])
     return {
