@@ -18,7 +18,7 @@ EXTRAS := --extra command --extra tensorflow --extra jax --extra genome --extra 
 # TensorFlow's start-up chat; its errors still show.
 QUIET := TF_CPP_MIN_LOG_LEVEL=2
 
-.PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test docs setup data lint clean lock
+.PHONY: help demo test test-all kubeflow kubeflow-test hosts-test cluster-test tpu-setup tpu-test docs setup data lint clean lock
 
 SETTINGS = ENFORMER_RUN="$(RUN)" ENFORMER_STEPS="$(STEPS)" ENFORMER_SEED="$(SEED)" \
     ENFORMER_DATASET="$(DATASET)" ENFORMER_REGIONS="$(REGIONS)" ENFORMER_VARIANTS="$(VARIANTS)" ENFORMER_BEAM="$(BEAM)" \
@@ -49,6 +49,12 @@ cluster-test: setup ## runs a tiny genome's pipeline on a Kubeflow of yours: HOS
 	    --data-claim="$(DATA_CLAIM)" --runs-claim="$(RUNS_CLAIM)" --access="$(ACCESS)" \
 	    --storage-class="$(STORAGE_CLASS)" --pull-secret="$(PULL_SECRET)" --pipeline-root="$(PIPELINE_ROOT)"
 
+tpu-setup: setup ## builds .venv-tpu, that of the image for TPUs; its files are those of uv's cache, where that is on the same disk
+	@sh setup/tpu_environment.sh
+
+tpu-test: tpu-setup ## runs a tiny genome's pipeline in .venv-tpu, on its CPU, and reads the pushed model in .venv
+	@$(QUIET) KERAS_BACKEND=tensorflow $(PYTHON_IN_VENV) -m pytest --quiet tests/tpu/proof.py
+
 docs: setup ## builds the documents as a site with a reference of the library, build/docs/index.html
 	@sh setup/docs_environment.sh
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet --clean
@@ -65,6 +71,9 @@ lint: setup ## format, lint and docstring rules, and types; half a minute the fi
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy --no-error-summary
 
+# What setup/tpu.lock has in another version than requirements.lock, or, of tensorflow, under another name.
+GOES_BY_TENSORFLOW := tensorflow|tensorboard|tf-keras
+
 # A pin moves only when it must or when it is asked for: UPGRADE=1 takes the newest of everything.
 lock: setup ## compiles requirements.lock and the locks in setup/; UPGRADE=1 moves all pins
 	@task="make lock" && . setup/uv.sh && prepare_uv .venv/bin/python && unset UV_NO_CONFIG && \
@@ -77,6 +86,10 @@ lock: setup ## compiles requirements.lock and the locks in setup/; UPGRADE=1 mov
 	UV_NO_CONFIG=1 $$compile setup/gpu.in --constraint requirements.lock --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --output-file setup/gpu.lock && \
 	UV_NO_CONFIG=1 $$compile setup/docs.in --python-version 3.11 --universal --output-file setup/docs.lock && \
+	mkdir -p build && \
+	sed -nE '/^($(GOES_BY_TENSORFLOW))==/!s/^([^ #]+==[^ ]+).*/\1/p' requirements.lock >build/tpu-constraints.txt && \
+	UV_NO_CONFIG=1 $$compile setup/tpu.in --constraint build/tpu-constraints.txt --no-emit-package tensorflow \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_31 --output-file setup/tpu.lock && \
 	$$compile setup/uv.in --python-version 3.11 --output-file setup/uv.lock
 
 clean: ## removes what setup, demo and tests made, the demo's runs and data included

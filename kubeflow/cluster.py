@@ -37,8 +37,13 @@ def add_needs(spec: dict[str, Any], config: Config, uncached: str) -> None:
                 "resourceType": wants.accelerator.type,
                 "resourceCount": str(wants.accelerator.count),
             }
-        if wants.env:
-            container["env"] = [{"name": key, "value": value} for key, value in sorted(wants.env.items())]
+        env = wants.env
+        if wants.accelerator and wants.accelerator.is_tpu:
+            env = {
+                "TPU_NAME": "local"
+            } | env  # chips that do not answer are an error, and not a training on CPUs
+        if env:
+            container["env"] = [{"name": key, "value": value} for key, value in sorted(env.items())]
         cached = wants.cache and name != uncached
         task["cachingOptions"] = {"enableCache": True} if cached else {}
         if wants.retries.count:

@@ -41,7 +41,7 @@ from kubeflow.entrypoint import (  # noqa: E402
     WORKERS_VOLUME,
 )
 from kubeflow.workers import pool_of  # noqa: E402
-from pipeline.configs import PROJECT, Settings, small  # noqa: E402
+from pipeline.configs import PROJECT, Settings, on_tpu, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
 
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
@@ -515,7 +515,7 @@ def settings_of(config: Config) -> Settings:
         The settings.
     """
     run = config.pipeline
-    return small(
+    settings = small(
         run=PROJECT / run.run,
         dataset=PROJECT / run.dataset,
         steps=run.steps,
@@ -524,6 +524,8 @@ def settings_of(config: Config) -> Settings:
         variants=_in_project(run.variants),
         beam_arguments=config.beam.arguments,
     )
+    trainer = config.task("Trainer").accelerator
+    return on_tpu(settings, trainer.count) if trainer and trainer.is_tpu else settings
 
 
 def main() -> None:

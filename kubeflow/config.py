@@ -1,6 +1,9 @@
 """What `config.yaml` may say: what the pipeline trains on a cluster, and what each of its tasks needs there."""
 
+import math
+import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,16 +29,26 @@ class _Fields(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# The resource of Kubernetes that TPU chips are, and the labels by which GKE finds nodes with a slice of them.
+TPU = "google.com/tpu"
+TPU_KIND, TPU_TOPOLOGY = "cloud.google.com/gke-tpu-accelerator", "cloud.google.com/gke-tpu-topology"
+
+
 class Accelerator(_Fields):
     """Devices of a task.
 
     Attributes:
         type: Kubernetes' name of the resource: `nvidia.com/gpu`, `google.com/tpu`.
-        count: how many.
+        count: how many; of TPU chips, all of a slice that one host has.
     """
 
     type: str
     count: pydantic.PositiveInt
+
+    @property
+    def is_tpu(self) -> bool:
+        """Whether they are TPU chips."""
+        return self.type == TPU
 
 
 class Toleration(_Fields):
@@ -206,10 +219,40 @@ class Config(_Fields):
     components: dict[str, Task] = {}
     schedule: dict[str, Any] = {}
 
+    @pydantic.model_validator(mode="after")
+    def _chips_are_those_of_a_host(self) -> "Config":
+        for name in self.components:
+            task = self.task(name)
+            if task.accelerator and task.accelerator.is_tpu:
+                _check_slice(name, task.accelerator.count, task.node_selector)
+        return self
+
     def task(self, component: str) -> Task:
         """Returns what a component's task needs: the fields given for it, and the defaults of the others."""
         own = self.components.get(component, Task())
         return self.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def _check_slice(name: str, count: int, labels: Mapping[str, str]) -> None:
+    """Raises ValueError unless a task gets all chips of a slice."""
+    missing = [label for label in (TPU_KIND, TPU_TOPOLOGY) if label not in labels]
+    if missing:
+        raise ValueError(
+            f"components.{name}.node_selector: {TPU} wants {' and '.join(missing)} too, such as "
+            f"{{{TPU_KIND}: tpu-v5-lite-podslice, {TPU_TOPOLOGY}: 2x2}}"
+        )
+    topology = labels[TPU_TOPOLOGY]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", topology):
+        raise ValueError(
+            f"components.{name}.node_selector.{TPU_TOPOLOGY}: {topology!r} is not like 2x4 or 2x2x1"
+        )
+    chips = math.prod(map(int, topology.split("x")))
+    if chips != count:
+        raise ValueError(
+            f"components.{name}.accelerator.count: a slice of {topology} has {chips} chips, and {count} are "
+            "asked for. A task of Kubeflow is one pod, so it takes all chips of a slice that one host has; for "
+            "a slice of several hosts give the task no chips and env.TPU_NAME (docs/kubeflow.md)"
+        )
 
 
 def load_config(path: Path = CONFIG) -> Config:

@@ -15,24 +15,53 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("enformer_keras", "components", "pipeline")
 
 
-def wrong_versions(lock: Path) -> list[str]:
-    """Compares what is installed with a lock.
+# TensorFlow's build for TPUs, whose lock then stands above the other, and the build whose folder it has.
+FOR_TPU, IN_ITS_PLACE = "tensorflow-tpu", "tensorflow"
+
+
+def locks(root: Path) -> list[Path]:
+    """Finds the locks by which an environment was built: the ordinary one, and that for TPUs if it is for them.
 
     Args:
-        lock: a requirements file of pinned packages.
+        root: of the repository.
 
     Returns:
-        A line for each package that is missing or of another version.
+        Requirements files of pinned packages; of what stands in two, the later counts.
     """
+    ordinary = root / "requirements.lock"
+    return [ordinary] if _version(FOR_TPU) is None else [ordinary, root / "setup/tpu.lock"]
+
+
+def wrong_versions(*locks: Path) -> list[str]:
+    """Compares what is installed with locks.
+
+    Args:
+        *locks: as `locks` gives them.
+
+    Returns:
+        A line for each package that is missing or of another version, or there beside what takes its place.
+    """
+    wanted: dict[str, tuple[str | None, str]] = {}
+    for lock in locks:
+        pins = re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+        wanted |= {name: (version, lock.name) for name, version in pins}
+    if FOR_TPU in wanted:
+        wanted[IN_ITS_PLACE] = (None, wanted[FOR_TPU][1])
     problems = []
-    for name, wanted in re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE):
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found = "missing"
-        if found != wanted:
-            problems.append(f"{name} is {found}, {lock.name} has {wanted}")
+    for name, (version, lock_name) in wanted.items():
+        found = _version(name)
+        if found != version:
+            problems.append(
+                f"{name} is {found or 'missing'}, {lock_name} has {version or FOR_TPU + ' instead'}"
+            )
     return problems
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def import_all() -> int:
@@ -60,7 +89,7 @@ def main() -> int:
     Returns:
         The exit status: 1 where a version is another.
     """
-    problems = wrong_versions(ROOT / "requirements.lock")
+    problems = wrong_versions(*locks(ROOT))
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1

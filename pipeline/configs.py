@@ -276,6 +276,31 @@ def small(
     )
 
 
+def on_tpu(settings: Settings, chips: int) -> Settings:
+    """Settings for TPU chips: their arithmetic, a batch that they divide, steps between which no Python runs.
+
+    Args:
+        settings: for any device.
+        chips: that train together. A chip may be two replicas (v4 and v5p have two cores).
+
+    Returns:
+        The same, with the smallest batch that is not smaller and that all replicas divide.
+    """
+    training = settings.training
+    part, replicas = training.steps_per_part, 2 * chips
+    return dataclasses.replace(
+        settings,
+        model={**settings.model, "dtype": "mixed_bfloat16"},
+        training=dataclasses.replace(
+            training,
+            strategy="tpu",
+            jit_compile=False,
+            batch_size=-(-training.batch_size // replicas) * replicas,
+            steps_per_execution=max(steps for steps in range(1, 21) if part % steps == 0),
+        ),
+    )
+
+
 def fine_tuning(warm_start: str = "", **arguments: Any) -> Settings:
     """New heads on the trunk of an earlier model, which moves at a tenth of their rate.
 

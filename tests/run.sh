@@ -43,6 +43,11 @@ rest() {
     group tensorflow .venv/bin/python "TensorFlow: the library, and what takes long" -m full tests
     group tensorflow .venv/bin/python "The pipeline as Kubeflow runs it, and on two hosts" \
         tests/kubeflow/proof.py tests/trainer/proof.py
+    if [ -x .venv-tpu/bin/python ]; then
+        group tensorflow .venv/bin/python "TensorFlow's build for TPUs, on its CPU" tests/tpu/proof.py
+    else
+        echo "== there is no .venv-tpu (make tpu-setup): its tests did not run"
+    fi
     group jax .venv/bin/python "JAX: the library, what takes long" -m full $library
     if .venv/bin/python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"; then
         group torch .venv/bin/python "torch: the library" $library

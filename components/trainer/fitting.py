@@ -13,8 +13,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.trainer.across_hosts import Alike, ModelAcrossHosts, spans_hosts
+from components.trainer.across_hosts import Alike, spans_hosts
 from components.trainer.checkpoints import CheckpointError, Checkpoints, Progress
+from components.trainer.distributed import BatchesOfHost, DistributedModel, hosts_read
 from components.trainer.training import Training
 from enformer_keras import AlternatingHeads
 
@@ -32,8 +33,8 @@ class Preempted(SystemExit):
 
 def fit(
     trainer: AlternatingHeads,
-    train: Callable[[int], tf.data.Dataset],
-    validation: Mapping[str, tf.data.Dataset],
+    train: Callable[[int], tf.data.Dataset | BatchesOfHost],
+    validation: Mapping[str, tf.data.Dataset | BatchesOfHost],
     training: Training,
     *,
     checkpoints: Checkpoints | None,
@@ -47,8 +48,11 @@ def fit(
 
     Parts are compared by Pearson's r in validation, the mean over the heads.
 
-    Under a strategy that spans hosts each of them calls this, with its own share of the batches. All go on from
-    what the chief has read, stop at the same step when SIGTERM comes to one, and only the chief writes.
+    Under a strategy whose hosts read (`distributed.hosts_read`), what makes batches makes those of a host.
+
+    Under a strategy that spans hosts each of them calls this. All go on from what the chief has read, stop at
+    the same step when SIGTERM comes to one, and only the chief writes. The hosts of a TPU slice are not such:
+    one process, this one, has them all work.
 
     Args:
         trainer: of the model, compiled.
@@ -68,12 +72,14 @@ def fit(
     """
     state = [*trainer.model.variables, *trainer.optimizer.variables]
     progress = _restore(state, checkpoints) if checkpoints else Progress()
-    fitter: AlternatingHeads | ModelAcrossHosts = trainer
-    heads: Mapping[str, keras.Model | ModelAcrossHosts] = trainer.head_models
+    fitter: AlternatingHeads | DistributedModel = trainer
+    heads: Mapping[str, keras.Model | DistributedModel] = trainer.head_models
     alike: Alike | None = None
+    if hosts_read(trainer.distribute_strategy):
+        fitter = DistributedModel(trainer)
+        heads = {head: DistributedModel(model) for head, model in trainer.head_models.items()}
     if spans_hosts(trainer.distribute_strategy):
-        fitter, alike = ModelAcrossHosts(trainer), Alike(trainer.distribute_strategy)
-        heads = {head: ModelAcrossHosts(model) for head, model in heads.items()}
+        alike = Alike(trainer.distribute_strategy)
         progress = Progress(**alike.told_by_chief(dataclasses.asdict(progress)))
         for variable in state:
             variable.assign(alike.from_chief(keras.ops.convert_to_numpy(variable)))
@@ -204,8 +210,8 @@ def _assign(state: list[keras.Variable], values: list[Any], checkpoints: Checkpo
 
 
 def _validate(
-    heads: Mapping[str, keras.Model | ModelAcrossHosts],
-    validation: Mapping[str, tf.data.Dataset],
+    heads: Mapping[str, keras.Model | DistributedModel],
+    validation: Mapping[str, tf.data.Dataset | BatchesOfHost],
     watch: keras.callbacks.Callback,
 ) -> dict[str, float]:
     """Evaluates head by head, which may have more or fewer windows; names as in training."""

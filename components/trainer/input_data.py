@@ -52,6 +52,15 @@ class HeadExamples:
         """Decodes the targets of a batch of these examples, [batch, target_length, tracks]."""
         return decode_targets(features["target"], self.target_length, self.tracks)
 
+    def fix_shapes(
+        self, sequence: tf.Tensor, target: tf.Tensor, rows: int, window_length: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Says what the shapes of a batch are, which the Transform graph does not tell and TPUs must know."""
+        return (
+            tf.ensure_shape(sequence, [rows, window_length, 4]),
+            tf.ensure_shape(target, [rows, self.target_length, self.tracks]),
+        )
+
 
 def find_examples(files: Sequence[str], organism: str, at_least: int) -> list[Place]:
     """Finds an organism's examples of a split, without reading them.
@@ -145,10 +154,7 @@ def training_batches(
                 strand_pairs=head.strand_pairs,
                 window_length=window_length,
             )
-            return (
-                tf.ensure_shape(sequence, [size, None, None]),
-                tf.ensure_shape(target, [size, None, None]),
-            )
+            return head.fix_shapes(sequence, target, size, window_length)
 
         return prepare
 
@@ -181,7 +187,8 @@ def evaluation_batches(
 
     Replicas of several hosts must make as many steps as each other, and none without an example. So the
     examples are dealt to all replicas in as many steps as there are whole batches: a replica then takes some
-    more than its part of a batch, and every example counts once.
+    more than its part of a batch, and every example counts once. Where batches must be whole, a replica takes
+    its part of each.
 
     Args:
         head: its examples.
@@ -192,7 +199,8 @@ def evaluation_batches(
         share: what one of several hosts takes of the examples; `None` for all.
 
     Returns:
-        Dataset of (one-hot [batch, window_length, 4], [batch, target_length, tracks]).
+        Dataset of (one-hot [batch, window_length, 4], [batch, target_length, tracks]); with a share, of what
+        its replicas have of each batch, in turn.
 
     Raises:
         ValueError: not one batch is whole, or there are fewer examples than replicas.
@@ -213,13 +221,17 @@ def evaluation_batches(
 
     def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = decode(serialized)
-        return crop_flanks(features["sequence"], window_length), head.targets(features)
+        sequence, target = crop_flanks(features["sequence"], window_length), head.targets(features)
+        if not whole_batches:
+            return sequence, target
+        return head.fix_shapes(sequence, target, batch_size // (share or Share()).replicas, window_length)
 
-    serialized = (
-        _in_order(examples).batch(batch_size, drop_remainder=whole_batches)
-        if share is None
-        else _dealt(examples, batch_size, share)
-    )
+    if share is None:
+        serialized = _in_order(examples).batch(batch_size, drop_remainder=whole_batches)
+    elif whole_batches:
+        serialized = _parts(examples, batch_size, share)
+    else:
+        serialized = _dealt(examples, batch_size, share)
     return serialized.map(prepare, num_parallel_calls=_AUTOTUNE, deterministic=True).prefetch(_AUTOTUNE)
 
 
@@ -245,6 +257,20 @@ def _dealt(examples: Sequence[Place], batch_size: int, share: Share) -> tf.data.
         return tf.map_fn(read, tf.range(start, stop), fn_output_signature=tf.string)
 
     return tf.data.Dataset.range(steps * share.count).map(deal, _AUTOTUNE, deterministic=True)
+
+
+def _parts(examples: Sequence[Place], batch_size: int, share: Share) -> tf.data.Dataset:
+    """What the replicas of a host read of whole batches, in turn: strings [a part of a batch]."""
+    read, size = make_reader(examples), batch_size // share.replicas
+
+    def part(element: tf.Tensor) -> tf.Tensor:
+        step, replica = element // share.count, share.first + element % share.count
+        first = step * batch_size + replica * size
+        return tf.stack([read(first + row) for row in range(size)])
+
+    return tf.data.Dataset.range(len(examples) // batch_size * share.count).map(
+        part, _AUTOTUNE, deterministic=True
+    )
 
 
 def crop_flanks(sequence: tf.Tensor, window_length: int) -> tf.Tensor:

@@ -12,11 +12,18 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.examples.account import Account, read_accounts
-from components.trainer.across_hosts import Alike, is_chief, share_of_host, spans_hosts
+from components.trainer.across_hosts import Alike, is_chief, spans_hosts
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.chief import train_as_chief
+from components.trainer.distributed import BatchesOfHost, hosts_read, is_tpu
 from components.trainer.fitting import fit
-from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
+from components.trainer.input_data import (
+    HeadExamples,
+    Share,
+    evaluation_batches,
+    find_examples,
+    training_batches,
+)
 from components.trainer.serving import NUM_WINDOWS, ModelCard, export_model, make_decoder
 from components.trainer.strategy import (
     find_hosts,
@@ -28,6 +35,7 @@ from components.trainer.strategy import (
 from components.trainer.training import Training
 from components.trainer.warm_start import find_start, start_from
 from enformer_keras import R2, AdamByPart, AlternatingHeads, Enformer, PearsonR, WarmUp
+from enformer_keras.model.xla import xla_compiles
 
 _logger = logging.getLogger(__name__)
 
@@ -124,19 +132,27 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         )
     decode = make_decoder(transform_output.transform_features_layer(), transform_output)
     batches = {"window_length": config["model"]["sequence_length"], "batch_size": training.batch_size}
-    share = share_of_host(strategy) if spans_hosts(strategy) else None
 
-    def batches_from(first_step: int) -> tf.data.Dataset:
-        return training_batches(
-            examples,
-            decode,
-            **batches,
-            max_shift=training.max_shift,
-            reverse_complement=training.reverse_complement,
-            seed=training.seed,
-            first_step=first_step,
-            share=share,
-        )
+    def batches_from(first_step: int) -> tf.data.Dataset | BatchesOfHost:
+        def of_host(share: Share | None) -> tf.data.Dataset:
+            return training_batches(
+                examples,
+                decode,
+                **batches,
+                max_shift=training.max_shift,
+                reverse_complement=training.reverse_complement,
+                seed=training.seed,
+                first_step=first_step,
+                share=share,
+            )
+
+        return of_host if hosts_read(strategy) else of_host(None)
+
+    def validation_batches(head: HeadExamples) -> tf.data.Dataset | BatchesOfHost:
+        def of_host(share: Share | None) -> tf.data.Dataset:
+            return evaluation_batches(head, decode, **batches, whole_batches=is_tpu(strategy), share=share)
+
+        return of_host if hosts_read(strategy) else of_host(None)
 
     start = find_start(config["warm_start"], Path(config["pushed"]))
     # ExampleGen never writes to the same folder twice, so the files' names stand for what they hold. Averaging
@@ -158,11 +174,12 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         # Keras cannot have XLA compile a step that a strategy distributes; a TPU's is compiled by its own.
         _logger.info("jit_compile is for one device and is left out under this strategy")
         training = dataclasses.replace(training, jit_compile=False)
-    whole_batches = isinstance(strategy, tf.distribute.TPUStrategy)
-    validation = {
-        name: evaluation_batches(head, decode, **batches, whole_batches=whole_batches, share=share)
-        for name, head in validation_examples.items()
-    }
+    elif training.jit_compile and not xla_compiles():
+        _logger.warning(
+            "jit_compile is left out: TensorFlow's build for TPUs cannot compile for the CPU, which trains here"
+        )
+        training = dataclasses.replace(training, jit_compile=False)
+    validation = {name: validation_batches(head) for name, head in validation_examples.items()}
     tracks = {head: [track.identifier for track in account.tracks] for head, account in accounts.items()}
     with strategy.scope():
         model = Enformer(**config["model"])
@@ -179,6 +196,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
             log_folder=fn_args.model_run_dir,
         )
     if checkpoints is not None:
+        if is_tpu(strategy):
+            model = copy_to_host(model)
         if model.lora_rank is not None:
             model = model.merge_lora()
         card = ModelCard.from_config(config, accounts, started_from, step)
@@ -187,6 +206,23 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         checkpoints.finish()
     if spans_hosts(strategy):
         leave_together(lambda: Alike(strategy).told_by_chief("exported"), is_chief(strategy))
+
+
+def copy_to_host(model: Enformer) -> Enformer:
+    """Copies a model from TPUs, whose variables only programs for TPUs can read, to this process's CPU.
+
+    Args:
+        model: trained.
+
+    Returns:
+        The same, of no strategy; what is exported of it names no device.
+    """
+    values = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+    with tf.device("/CPU:0"):
+        copied = Enformer.from_config(model.get_config())
+        for variable, value in zip(copied.variables, values, strict=True):
+            variable.assign(value)
+    return copied
 
 
 def leave_together(meet: Callable[[], Any], chief: bool) -> None:

@@ -11,16 +11,18 @@ from components.trainer.training import STRATEGIES
 
 _logger = logging.getLogger(__name__)
 
+_LOCAL = "local"
+
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Makes the distribution strategy that a configuration asks for.
 
     Args:
         name: `multi_worker` (the GPUs, or else the CPU, of each host that TF_CONFIG names, see
-            `cluster.read_cluster`; TensorFlow must not have done anything in this process), `tpu` (the TPU that
-            TPU_NAME or the host offers), `mirrored` (all GPUs of this host; it wants at least two), `one` (one
-            GPU if there is any, else the CPU), or `auto`: the first of these four that is there. The choice is
-            logged.
+            `cluster.read_cluster`; TensorFlow must not have done anything in this process), `tpu` (all chips of
+            the TPU that TPU_NAME names, or else of this host, see `find_tpu`), `mirrored` (all GPUs of this
+            host; it wants at least two), `one` (one GPU if there is any, else the CPU), or `auto`: the first of
+            these four that is there. The choice is logged.
 
     Returns:
         A strategy; models and optimizers are made in its scope.
@@ -34,18 +36,13 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if find_hosts(name):
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
-    tpu, no_tpu = _find_tpu() if name in ("auto", "tpu") else (None, "")
+    tpu = find_tpu() if name in ("auto", "tpu") else ""
     if name == "auto":
+        # A TPU that was named and does not answer is an error: a CPU would train for years instead.
         name = "tpu" if tpu else "mirrored" if len(gpus) > 1 else "one"
-        _logger.info("strategy auto: %s (TPU %s, %d GPUs)", name, "found" if tpu else "not found", len(gpus))
+        _logger.info("strategy auto: %s (TPU %s, %d GPUs)", name, tpu or "not found", len(gpus))
     if name == "tpu":
-        if tpu is None:
-            raise RuntimeError(
-                f"strategy 'tpu' was asked for, but no TPU answers ({no_tpu}): set TPU_NAME, or ask for 'auto'"
-            )
-        tf.config.experimental_connect_to_cluster(tpu)
-        tf.tpu.experimental.initialize_tpu_system(tpu)
-        return tf.distribute.TPUStrategy(tpu)
+        return _connect_tpu(tpu)
     if name == "mirrored":
         if len(gpus) < 2:
             raise RuntimeError(
@@ -119,11 +116,31 @@ def per_replica_batch(batch_size: int, replicas: int, of: str) -> int:
     return batch_size // replicas
 
 
-def _find_tpu() -> tuple[tf.distribute.cluster_resolver.TPUClusterResolver | None, str]:
-    """Finds the TPU; and if there is none, why."""
+def find_tpu() -> str:
+    """Finds the TPU to train on, without asking it.
+
+    Returns:
+        What TPU_NAME says: `local` for the chips of this host, `grpc://HOST:PORT,grpc://HOST:PORT...` for
+        TensorFlow's servers on the hosts of a slice, or the name of a TPU of Google Cloud; where it is not set,
+        `local` if this host has chips, else nothing.
+    """
+    return os.environ.get("TPU_NAME", "") or (_LOCAL if tf.config.list_physical_devices("TPU") else "")
+
+
+def _connect_tpu(name: str) -> tf.distribute.TPUStrategy:
+    if not name:
+        raise RuntimeError(
+            "strategy 'tpu' was asked for, but this host has no TPU chips: set TPU_NAME, or ask for 'auto'"
+        )
     try:
-        return tf.distribute.cluster_resolver.TPUClusterResolver(), ""
-    except (ValueError, tf.errors.NotFoundError) as error:
-        if os.environ.get("TPU_NAME"):  # nobody else expects one
-            _logger.warning("TPU_NAME=%r: no TPU: %s", os.environ["TPU_NAME"], error)
-        return None, str(error)
+        # An empty name would be looked for in TPU_NAME, in which TensorFlow does not know `local`.
+        tpu = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        tf.config.experimental_connect_to_cluster(tpu)
+        tf.tpu.experimental.initialize_tpu_system(tpu)
+    except (ValueError, RuntimeError, ImportError, tf.errors.OpError) as error:
+        what = str(error).partition("\n")[0]
+        raise RuntimeError(
+            f"no TPU answers at TPU_NAME={name!r} ({what}): is this TensorFlow's build for TPUs "
+            "(setup/tpu.lock; DEVICES=tpu of kubeflow/Dockerfile), and does no other process hold the chips?"
+        ) from error
+    return tf.distribute.TPUStrategy(tpu)

@@ -25,6 +25,7 @@ from enformer_keras.model.layers import (
 )
 from enformer_keras.model.presets import PRESETS
 from enformer_keras.model.rematerialization import RematerializedModel
+from enformer_keras.model.xla import leave_xla_out
 
 # The stem and six tower blocks each halve the sequence.
 BIN_SIZE = 128
@@ -304,6 +305,7 @@ class Enformer(RematerializedModel):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configure training, as ``keras.Model.compile`` does."""
         super().compile(*args, **kwargs)
+        leave_xla_out(self, kwargs.get("jit_compile", "auto"))
         if self.optimizer is not None:
             on_tensorflow = keras.backend.backend() == "tensorflow"
             with self.distribute_strategy.scope() if on_tensorflow else contextlib.nullcontext():

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from enformer_keras.model.xla import asks_for_xla
 from enformer_keras.prediction.products import Products, within
 
 
@@ -67,9 +68,7 @@ class Compiler:
         import tensorflow as tf
 
         # As `predict` does: XLA where all of the model's layers can be compiled by it.
-        made: Callable[..., Any] = tf.function(
-            function, jit_compile=bool(self._model.jit_compile), autograph=False
-        )
+        made: Callable[..., Any] = tf.function(function, jit_compile=asks_for_xla(self._model), autograph=False)
         return made
 
     def _on_torch(self, function: Callable[..., Any]) -> Callable[..., Any]:

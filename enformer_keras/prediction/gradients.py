@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from enformer_keras.model.xla import asks_for_xla
+
 # From one-hot [batch, window_length, 4] and weights [batch, bins, tracks] to a gradient like the first.
 Pullback = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -60,7 +62,7 @@ def _on_tensorflow(model: keras.Model, weighted_sum: Callable[[Any, Any], Any]) 
         return tape.gradient(total, sequence)
 
     # As `predict` does: XLA where all of the model's layers can be compiled by it.
-    compiled = tf.function(gradient, jit_compile=bool(model.jit_compile))
+    compiled = tf.function(gradient, jit_compile=asks_for_xla(model))
 
     def pull(sequence: np.ndarray, weights: np.ndarray) -> np.ndarray:
         found: np.ndarray = compiled(tf.constant(sequence), tf.constant(weights)).numpy()

@@ -20,6 +20,7 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.formats.variants import Variant, read_variants
+from enformer_keras.model.xla import asks_for_xla
 from enformer_keras.prediction.allele_steps import AlleleSteps, AskedAllele, ScoredAllele
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, reverse_complement
 from enformer_keras.prediction.asking import (
@@ -113,6 +114,8 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.model = model
+        if isinstance(model, keras.Model):
+            asks_for_xla(model)  # else `predict` would ask where it cannot be
         self.frame = frame
         self.tracks = tuple(tracks)
         self.head = head

@@ -12,6 +12,7 @@ from keras import ops
 from enformer_keras.model.arguments import check_integer
 from enformer_keras.model.enformer import Enformer
 from enformer_keras.model.rematerialization import refuse_hdf5
+from enformer_keras.model.xla import leave_xla_out
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
@@ -95,6 +96,7 @@ class AlternatingHeads(keras.Model):
                 f"{metrics}"
             )
         super().compile(optimizer=optimizer, loss=None, **kwargs)
+        leave_xla_out(self, kwargs.get("jit_compile", "auto"))
         self.optimizer.build(self.trainable_variables)
         in_turn = keras.backend.backend() == "jax" or gradient_accumulation_steps > 1
         for head, model in self.head_models.items():

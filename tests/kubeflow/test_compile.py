@@ -3,8 +3,10 @@
 import copy
 import dataclasses
 import json
+import math
 import re
 
+import kfp
 import pytest
 import yaml
 from google.protobuf import json_format
@@ -31,6 +33,23 @@ KUBERNETES = {
     "secretAsEnv": {"secretName", "secretNameParameter", "keyToEnv"},
     "secretAsVolume": {"secretName", "secretNameParameter", "mountPath"},
 }
+
+
+TPU_NODES = {
+    "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+    "cloud.google.com/gke-tpu-topology": "2x2",
+}
+
+
+def with_tpu(config, count, labels, env=()):
+    """The committed configuration with another Trainer."""
+    trainer = {
+        "accelerator": {"type": "google.com/tpu", "count": count},
+        "node_selector": labels,
+        "env": dict(env),
+    }
+    values = config.model_dump(exclude_unset=True)
+    return Config.model_validate(values | {"components": {**values["components"], "Trainer": trainer}})
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +274,7 @@ def test_what_tasks_need(settings):
                     "cpu_limit": "8",
                     "memory_limit": "1Ti",
                     "accelerator": {"type": "google.com/tpu", "count": 4},
-                    "node_selector": {"cloud.google.com/gke-tpu-topology": "2x2"},
+                    "node_selector": TPU_NODES,
                     "tolerations": [{"key": "tpu", "effect": "NoSchedule"}],
                     "secrets": [{"name": "s3", "env": {"AWS_ACCESS_KEY_ID": "id"}, "mount": "/secrets"}],
                     "retries": {"count": 3, "wait_s": 10, "factor": 1, "deadline_s": 3600},
@@ -276,6 +295,9 @@ def test_what_tasks_need(settings):
     }
     assert executors["exec-genome-example-gen"]["container"]["resources"]["resourceCpuRequest"] == "2"
     assert executors["exec-pusher"]["container"]["env"] == [{"name": "A", "value": "1"}]
+    # Chips that do not answer are an error.
+    asked = {variable["name"]: variable["value"] for variable in executors["exec-trainer"]["container"]["env"]}
+    assert asked == {"A": "1", "TPU_NAME": "local"}
     tasks = compiled.spec["root"]["dag"]["tasks"]
     assert tasks["trainer"]["cachingOptions"] == tasks["first-look"]["cachingOptions"] == {}
     assert tasks["pusher"]["cachingOptions"] == {"enableCache": True}
@@ -290,10 +312,88 @@ def test_what_tasks_need(settings):
     pods = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert pods.keys() == executors.keys()
     assert pods["exec-trainer"].keys() == KUBERNETES.keys()
+    assert pods["exec-trainer"]["nodeSelector"] == {"labels": TPU_NODES}
     for pod in pods.values():
         for field, value in pod.items():
             for message in value if isinstance(value, list) else [value]:
                 assert message.keys() <= KUBERNETES[field]
+
+
+def test_a_trainer_on_tpu_chips(config):
+    """Asked for in config.yaml, they decide how is trained too; and Kubeflow takes what is compiled."""
+    config = with_tpu(config, 4, TPU_NODES)
+    compiled = compiling.compile_pipeline(compiling.settings_of(config), config)
+    assert rules.violations(compiled.spec, compiled.platform) == []
+    told = json.loads(constants(compiled.spec)["trainer", "custom_config"])
+    training = told["training"]
+    assert {name: training[name] for name in ("strategy", "jit_compile", "batch_size")} == {
+        "strategy": "tpu",
+        "jit_compile": False,
+        "batch_size": 8,
+    }
+    assert training["steps_per_execution"] == 20
+    assert told["model"]["dtype"] == "mixed_bfloat16"
+    executors = compiled.spec["deploymentSpec"]["executors"]
+    assert executors["exec-trainer"]["container"]["resources"]["accelerator"] == {
+        "resourceType": "google.com/tpu",
+        "resourceCount": "4",
+    }
+    with_chips = [
+        label for label, one in executors.items() if "accelerator" in one["container"].get("resources", {})
+    ]
+    assert with_chips == ["exec-trainer"]
+    pods = compiled.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert [label for label, pod in pods.items() if "nodeSelector" in pod] == ["exec-trainer"]
+    assert pods["exec-trainer"]["nodeSelector"] == {"labels": TPU_NODES}
+
+
+def test_what_kubeflows_own_compiler_writes_of_chips_is_what_is_written_here(config):
+    @kfp.dsl.component(base_image="python:3.11")
+    def train():
+        pass
+
+    @kfp.dsl.pipeline(name="chips")
+    def pipeline():
+        train().set_accelerator_type("google.com/tpu").set_accelerator_limit(4)
+
+    theirs = pipeline.pipeline_spec.deployment_spec["executors"]["exec-train"]["container"]["resources"]
+    config = with_tpu(config, 4, TPU_NODES)
+    compiled = compiling.compile_pipeline(compiling.settings_of(config), config)
+    ours = compiled.spec["deploymentSpec"]["executors"]["exec-trainer"]["container"]["resources"]
+    assert ours["accelerator"].items() <= dict(theirs["accelerator"]).items()
+
+
+def test_a_slice_of_several_hosts_is_named(config):
+    servers = "grpc://tpu-0:8470,grpc://tpu-1:8470"
+    trainer = config.components["Trainer"].model_copy(
+        update={"env": {"TPU_NAME": servers}, "accelerator": None}
+    )
+    config = config.model_copy(update={"components": {**config.components, "Trainer": trainer}})
+    spec = compiling.compile_pipeline(compiling.settings_of(config), config).spec
+    container = spec["deploymentSpec"]["executors"]["exec-trainer"]["container"]
+    assert container["env"] == [{"name": "TPU_NAME", "value": servers}]
+    assert "accelerator" not in container["resources"]
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "message"),
+    [
+        (4, {}, "components.Trainer.node_selector: google.com/tpu wants .*-accelerator and .*-topology too"),
+        (4, {"cloud.google.com/gke-tpu-topology": "2x2"}, "google.com/tpu wants .*gke-tpu-accelerator too"),
+        (4, TPU_NODES | {"cloud.google.com/gke-tpu-topology": "4"}, "'4' is not like 2x4 or 2x2x1"),
+        (4, TPU_NODES | {"cloud.google.com/gke-tpu-topology": "4x4"}, "a slice of 4x4 has 16 chips, and 4 are"),
+        (2, TPU_NODES, "a slice of 2x2 has 4 chips, and 2 are asked for. .* one pod"),
+    ],
+)
+def test_chips_that_no_pod_can_have(config, count, labels, message):
+    with pytest.raises(ValueError, match=message):
+        with_tpu(config, count, labels)
+
+
+@pytest.mark.parametrize("topology", ["1x1", "2x2", "2x4", "2x2x1"])
+def test_slices_of_one_host(config, topology):
+    chips = math.prod(map(int, topology.split("x")))
+    with_tpu(config, chips, TPU_NODES | {"cloud.google.com/gke-tpu-topology": topology})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What can be said of the image without building it; docs/kubeflow.md says how it was built."""
 
+import importlib.metadata
 import re
 import runpy
 import subprocess
@@ -74,17 +75,54 @@ def test_the_context_is_a_list_of_what_may_enter():
     assert {path.split("/")[0] for path in allowed} <= {path.split("/")[0] for path in tracked.splitlines()}
 
 
-def test_the_gpu_lock_agrees_with_the_lock():
-    def pins(name):
-        lines = re.findall(r"^[\w.-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)
-        return {requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)}
+def pins(name):
+    """Package -> its pin, of a lock."""
+    lines = re.findall(r"^[\w.-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)
+    return {requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)}
 
+
+def test_the_gpu_lock_agrees_with_the_lock():
     both, gpu = pins("requirements.lock"), pins("setup/gpu.lock")
     assert {name for name in gpu if name not in both and not name.startswith("nvidia-")} == set()
     assert {name: version for name, version in gpu.items() if name in both} == {
         name: both[name] for name in gpu if name in both
     }
     assert "nvidia-cudnn-cu12" in gpu
+
+
+def test_the_tpu_lock_differs_from_the_lock_in_tensorflow_alone():
+    lock, tpu = pins("requirements.lock"), pins("setup/tpu.lock")
+    assert {name for name in tpu if name not in lock} == {"tensorflow-tpu", "libtpu"}
+    different = {name for name in tpu if name in lock and tpu[name] != lock[name]}
+    [left_to_it] = re.findall(r"^GOES_BY_TENSORFLOW := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert different | {"tensorflow"} == set(left_to_it.split("|"))
+    assert "tensorflow" not in tpu
+    # tensorboard and tf-keras go with TensorFlow of their minor version; of libtpu a later one ends the import.
+    minors = {tpu[name].rpartition(".")[0] for name in ("tensorflow-tpu", "tensorboard", "tf-keras")}
+    assert minors == {"==2.20"}
+    assert tpu["libtpu"] == "==0.0.14"
+
+
+def test_no_lock_names_an_index():
+    for lock in ("requirements.lock", "setup/gpu.lock", "setup/tpu.lock"):
+        text = (ROOT / lock).read_text()
+        assert "://" not in text
+        assert len(re.findall(r"^[\w.-]+==", text, re.MULTILINE)) == len(
+            re.findall(r"== ?\S+ \\\n +--hash=", text)
+        )
+
+
+def test_the_environment_for_tpus_is_that_of_the_image(stages):
+    [install] = [run for name, run in stages[1] if name == "RUN" and "requirements.lock" in run]
+    [image] = re.findall(r"tpu\) (.*?);;", install)
+    environment = (ROOT / "setup/tpu_environment.sh").read_text()
+    for step in ('"$uv" pip uninstall --quiet tensorflow', "$install --require-hashes -r setup/tpu.lock"):
+        assert step in image
+        assert step in environment
+    assert image.index("uninstall") < image.index("tpu.lock")
+    for step in ("--require-hashes -r requirements.lock", "--no-build-isolation ./compat/tfx-bsl-sql-util"):
+        assert f"$install {step}" in environment
+    assert 'install="$uv pip install --quiet --no-deps"' in environment
 
 
 def test_health():
@@ -102,6 +140,33 @@ def test_health_names_what_is_another(tmp_path):
     numpy, missing = health["wrong_versions"](lock)
     assert re.fullmatch(r"numpy is \S+, requirements.lock has 0.1", numpy)
     assert missing == "no-such-package is missing, requirements.lock has 1.0"
+
+
+def test_health_holds_an_environment_for_tpus_to_both_locks(tmp_path, monkeypatch):
+    health = runpy.run_path(str(ROOT / "kubeflow/health.py"))
+    (tmp_path / "setup").mkdir()
+    lock, tpu = tmp_path / "requirements.lock", tmp_path / "setup/tpu.lock"
+    lock.write_text("numpy==2\ntensorboard==2.21\ntensorflow==2.21\n")
+    tpu.write_text("tensorboard==2.20\ntensorflow-tpu==2.20\n")
+    installed = {"numpy": "2", "tensorboard": "2.21", "tensorflow": "2.21"}
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert health["locks"](tmp_path) == [lock]
+    assert health["wrong_versions"](lock) == []
+    installed["tensorflow-tpu"] = "2.20"
+    assert health["locks"](tmp_path) == [lock, tpu]
+    assert health["wrong_versions"](lock, tpu) == [
+        "tensorboard is 2.21, tpu.lock has 2.20",
+        "tensorflow is 2.21, tpu.lock has tensorflow-tpu instead",
+    ]
+    installed["tensorboard"] = "2.20"
+    del installed["tensorflow"]
+    assert health["wrong_versions"](lock, tpu) == []
 
 
 def test_the_image_of_workers_has_the_locked_beam():

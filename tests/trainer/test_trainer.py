@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.input_data import evaluation_batches, find_examples, training_batches
-from components.trainer.strategy import make_strategy
+from components.trainer.distributed import share_of
+from components.trainer.input_data import Share, evaluation_batches, find_examples, training_batches
+from components.trainer.strategy import find_tpu, make_strategy
 from components.trainer.training import Training
 from tests.trainer.tiny_training import FLANK, WINDOW, decode, head_examples, write_examples
 
@@ -113,6 +114,29 @@ def test_whole_batches_leave_out_the_rest_and_say_so(folder, caplog):
         )
 
 
+def test_parts_of_whole_batches(folder):
+    """Two replicas of one host, and one of each of two hosts, read what one device does, in fixed shapes."""
+    examples = head_examples(folder)
+    sizes = {"window_length": WINDOW, "batch_size": 2, "whole_batches": True}
+    whole = np.concatenate([x for x, _ in evaluation_batches(examples, decode, **sizes)])
+    of_shares = []
+    for share in (Share(2, 0, 2), Share(2, 0, 1), Share(2, 1, 1)):
+        dataset = evaluation_batches(examples, decode, **sizes, share=share)
+        x, y = dataset.element_spec
+        assert (x.shape, y.shape) == ((1, WINDOW, 4), (1, 2, 2))
+        of_shares.append(np.concatenate([x for x, _ in dataset]))
+    both, first, second = of_shares
+    assert len(whole) == 6  # of seven
+    np.testing.assert_array_equal(both, whole)
+    np.testing.assert_array_equal(first, whole[::2])
+    np.testing.assert_array_equal(second, whole[1::2])
+
+
+def test_what_a_host_reads():
+    contexts = [tf.distribute.InputContext(2, index, 8) for index in range(2)]
+    assert [share_of(context) for context in contexts] == [Share(8, 0, 4), Share(8, 4, 4)]
+
+
 def test_too_few_examples(folder):
     files = [f"{folder}/*"]
     assert len(find_examples(files, "tiny", at_least=7)) == 7
@@ -126,12 +150,51 @@ def test_strategies_are_chosen_in_the_open(caplog):
     caplog.set_level("INFO")
     assert make_strategy("auto").num_replicas_in_sync == 1
     assert "strategy auto: one" in caplog.text
-    with pytest.raises(RuntimeError, match="no TPU answers"):
+    with pytest.raises(RuntimeError, match="this host has no TPU chips: set TPU_NAME"):
         make_strategy("tpu")
     with pytest.raises(RuntimeError, match="has 0 GPUs"):
         make_strategy("mirrored")
     with pytest.raises(ValueError, match="'gpu'"):
         make_strategy("gpu")
+
+
+class Resolver:
+    """Of TPUs: what it is told, in the place of TensorFlow's, whose signature tests/tpu holds against this."""
+
+    def __init__(self, tpu=None):
+        self.tpu = tpu
+
+
+@pytest.mark.parametrize("named", ["local", "grpc://10.0.0.1:8470,grpc://10.0.0.2:8470", ""])
+@pytest.mark.parametrize("strategy", ["auto", "tpu"])
+def test_a_tpu_is_found_and_connected_in_order(monkeypatch, strategy, named):
+    """`local` is said aloud: in TPU_NAME alone TensorFlow takes it for a TPU of Google Cloud of that name."""
+    monkeypatch.setenv("TPU_NAME", named)
+    chips = [tf.config.PhysicalDevice("/physical_device:TPU:0", "TPU")]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: chips if kind == "TPU" else [])
+    asked = []
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", Resolver)
+    monkeypatch.setattr(
+        tf.config, "experimental_connect_to_cluster", lambda tpu: asked.append(("connect", tpu.tpu))
+    )
+    monkeypatch.setattr(
+        tf.tpu.experimental, "initialize_tpu_system", lambda tpu: asked.append(("start", tpu.tpu))
+    )
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda tpu: ("strategy", tpu.tpu))
+    name = named or "local"
+    assert find_tpu() == name
+    assert make_strategy(strategy) == ("strategy", name)
+    assert asked == [("connect", name), ("start", name)]
+
+
+def test_a_tpu_that_is_named_and_does_not_answer(monkeypatch):
+    """Is no reason to train on the CPU; this TensorFlow, which is not for TPUs, finds none."""
+    monkeypatch.setenv("TPU_NAME", "local")
+    for strategy in ("auto", "tpu"):
+        with pytest.raises(
+            RuntimeError, match=r"no TPU answers at TPU_NAME='local' .*TPUs not found.*DEVICES=tpu"
+        ):
+            make_strategy(strategy)
 
 
 @pytest.mark.parametrize(

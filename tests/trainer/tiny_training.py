@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from components.examples.example import make_example
 from components.examples.records import encode_record
+from components.trainer import distributed
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.fitting import fit
 from components.trainer.input_data import HeadExamples, evaluation_batches, find_examples, training_batches
@@ -71,8 +72,11 @@ def decode(serialized):
     return parsed | {"sequence": decode_sequences(parsed["sequence"], WINDOW + 2 * FLANK)}
 
 
-def train(folder, die_while="", replicas=1, model_changes=(), **changes):
-    """Trains to the end, or to the moment named; writes the weights to `folder/weights.npz`."""
+def train(folder, die_while="", replicas=1, as_on_tpu=False, whole_batches=False, model_changes=(), **changes):
+    """Trains to the end, or to the moment named; writes the weights to `folder/weights.npz`.
+
+    `as_on_tpu`: as under TPUStrategy, which the strategy of the replicas then stands for.
+    """
     sys.stdout = sys.stderr = (folder / "log").open("a", buffering=1)
     show_progress()
     training = Training(
@@ -97,18 +101,34 @@ def train(folder, die_while="", replicas=1, model_changes=(), **changes):
         model = Enformer(**{**MODEL, **dict(model_changes)})
         trainer = compile_model(model, training)
     checkpoints = Checkpoints(folder / "checkpoints", {"training": vars(training)})
+
+    def training_from(step):
+        def of_host(share=None):
+            return training_batches(
+                heads,
+                decode,
+                **sizes,
+                max_shift=3,
+                reverse_complement=True,
+                seed=training.seed,
+                first_step=step,
+                share=share,
+            )
+
+        return of_host if as_on_tpu else of_host()
+
+    def validation_of(examples):
+        def of_host(share=None):
+            return evaluation_batches(examples, decode, **sizes, whole_batches=whole_batches, share=share)
+
+        return of_host if as_on_tpu else of_host()
+
+    if as_on_tpu:
+        distributed.is_tpu = lambda strategy: True
     fit(
         trainer,
-        lambda step: training_batches(
-            heads,
-            decode,
-            **sizes,
-            max_shift=3,
-            reverse_complement=True,
-            seed=training.seed,
-            first_step=step,
-        ),
-        {head: evaluation_batches(examples, decode, **sizes) for head, examples in heads.items()},
+        training_from,
+        {head: validation_of(examples) for head, examples in heads.items()},
         training,
         checkpoints=checkpoints,
         log_folder=str(folder / "tensorboard"),
