@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -288,9 +289,11 @@ def on_tpu(settings: Settings, chips: int) -> Settings:
     """
     training = settings.training
     part, replicas = training.steps_per_part, 2 * chips
+    # As TPUs lay arrays out: see benchmarks/README.md, `tpu.py`.
+    pieces = math.gcd(8, settings.description.window_length // BIN_SIZE)
     return dataclasses.replace(
         settings,
-        model={**settings.model, "dtype": "mixed_bfloat16"},
+        model={**settings.model, "dtype": "mixed_bfloat16", "winograd": False, "tower_pieces": pieces},
         training=dataclasses.replace(
             training,
             strategy="tpu",

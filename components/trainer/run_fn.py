@@ -215,11 +215,12 @@ def copy_to_host(model: Enformer) -> Enformer:
         model: trained.
 
     Returns:
-        The same, of no strategy; what is exported of it names no device.
+        The same, of no strategy and with a tower in one piece; what is exported of it names no device.
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
     with tf.device("/CPU:0"):
-        copied = Enformer.from_config(model.get_config())
+        # In pieces it would be slower there, and its tower not be reused between alleles.
+        copied = Enformer.from_config({**model.get_config(), "tower_pieces": 1})
         for variable, value in zip(copied.variables, values, strict=True):
             variable.assign(value)
     return copied

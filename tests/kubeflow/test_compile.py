@@ -333,6 +333,7 @@ def test_a_trainer_on_tpu_chips(config):
     }
     assert training["steps_per_execution"] == 20
     assert told["model"]["dtype"] == "mixed_bfloat16"
+    assert told["model"]["tower_pieces"] == 8
     executors = compiled.spec["deploymentSpec"]["executors"]
     assert executors["exec-trainer"]["container"]["resources"]["accelerator"] == {
         "resourceType": "google.com/tpu",

@@ -94,6 +94,7 @@ def test_a_step_is_a_program_for_chips(tmp_path):
     assert "CrossReplicaSum" in told["train"]["collectives"]
     assert told["copied"]
     assert not told["copy_has_a_strategy"]
+    assert told["pieces"] == [2, 1]
     assert told["resolver"] == ["self", "tpu"]
     assert told["connect"] == ["cluster_spec_or_resolver"]
     assert told["initialize"] == ["cluster_resolver"]

@@ -70,7 +70,7 @@ def main(folder):
     sizes = {"window_length": WINDOW, "batch_size": training.batch_size}
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        model = Enformer(**MODEL, dtype="mixed_bfloat16")
+        model = Enformer(**MODEL, dtype="mixed_bfloat16", tower_pieces=2)
         trainer = compile_model(model, training)
     contexts = []
 
@@ -104,6 +104,7 @@ def main(folder):
                     (keras.ops.convert_to_numpy(one) == keras.ops.convert_to_numpy(other)).all()
                     for one, other in zip(host.variables, model.variables, strict=True)
                 ),
+                "pieces": [model.tower_pieces, host.tower_pieces],
                 "copy_has_a_strategy": host.distribute_strategy is strategy,
                 "resolver": [*inspect.signature(resolver.__init__).parameters][:2],
                 "connect": [*inspect.signature(tf.config.experimental_connect_to_cluster).parameters][:1],
