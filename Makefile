@@ -31,7 +31,7 @@ demo: setup data ## trains on E. coli through the whole chain; RUN=, STEPS=, DAT
 test: setup data lint ## the tests between two edits: readers, golden data, one chain, one kill and resume; ten minutes, fifteen the first time
 	@sh tests/run.sh quick
 
-test-all: setup data lint ## all tests, the library's on every backend that is installed; forty minutes
+test-all: setup data lint tpu-setup ## all tests, the library's on every backend that is installed; forty minutes
 	@sh tests/run.sh quick rest
 
 kubeflow: setup ## compiles the pipeline for Kubeflow into kubeflow/pipeline.yaml, as kubeflow/config.yaml says
