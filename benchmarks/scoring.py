@@ -2,11 +2,11 @@
 
     .venv/bin/python benchmarks/scoring.py [--size demo] [--alleles 192] [--plain 24] [--turns 3]
 
-Fresh weights on random sequence: neither matters for time. `ism`: all substitutions of neighbouring bases in
-one window, whose reference full passes predict once too. `dense`: SNVs 300 bp apart; with reuse they share
-the windows of a grid of 4,096 bp, full passes take two windows each. `along`: SNVs 2,000 bp apart, each with a
-window of its own, of a grid of 128 bp, so that reuse computes the tower once along the contig. `isolated`:
-SNVs whose windows do not touch. One strand; two take twice as long either way. Full passes take a time in
+Fresh weights, but for those of attention's outputs, on random sequence: neither matters for time. `ism`: all
+substitutions of neighbouring bases in one window, whose reference full passes predict once too. `dense`: SNVs
+300 bp apart; with reuse they share the windows of a grid of 4,096 bp, full passes take two windows each.
+`along`: SNVs 2,000 bp apart, each with a window of its own, of a grid of 128 bp, so that reuse computes the
+tower once along the contig. `isolated`: SNVs whose windows do not touch. One strand; two take twice as long either way. Full passes take a time in
 proportion to their number, so fewer alleles measure it (`--plain`; of ism one less, for the reference). Beside
 the ratios of the clock's times stand those of the process's CPU times, on which other work tells less. Error:
 the largest difference of any bin and track of REF and ALT from full passes over the same windows, as a share
@@ -73,6 +73,15 @@ class RandomContig:
     def genome(self) -> "Genome":
         """The contig, as what takes a genome names it."""
         return cast("Genome", self)
+
+
+def draw_attention(model: keras.Model) -> None:
+    """Draws the weights of attention's outputs, which start at zero: else what it does would not be seen."""
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.path.endswith("attention/output_kernel"):
+            drawn = rng.standard_normal(weight.shape, dtype=np.float32)
+            weight.assign(drawn / np.sqrt(weight.shape[0], dtype=np.float32))
 
 
 def cell_of(kind: str, target: int) -> int:
@@ -225,6 +234,7 @@ def main() -> None:
     model = Enformer.from_preset(
         preset, heads={"h": tracks}, sequence_length=window, target_length=bins, winograd=arguments.winograd
     )
+    draw_attention(model)
     ways = make_ways(model.head_model("h"), window, bins, tracks, arguments.batch_size)
     contig = RandomContig((arguments.alleles + 2) * (window + 1))
     for kind in arguments.kinds:
