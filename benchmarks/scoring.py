@@ -6,11 +6,12 @@ Fresh weights, but for those of attention's outputs, on random sequence: neither
 substitutions of neighbouring bases in one window, whose reference full passes predict once too. `dense`: SNVs
 300 bp apart; with reuse they share the windows of a grid of 4,096 bp, full passes take two windows each.
 `along`: SNVs 2,000 bp apart, each with a window of its own, of a grid of 128 bp, so that reuse computes the
-tower once along the contig. `isolated`: SNVs whose windows do not touch. One strand; two take twice as long either way. Full passes take a time in
-proportion to their number, so fewer alleles measure it (`--plain`; of ism one less, for the reference). Beside
-the ratios of the clock's times stand those of the process's CPU times, on which other work tells less. Error:
-the largest difference of any bin and track of REF and ALT from full passes over the same windows, as a share
-of the largest prediction; effect: the largest difference of ALT from REF, as well.
+tower once along the contig. `isolated`: SNVs whose windows do not touch. One strand; two take twice as long
+either way. Full passes take a time in proportion to their number, so fewer alleles measure it (`--plain`; of
+ism one less, for the reference). Beside the ratios of the clock's times stand those of the process's CPU
+times, on which other work tells less. Error: the largest difference of any bin and track of REF and ALT from
+full passes over the same windows, as a share of the largest prediction; effect: the largest difference of ALT
+from REF, as well.
 """
 
 import argparse

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ from enformer_keras.prediction.products import products_of, within
 from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.resolving import check_references as first_references
 from enformer_keras.prediction.resolving import resolve_each
-from enformer_keras.prediction.reuse import TowerReuse, is_split
+from enformer_keras.prediction.reuse import TowerReuse, is_cut, is_split
 from enformer_keras.prediction.statistics import check_statistics, score
 from enformer_keras.prediction.windows import (
     Center,
@@ -74,6 +75,8 @@ __all__ = [
     "opened_genome",
     "strands_of",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -122,6 +125,11 @@ class Predictor:
         self.batch_size = batch_size
         self.products = products_of(model, tf32=tf32)
         split = reuse and is_split(model, frame.bin_size)
+        if reuse and is_cut(model):
+            _logger.warning(
+                "a tower in pieces is not reused between alleles, so each takes full passes: give the model's "
+                "with_tower_pieces(1)"
+            )
         self._reuse = TowerReuse(model, batch_size, head, self.products) if split else None
         self.card = ModelCard() if card is None else card
         self.any_genome = any_genome

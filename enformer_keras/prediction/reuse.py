@@ -57,12 +57,15 @@ _STRETCH = 32, 128
 Tracks = tuple[int, ...] | None
 
 
+def is_cut(model: keras.Model) -> bool:
+    """Says whether a model cuts the window into pieces, whose tower is not one that can be reused."""
+    return any(isinstance(layer, CutIntoPieces1D) for layer in getattr(model, "layers", ()))
+
+
 def is_split(model: keras.Model, bin_size: int) -> bool:
     """Says whether a model has the tower that can be reused: not one that cuts the window into pieces."""
-    layers = getattr(model, "layers", ())
-    names = {layer.name for layer in layers}
-    cut = any(isinstance(layer, CutIntoPieces1D) for layer in layers)
-    return bin_size == BIN_SIZE and {_LAST_LOCAL, _FIRST} <= names and not cut
+    names = {layer.name for layer in getattr(model, "layers", ())}
+    return bin_size == BIN_SIZE and {_LAST_LOCAL, _FIRST} <= names and not is_cut(model)
 
 
 @dataclasses.dataclass(frozen=True)

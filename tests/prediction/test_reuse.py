@@ -57,9 +57,13 @@ def full_passes(model, windows):
     return np.array(list(predictor.predict_strands([(window, False) for window in windows], [0, 1, 2])))
 
 
-def test_a_tower_in_pieces_is_not_reused(model):
+def test_a_tower_in_pieces_is_not_reused_and_the_log_says_so(model, caplog):
     assert is_split(model, BIN_SIZE)
-    assert not is_split(model.with_tower_pieces(4), BIN_SIZE)
+    cut = model.with_tower_pieces(4).head_model("b")
+    assert not is_split(cut, BIN_SIZE)
+    tracks = [PredictedTrack(at, "", "", at) for at in range(2)]
+    Predictor(cut, Frame(LENGTH, BINS - 4, BIN_SIZE), tracks)
+    assert "with_tower_pieces(1)" in caplog.text
 
 
 def test_a_bin_sees_what_the_patches_take_it_to_see(model):
