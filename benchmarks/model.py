@@ -2,9 +2,11 @@
 
     python benchmarks/model.py [--turns 10] [--json results.json] [CONTENDER ...]
 
-prints medians, ratios, the share of the machine's own float32 matrix-multiply rate and peak memory. It needs an
-environment with the peers in it (benchmarks/README.md). Each contender lives in a process of its own; they take
-turns, so that a machine whose speed drifts is the same for all.
+prints medians, ratios, peak memory and, by the operations that each contender really makes, the shares of
+two rates of a float32 matrix multiply: that of XLA, which multiplies in compiled steps, and that of the
+library which multiplies fastest here. It needs an environment with the peers in it (benchmarks/README.md).
+Each contender lives in a process of its own; they take turns, so that a machine whose speed drifts is the
+same for all.
 """
 
 import argparse
@@ -32,37 +34,50 @@ CONTENDERS = (
     "enformer-pytorch",
 )
 STEPS = ("forward", "train")
+XLA = "XLA"
 KEY_SIZE = 64
+# Into how many blocks of queries `RelativeMultiHeadAttention` splits a window of this length.
+BLOCKS = 8
 
 
-def operations(winograd: bool = False) -> dict[str, float]:
-    """Floating-point operations of each step: two for each multiply-add of its matrix products.
+def operations(model: str) -> dict[str, float]:
+    """Floating-point operations that a step makes: two for each multiply-add of its matrix products.
 
-    Backward, each product has two gradients, but DNA and positional features, which are data, have none.
-
-    With pooling as one product of the difference, as here; the peers' pooling does twice that part. All shares
-    of the matrix-multiply rate are of the count with direct convolutions: they compare times and nothing else.
+    Backward, each product has two gradients, but DNA and positional features, which are data, have none. What a
+    compiler takes out, or adds to spread the work, is not counted.
 
     Args:
-        winograd: Whether the tower's convolutions of width 5 take 8 products for 4 outputs instead of 20.
+        model: ``"ours"``, whose convolutions of width 5 take 8 products for 4 outputs; ``"ours-direct"``, whose
+            take 20; or a peer. The peers project both positions of a pool, not their difference, and each query
+            meets all distances, not those of its block.
+
+    Returns:
+        Operations of each of `STEPS`.
     """
-    width = 8 / 4 if winograd else 5
+    peer = not model.startswith("ours")
+    width = 8 / 4 if model == "ours" else 5
+    pooled = 1 if peer else 1 / 2
     block_filters = [round(CHANNELS / 2 * math.exp(math.log(2) / 5 * block) / 128) * 128 for block in range(6)]
     positions, channels = LENGTH, CHANNELS // 2
     of_data = positions * 15 * 4 * channels
-    products: float = of_data + positions * channels**2 + positions // 2 * channels**2
+    products: float = of_data + positions * channels**2 + pooled * positions * channels**2
     for filters in block_filters:
         positions //= 2
         products += (
-            positions * width * channels * filters + positions * filters**2 + positions // 2 * filters**2
+            positions * width * channels * filters + positions * filters**2 + pooled * positions * filters**2
         )
         channels = filters
-    bins, keys, value_size = LENGTH // BIN_SIZE, HEADS * KEY_SIZE, CHANNELS // HEADS
+    bins, keys, features = LENGTH // BIN_SIZE, HEADS * KEY_SIZE, CHANNELS // HEADS
     projections = bins * CHANNELS * (2 * keys + 2 * CHANNELS)
     by_content = bins * bins * (keys + CHANNELS)
-    by_distance = bins * HEADS * value_size * 2 * bins
-    of_data += LAYERS * by_distance
-    by_position = bins * HEADS * value_size * KEY_SIZE + by_distance
+    if peer:
+        distances = 2 * bins - 1
+        with_data = distances * features * keys
+        by_position = with_data + bins * distances * keys
+    else:
+        with_data = bins * HEADS * features * (bins + bins // BLOCKS)
+        by_position = bins * keys * features + with_data
+    of_data += LAYERS * with_data
     feed_forward = bins * 2 * CHANNELS * 2 * CHANNELS
     products += LAYERS * (projections + by_content + by_position + feed_forward)
     products += bins * 2 * CHANNELS * CHANNELS + bins * 2 * CHANNELS * sum(TRACKS.values())
@@ -76,6 +91,8 @@ class Contender:
         self.name = name
         model, *rest = name.split(":")
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # OpenBLAS by the processor's own kernels, whatever the environment asks for.
+        environment.pop("OPENBLAS_CORETYPE", None)
         environment["PYTHONPATH"] = f"{HERE.parent}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         environment.update(zip(("KERAS_BACKEND", "JIT_COMPILE"), rest, strict=False))
         self._log = (HERE / f"{name.replace(':', '-')}.log").open("w")
@@ -87,7 +104,8 @@ class Contender:
             text=True,
             env=environment,
         )
-        self._answer()
+        # Names of the libraries whose multiply it can time.
+        self.libraries: list[str] = self._answer()
 
     def ask(self, word: str) -> Any:
         """Send a word and wait for the answer."""
@@ -125,11 +143,14 @@ def peak_memory(name: str) -> dict[str, float]:
     return {"built": built, "process": max(process, step), "step": step}
 
 
-def times(names: list[str], turns: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each step of each contender, two for each turn."""
+def times(
+    names: list[str], turns: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, list[float]]]]:
+    """Seconds of each step, and of the multiply by each library, of each contender, two for each turn."""
     contenders = {name: Contender(name) for name in names}
-    seconds: dict[str, dict[str, list[float]]] = {
-        name: {step: [] for step in (*STEPS, "matmul")} for name in names
+    seconds: dict[str, dict[str, list[float]]] = {name: {step: [] for step in STEPS} for name in names}
+    multiplies: dict[str, dict[str, list[float]]] = {
+        name: {library: [] for library in contender.libraries} for name, contender in contenders.items()
     }
     for name, contender in contenders.items():
         print(f"compiling {name}", file=sys.stderr, flush=True)
@@ -138,40 +159,60 @@ def times(names: list[str], turns: int) -> dict[str, dict[str, list[float]]]:
     order = random.Random(0)
     for turn in range(turns):
         print(f"turn {turn + 1} of {turns}", file=sys.stderr, flush=True)
-        for step in (*STEPS, "matmul"):
+        for step in STEPS:
             for name in order.sample(names, len(names)):
                 contenders[name].ask(step)  # not counted: its memory is warm and the others' threads sleep
                 seconds[name][step] += [contenders[name].ask(step) for _ in range(2)]
+        for name in order.sample(names, len(names)):
+            for library, values in multiplies[name].items():
+                contenders[name].ask(library)
+                values += [contenders[name].ask(library) for _ in range(2)]
     for contender in contenders.values():
         contender.close()
-    return seconds
+    return seconds, multiplies
 
 
-def report(seconds: dict[str, dict[str, list[float]]], memory: dict[str, dict[str, float]]) -> str:
+def rates(multiplies: dict[str, dict[str, list[float]]]) -> dict[str, float]:
+    """Operations a second of each library's multiply, in the process where it is fastest."""
+    found: dict[str, float] = {}
+    for by_library in multiplies.values():
+        for library, values in by_library.items():
+            rate = 2.0 * MATMUL_SIZE**3 / statistics.median(values)
+            found[library] = max(rate, found.get(library, 0.0))
+    return found
+
+
+def report(
+    seconds: dict[str, dict[str, list[float]]],
+    multiplies: dict[str, dict[str, list[float]]],
+    memory: dict[str, dict[str, float]],
+) -> str:
     """Tables in Markdown."""
     median = {
         name: {step: statistics.median(values) for step, values in by_step.items()}
         for name, by_step in seconds.items()
     }
-    # The machine's rate is that of the library which multiplies fastest here.
-    rate = 2.0 * MATMUL_SIZE**3 / min(by_step["matmul"] for by_step in median.values())
-    count, fewer = operations(), operations(winograd=True)
+    rate = rates(multiplies)
+    fastest = max(rate, key=lambda library: rate[library])
     lines = [
-        f"Forward {count['forward'] / 1e9:.1f} GFLOP, training step {count['train'] / 1e9:.1f} GFLOP (`ours`: "
-        f"{fewer['forward'] / 1e9:.1f} and {fewer['train'] / 1e9:.1f}); multiply "
-        f"({MATMUL_SIZE} x {MATMUL_SIZE}, float32) {rate / 1e9:.0f} GFLOP/s.",
+        f"Multiply ({MATMUL_SIZE} x {MATMUL_SIZE}, float32), GFLOP/s: "
+        + ", ".join(f"{library} {value / 1e9:.0f}" for library, value in rate.items())
+        + f". Shares are of {XLA}'s and of the fastest, which is {fastest}'s.",
         "",
-        "| contender | forward, ms | share | training step, ms | share | peak MiB: process | step |",
-        "|---|---|---|---|---|---|---|",
+        "| contender | forward, ms | GFLOP | shares | training step, ms | GFLOP | shares "
+        "| peak MiB: process | step |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, by_step in median.items():
-        share = {step: count[step] / by_step[step] / rate for step in STEPS}
+        made = operations(name.split(":")[0])
+        cells = [name]
+        for step in STEPS:
+            reached = made[step] / by_step[step]
+            shares = [f"{reached / rate[library]:.0%}" for library in (XLA, fastest) if library in rate]
+            cells += [f"{by_step[step] * 1e3:.0f}", f"{made[step] / 1e9:.1f}", ", ".join(shares)]
         peak = memory.get(name)
-        lines.append(
-            f"| {name} | {by_step['forward'] * 1e3:.0f} | {share['forward']:.0%} "
-            f"| {by_step['train'] * 1e3:.0f} | {share['train']:.0%} "
-            + (f"| {peak['process']:.0f} | {peak['step']:.0f} |" if peak else "| | |")
-        )
+        cells += [f"{peak['process']:.0f}", f"{peak['step']:.0f}"] if peak else ["", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     peers = [name for name in median if not name.startswith("ours")]
     for step in STEPS:
         if peers:
@@ -199,10 +240,11 @@ def main() -> None:
     for name in names:
         print(f"memory of {name}", file=sys.stderr, flush=True)
         memory[name] = peak_memory(name)
-    seconds = times(names, arguments.turns)
+    seconds, multiplies = times(names, arguments.turns)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"seconds": seconds, "memory": memory}, indent=1))
-    print(report(seconds, memory))
+        figures = {"seconds": seconds, "multiplies": multiplies, "memory": memory}
+        arguments.json.write_text(json.dumps(figures, indent=1))
+    print(report(seconds, multiplies, memory))
 
 
 if __name__ == "__main__":
