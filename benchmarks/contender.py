@@ -1,9 +1,9 @@
 """One contender of `benchmarks/model.py`, in a process of its own.
 
-Reads one word per line from standard input (``forward``, ``train`` or ``matmul``), does it once and answers
-with the seconds that it took. ``memory`` answers with the process's resident set size and its peak so far, in
-MiB; ``trim`` hands freed memory back and counts the peak from there. The first answer, before any word is read,
-says that the model is built.
+Reads one word per line from standard input (``forward``, ``train`` or a library that multiplies matrices),
+does it once and answers with the seconds that it took. ``memory`` answers with the process's resident set
+size and its peak so far, in MiB; ``trim`` hands freed memory back and counts the peak from there. The first
+answer, before any word is read, names the libraries and says that the model is built.
 """
 
 import ctypes
@@ -79,24 +79,39 @@ def _keras_steps(model: "keras.Model", sequence: np.ndarray, targets: object) ->
     if "JIT_COMPILE" in os.environ:
         options["jit_compile"] = os.environ["JIT_COMPILE"] == "1"
     model.compile(keras.optimizers.Adam(1e-4, global_clipnorm=0.2), loss=keras.losses.Poisson(), **options)
-    matrix = keras.ops.convert_to_tensor(_matrix())
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        multiply = tf.function(lambda: tf.matmul(matrix, matrix))
-        matmul = lambda: multiply().numpy()  # noqa: E731
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        multiply = jax.jit(lambda x: x @ x)
-        matmul = lambda: multiply(matrix).block_until_ready()  # noqa: E731
-    else:
-        matmul = lambda: matrix @ matrix  # noqa: E731
     return {
         "forward": lambda: model.predict_on_batch(sequence),
         "train": lambda: model.train_on_batch(sequence, targets),
-        "matmul": matmul,
     }
+
+
+def multiplies(backend: str) -> dict[str, Step]:
+    """One product of two square matrices by NumPy and by each library of a backend.
+
+    XLA and TensorFlow without it are two: they do not multiply alike.
+    """
+    values = _matrix()
+    by_library: dict[str, Step] = {"NumPy": lambda: values @ values}
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        matrix = tf.constant(values)
+        compiled = tf.function(lambda: tf.matmul(matrix, matrix), jit_compile=True)
+        plain = tf.function(lambda: tf.matmul(matrix, matrix))
+        by_library["XLA"] = lambda: compiled().numpy()
+        by_library["TensorFlow without XLA"] = lambda: plain().numpy()
+    elif backend == "jax":
+        import jax
+
+        array = jax.numpy.asarray(values)
+        multiply = jax.jit(lambda x: x @ x)
+        by_library["XLA"] = lambda: multiply(array).block_until_ready()
+    else:
+        import torch
+
+        tensor = torch.from_numpy(values)
+        by_library["torch"] = lambda: tensor @ tensor
+    return by_library
 
 
 def enformer_pytorch() -> dict[str, Step]:
@@ -116,7 +131,6 @@ def enformer_pytorch() -> dict[str, Step]:
     sequence, targets = batch()
     x = torch.from_numpy(sequence)
     y = {head: torch.from_numpy(target) for head, target in targets.items()}
-    matrix = torch.from_numpy(_matrix())
 
     def forward() -> object:
         model.eval()
@@ -133,7 +147,7 @@ def enformer_pytorch() -> dict[str, Step]:
         optimizer.step()
         return loss.item()
 
-    return {"forward": forward, "train": train, "matmul": lambda: matrix @ matrix}
+    return {"forward": forward, "train": train}
 
 
 def _matrix() -> np.ndarray:
@@ -164,7 +178,9 @@ def main() -> None:
         "crested": crested,
         "enformer-pytorch": enformer_pytorch,
     }[sys.argv[1]]()
-    print(json.dumps("built"), file=answers, flush=True)
+    libraries = multiplies("torch" if sys.argv[1] == "enformer-pytorch" else os.environ["KERAS_BACKEND"])
+    steps.update(libraries)
+    print(json.dumps(list(libraries)), file=answers, flush=True)
     answer: dict[str, float] | float | None
     for line in sys.stdin:
         word = line.strip()

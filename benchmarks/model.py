@@ -2,9 +2,11 @@
 
     python benchmarks/model.py [--turns 10] [--json results.json] [CONTENDER ...]
 
-prints medians, ratios, the share of the machine's own float32 matrix-multiply rate and peak memory. It needs an
-environment with the peers in it (benchmarks/README.md). Each contender lives in a process of its own; they take
-turns, so that a machine whose speed drifts is the same for all.
+prints medians, ratios, peak memory and, by the operations that each contender really makes, the shares of
+two rates of a float32 matrix multiply: that of XLA, which multiplies in compiled steps, and that of the
+library which multiplies fastest here. It needs an environment with the peers in it (benchmarks/README.md).
+Each contender lives in a process of its own; they take turns, so that a machine whose speed drifts is the
+same for all.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from contender import MATMUL_SIZE, SIZES
 from operations import operations
 
 HERE = Path(__file__).resolve().parent
-# Name, then the backend, then whether XLA (or torch.compile) compiles the step.
+# Name, then the backend, then whether XLA (or torch.compile) compiles the step. A fourth field, which none of
+# these has, is the width in bits of the vectors that XLA prefers on CPUs; by itself it takes 256.
 CONTENDERS = (
     "ours:tensorflow:1",
     "ours:jax:1",
@@ -32,6 +35,12 @@ CONTENDERS = (
     "enformer-pytorch",
 )
 STEPS = ("forward", "train")
+XLA = "XLA"
+
+
+def operations_of(model: str) -> dict[str, float]:
+    """Returns the operations that a step of a contender really makes, by its name's first part."""
+    return operations(SIZES, winograd=model == "ours", peer=not model.startswith("ours"))
 
 
 class Contender:
@@ -41,8 +50,13 @@ class Contender:
         self.name = name
         model, *rest = name.split(":")
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # OpenBLAS by the processor's own kernels, whatever the environment asks for.
+        environment.pop("OPENBLAS_CORETYPE", None)
         environment["PYTHONPATH"] = f"{HERE.parent}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         environment.update(zip(("KERAS_BACKEND", "JIT_COMPILE"), rest, strict=False))
+        if len(rest) > 2:
+            flags = environment.get("XLA_FLAGS", "")
+            environment["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width={rest[2]}"
         self._log = (HERE / f"{name.replace(':', '-')}.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "contender.py"), model],
@@ -52,7 +66,8 @@ class Contender:
             text=True,
             env=environment,
         )
-        self._answer()
+        # Names of the libraries whose multiply it can time.
+        self.libraries: list[str] = self._answer()
 
     def ask(self, word: str) -> Any:
         """Send a word and wait for the answer."""
@@ -90,53 +105,79 @@ def peak_memory(name: str) -> dict[str, float]:
     return {"built": built, "process": max(process, step), "step": step}
 
 
-def times(names: list[str], turns: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each step of each contender, two for each turn."""
+def times(
+    names: list[str], turns: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, list[float]]]]:
+    """Seconds of each step, and of the multiply by each library, of each contender, two for each turn."""
     contenders = {name: Contender(name) for name in names}
-    seconds: dict[str, dict[str, list[float]]] = {
-        name: {step: [] for step in (*STEPS, "matmul")} for name in names
+    seconds: dict[str, dict[str, list[float]]] = {name: {step: [] for step in STEPS} for name in names}
+    multiplies: dict[str, dict[str, list[float]]] = {
+        name: {library: [] for library in contender.libraries} for name, contender in contenders.items()
     }
     for name, contender in contenders.items():
         print(f"compiling {name}", file=sys.stderr, flush=True)
         for step in STEPS:
             contender.ask(step)
+        contender.ask(
+            "trim"
+        )  # what a compiler leaves, gigabytes with XLA: all contenders are in memory at once
     order = random.Random(0)
     for turn in range(turns):
         print(f"turn {turn + 1} of {turns}", file=sys.stderr, flush=True)
-        for step in (*STEPS, "matmul"):
+        for step in STEPS:
             for name in order.sample(names, len(names)):
                 contenders[name].ask(step)  # not counted: its memory is warm and the others' threads sleep
                 seconds[name][step] += [contenders[name].ask(step) for _ in range(2)]
+        for name in order.sample(names, len(names)):
+            for library, values in multiplies[name].items():
+                contenders[name].ask(library)
+                values += [contenders[name].ask(library) for _ in range(2)]
     for contender in contenders.values():
         contender.close()
-    return seconds
+    return seconds, multiplies
 
 
-def report(seconds: dict[str, dict[str, list[float]]], memory: dict[str, dict[str, float]]) -> str:
+def rates(multiplies: dict[str, dict[str, list[float]]]) -> dict[str, float]:
+    """Operations a second of each library's multiply, in the process where it is fastest."""
+    found: dict[str, float] = {}
+    for by_library in multiplies.values():
+        for library, values in by_library.items():
+            rate = 2.0 * MATMUL_SIZE**3 / statistics.median(values)
+            found[library] = max(rate, found.get(library, 0.0))
+    return found
+
+
+def report(
+    seconds: dict[str, dict[str, list[float]]],
+    multiplies: dict[str, dict[str, list[float]]],
+    memory: dict[str, dict[str, float]],
+) -> str:
     """Tables in Markdown."""
     median = {
         name: {step: statistics.median(values) for step, values in by_step.items()}
         for name, by_step in seconds.items()
     }
-    # The machine's rate is that of the library which multiplies fastest here.
-    rate = 2.0 * MATMUL_SIZE**3 / min(by_step["matmul"] for by_step in median.values())
-    count, fewer = operations(SIZES), operations(SIZES, winograd=True)
+    rate = rates(multiplies)
+    fastest = max(rate, key=lambda library: rate[library])
     lines = [
-        f"Forward {count['forward'] / 1e9:.1f} GFLOP, training step {count['train'] / 1e9:.1f} GFLOP (`ours`: "
-        f"{fewer['forward'] / 1e9:.1f} and {fewer['train'] / 1e9:.1f}); multiply "
-        f"({MATMUL_SIZE} x {MATMUL_SIZE}, float32) {rate / 1e9:.0f} GFLOP/s.",
+        f"Multiply ({MATMUL_SIZE} x {MATMUL_SIZE}, float32), GFLOP/s: "
+        + ", ".join(f"{library} {value / 1e9:.0f}" for library, value in rate.items())
+        + f". Shares are of {XLA}'s and of the fastest, which is {fastest}'s.",
         "",
-        "| contender | forward, ms | share | training step, ms | share | peak MiB: process | step |",
-        "|---|---|---|---|---|---|---|",
+        "| contender | forward, ms | GFLOP | shares | training step, ms | GFLOP | shares "
+        "| peak MiB: process | step |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, by_step in median.items():
-        share = {step: count[step] / by_step[step] / rate for step in STEPS}
+        made = operations_of(name.split(":")[0])
+        cells = [name]
+        for step in STEPS:
+            reached = made[step] / by_step[step]
+            shares = [f"{reached / rate[library]:.0%}" for library in (XLA, fastest) if library in rate]
+            cells += [f"{by_step[step] * 1e3:.0f}", f"{made[step] / 1e9:.1f}", ", ".join(shares)]
         peak = memory.get(name)
-        lines.append(
-            f"| {name} | {by_step['forward'] * 1e3:.0f} | {share['forward']:.0%} "
-            f"| {by_step['train'] * 1e3:.0f} | {share['train']:.0%} "
-            + (f"| {peak['process']:.0f} | {peak['step']:.0f} |" if peak else "| | |")
-        )
+        cells += [f"{peak['process']:.0f}", f"{peak['step']:.0f}"] if peak else ["", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     peers = [name for name in median if not name.startswith("ours")]
     for step in STEPS:
         if peers:
@@ -157,17 +198,19 @@ def main() -> None:
         "contenders", nargs="*", default=CONTENDERS, metavar="CONTENDER", help=", ".join(CONTENDERS)
     )
     parser.add_argument("--turns", type=int, default=10, help="turns of each contender; two counted runs each")
+    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, half of the time")
     parser.add_argument("--json", type=Path, help="write every figure here")
     arguments = parser.parse_args()
     names = list(arguments.contenders)
     memory = {}
-    for name in names:
+    for name in () if arguments.no_memory else names:
         print(f"memory of {name}", file=sys.stderr, flush=True)
         memory[name] = peak_memory(name)
-    seconds = times(names, arguments.turns)
+    seconds, multiplies = times(names, arguments.turns)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"seconds": seconds, "memory": memory}, indent=1))
-    print(report(seconds, memory))
+        figures = {"seconds": seconds, "multiplies": multiplies, "memory": memory}
+        arguments.json.write_text(json.dumps(figures, indent=1))
+    print(report(seconds, multiplies, memory))
 
 
 if __name__ == "__main__":

@@ -53,24 +53,28 @@ class Sizes:
         }
 
 
-def operations(sizes: Sizes, *, winograd: bool = False, half: bool = False) -> dict[str, float]:
+def operations(
+    sizes: Sizes, *, winograd: bool = False, half: bool = False, peer: bool = False
+) -> dict[str, float]:
     """Floating-point operations of each step on one window: two for each multiply-add of its matrix products.
 
     Backward, each product has two gradients, but DNA and positional features, which are data, have none. What a
     rematerialized step computes twice counts once.
 
-    With pooling as one product of the difference, as here; the peers' pooling does twice that part. All shares
-    of the matrix-multiply rate are of the count with direct convolutions: they compare times and nothing else.
+    What a compiler takes out, or adds to spread the work, is not counted.
 
     Args:
         sizes: Of the model.
         winograd: Whether the tower's convolutions of width 5 take 8 products for 4 outputs instead of 20.
         half: Whether the model computes in half precision, where positional features are projected first.
+        peer: Whether it is another port's, which projects both positions of a pool, not their difference, and
+            in which each query meets all distances, not those of its block.
 
     Returns:
         ``forward`` and ``train``.
     """
     width = 8 / 4 if winograd else 5
+    pooled = 1.0 if peer else 1 / 2
     growth = math.log(2) / 5
     block_filters = [
         round(sizes.channels // 2 * math.exp(growth * block) / sizes.divisible_by) * sizes.divisible_by
@@ -78,11 +82,11 @@ def operations(sizes: Sizes, *, winograd: bool = False, half: bool = False) -> d
     ]
     positions, channels = sizes.length, sizes.channels // 2
     of_data = positions * 15 * 4 * channels
-    products: float = of_data + positions * channels**2 + positions // 2 * channels**2
+    products: float = of_data + positions * channels**2 + pooled * positions * channels**2
     for filters in block_filters:
         positions //= 2
         products += (
-            positions * width * channels * filters + positions * filters**2 + positions // 2 * filters**2
+            positions * width * channels * filters + positions * filters**2 + pooled * positions * filters**2
         )
         channels = filters
     bins, keys = sizes.length // BIN_SIZE, sizes.heads * sizes.key_size
@@ -90,8 +94,12 @@ def operations(sizes: Sizes, *, winograd: bool = False, half: bool = False) -> d
     projections = bins * sizes.channels * (2 * keys + 2 * sizes.channels)
     by_content = bins * bins * (keys + sizes.channels)
     # A block of queries meets the distances from it to all keys.
-    distances = bins + bins // math.gcd(bins, _MAX_BLOCKS)
-    if features <= sizes.key_size and not half:
+    distances = 2 * bins - 1 if peer else bins + bins // math.gcd(bins, _MAX_BLOCKS)
+    if peer:
+        projected = distances * features * keys
+        by_position = projected + bins * distances * keys
+        of_data += sizes.layers * projected
+    elif features <= sizes.key_size and not half:
         by_distance = bins * sizes.heads * features * distances
         by_position = bins * keys * features + by_distance
         of_data += sizes.layers * by_distance
