@@ -4,16 +4,16 @@ What schedule.py and run.py have in common.
 """
 
 import argparse
-import contextlib
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -373,8 +373,7 @@ class Server:
     def _ask(self, doing: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         failed = f"{self._endpoint}: could not {doing}"
         try:
-            with _time_limit(self._timeout):
-                return function(*arguments, **named)
+            return _within(self._timeout, lambda: function(*arguments, **named))
         except _LateError as error:
             raise KubeflowError(f"{failed}: no answer in {self._timeout:g} seconds; it may be done") from error
         except self._refusal as error:
@@ -401,19 +400,26 @@ class Server:
 
 
 class _LateError(Exception):
-    """No TimeoutError, which the client would take for a socket's, and try again."""
+    """There was no answer in time."""
 
 
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    # The client has no such setting, and a socket's would begin anew with every byte that drips in.
-    def stop(*_: Any) -> None:
+def _within(seconds: float, ask: Callable[[], Any]) -> Any:
+    """Returns what a request is answered, or raises its error; `_LateError` where neither comes in time.
+
+    The client has no such setting, and a socket's would begin anew with every byte that drips in. The request
+    has a thread of its own, in which one that is late goes on: an exception thrown into it, as a signal's
+    handler can, may leave a lock taken for ever.
+    """
+    answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # for who waits for it
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    done, _ = concurrent.futures.wait([answer], timeout=seconds)
+    if not done:
         raise _LateError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return answer.result()
