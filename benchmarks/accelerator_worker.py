@@ -5,6 +5,7 @@ of JSON. The first answer, before any request is read, says which versions these
 side. The device is not touched before the first request. It ends when its input does.
 """
 
+import abc
 import concurrent.futures
 import dataclasses
 import importlib
@@ -94,7 +95,7 @@ def random_batch(sizes: Sizes, size: int) -> tuple[np.ndarray, dict[str, np.ndar
 # === This project ===
 
 
-class Ours:
+class Ours(abc.ABC):
     """This project's model on one backend, which a subclass is for.
 
     Args:
@@ -109,41 +110,41 @@ class Ours:
 
     # What a backend says
 
+    @abc.abstractmethod
     def versions(self) -> dict[str, str]:
         """Returns versions of what computes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def device(self) -> Answer:
         """Returns ``platform`` and ``memory``, bytes or `None`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def compute_in(self, precision: str) -> None:
         """Says how what is compiled from now on makes products of float32."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def multiply(self, precision: str, a: np.ndarray, b: np.ndarray) -> tuple[Callable[[int], None], Any]:
         """Returns what multiplies matrices, and their product."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def copy(self, values: np.ndarray) -> Callable[[int], None]:
         """Returns what reads an array and writes another of its size."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def compile(self, rows: Sequence[Answer]) -> Iterator[tuple[Answer, Step | Exception]]:
         """Compiles forward passes and training steps, and gives them as they are ready."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def peak(self) -> int | None:
         """Returns the bytes of the device that were in use at most until now; `None`: not known."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def on_host(self) -> Any:
         """Within this context weights are drawn by the processor."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def to_device(self, model: Any) -> None:
         """Brings the weights to the device."""
-        raise NotImplementedError
 
     # What is the same on all
 

@@ -41,8 +41,8 @@ class Chip:
     topologies: dict[int, str]
 
 
-# Peak figures of Google's pages on each chip, "System architecture": docs.cloud.google.com/tpu/docs/v4, v5e,
-# v5p-training, v6e (read in 2026).
+# Peak figures of Google's pages on each chip, "System architecture": docs.cloud.google.com/tpu/docs/v5e,
+# v5p-training, v6e (read in 2026). Those of v4 are as others cite Google's, whose own page was not read.
 CHIPS = {
     "v4": Chip(275e12, 1.2e12, 32 * 2**30, {4: "v4:2x2x1", 8: "v4:2x2x2"}),
     "v5e": Chip(197e12, 0.819e12, 16e9, {4: "v5e:2x2", 8: "v5e:2x4"}),
