@@ -183,7 +183,7 @@ def measure(
         kind: of `KINDS`.
         alleles: that are scored with reuse.
         plain: that full passes take.
-        turns: that count; one before them compiles.
+        turns: that count; one before them, of as few alleles as full passes take, compiles.
 
     Returns:
         What is printed of a kind.
@@ -198,7 +198,9 @@ def measure(
     for turn in range(turns + 1):
         for name, way in ways.items():
             reuse = name == "reuse"
-            took = seconds_an_allele(way, contig, variants if reuse else some, kind, cell if reuse else 0)
+            took = seconds_an_allele(
+                way, contig, variants if reuse and turn else some, kind, cell if reuse else 0
+            )
             if turn:
                 each[name].append(took)
     # Of ism the one reference is among fewer alleles where full passes have fewer.

@@ -22,7 +22,8 @@ from keras import ops
 
 from enformer_keras.formats.sequence import CODE_TABLE, encode_bases
 from enformer_keras.model.enformer import BIN_SIZE, NUM_TOWER_BLOCKS
-from enformer_keras.model.layers import CutIntoPieces1D, Dense, PutBins1D
+from enformer_keras.model.layers import CutIntoPieces1D, PutBins1D
+from enformer_keras.prediction.above_tower import AboveTower, Tracks
 from enformer_keras.prediction.compiled import Compiler
 from enformer_keras.prediction.products import Products
 
@@ -52,9 +53,6 @@ _MOST_WINDOWS = 256
 _MOST_BYTES_ALONG = 1 << 28
 # Bins of a stretch: a quarter of the window, within these bounds. At either end it computes a margin more.
 _STRETCH = 32, 128
-
-# Indices of the head's tracks that are asked for; `None`: all.
-Tracks = tuple[int, ...] | None
 
 
 def is_cut(model: keras.Model) -> bool:
@@ -116,15 +114,10 @@ class TowerReuse:
         self.batch_size = batch_size
         self._stem = model.get_layer(_FIRST)
         self._above_stem = keras.Model(self._stem.output, tower)
-        output = model.output if head is None else model.output[head]
-        self._rest = keras.Model(tower, output)
-        last = [layer for layer in self._rest.layers if isinstance(layer, Dense)]
-        # What stands before the head: of thousands of tracks a few can be computed without the others.
-        self._head = last[0] if len(last) == 1 and last[0].output is output else None
-        self._before_head = None if self._head is None else keras.Model(tower, self._head.input)
+        self._above = AboveTower(model, tower, model.output if head is None else model.output[head])
         self._put = PutBins1D()
         self.bins, self.channels = tower.shape[1:]
-        self.num_tracks = output.shape[-1]
+        self.num_tracks = self._above.num_tracks
         # Of insertions and deletions one side moves: half of the window.
         sizes = {_SMALLEST, 2 * _SMALLEST, self.bins // 4 + 2 * _MARGIN, self.bins // 2 + 2 * _MARGIN + 2}
         self.sizes = sorted(size for size in sizes if size < self.bins)
@@ -159,16 +152,6 @@ class TowerReuse:
         stem = self._stem(_one_hot(codes), training=False)[:, _STEM_REACH:-_STEM_REACH]
         return self._above_stem.call(stem, training=False)
 
-    def rest(self, tower: Any, tracks: Tracks = None) -> Any:
-        """Returns what is predicted of the tower's output: float32 [batch, target bins, tracks]."""
-        if tracks is None:
-            predicted = self._rest.call(tower, training=False)
-        elif self._head is None or self._before_head is None:
-            predicted = ops.take(self._rest.call(tower, training=False), list(tracks), axis=2)
-        else:
-            predicted = self._head.some_units(self._before_head.call(tower, training=False), tracks)
-        return ops.cast(predicted, "float32")
-
     def patched(self, towers: Sequence[Any], codes: Any, places: Any, tracks: Tracks = None) -> Any:
         """Predicts windows whose tower is another's but for a patch.
 
@@ -181,12 +164,12 @@ class TowerReuse:
         Returns:
             float32 [batch, target bins, tracks].
         """
-        return self.rest(self._put.call([ops.stack(towers), self.inner(codes), places]), tracks)
+        return self._above(self._put.call([ops.stack(towers), self.inner(codes), places]), tracks)
 
     def _run_whole(self, tracks: Tracks) -> Callable[..., Any]:
         def whole(codes: Any) -> Any:
             tower = self.local(codes)
-            predicted = self.rest(tower, tracks)
+            predicted = self._above(tower, tracks)
             # Apart here: rows that are taken of it later wait for the device.
             return [(tower[at], predicted[at]) for at in range(codes.shape[0])]
 
@@ -211,7 +194,7 @@ class TowerReuse:
             both = self.inner(ends)
             # At its ends a window sees nothing, where the contig goes on.
             tower = ops.concatenate([both[0, :_END], inside[_END:-_END], both[1, -_END:]])
-            return tower, self.rest(tower[None], tracks)[0]
+            return tower, self._above(tower[None], tracks)[0]
 
         return self.compiler.compile(joined, ("joined", tracks))
 

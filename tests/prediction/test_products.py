@@ -7,7 +7,7 @@ import pytest
 from enformer_keras import Enformer
 from enformer_keras.formats.sequence import one_hot_encode
 from enformer_keras.prediction import Frame, PredictedTrack, Predictor, opening, predictor, products
-from enformer_keras.prediction.reuse import TowerReuse
+from enformer_keras.prediction.above_tower import AboveTower
 
 BACKEND = keras.backend.backend()
 BASES = "ACGT" * 512
@@ -81,11 +81,11 @@ def test_xla_is_told():
 def test_whatever_a_predictor_computes_is_made_so(monkeypatch, tf32, how):
     seen = []
 
-    def rest(self, *arguments, plain=TowerReuse.rest):
+    def above(self, *arguments, plain=AboveTower.__call__):
         seen.append(way())
         return plain(self, *arguments)
 
-    monkeypatch.setattr(TowerReuse, "rest", rest)
+    monkeypatch.setattr(AboveTower, "__call__", above)
     monkeypatch.setattr(predictor, "pullback", lambda model, head: lambda *arrays: seen.append(way()))
     model = build()
     asked = predictor_of(model, tf32=tf32)

@@ -39,7 +39,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         **kwargs: Arguments of ``keras.layers.Layer``.
 
     Input shape: ``[batch, length, channels]`` with a fixed length. Output shape:
-    ``[batch, length, num_heads * value_size]``.
+    ``[batch, length, num_heads * value_size]``, or of the positions alone that are asked for.
 
     Raises:
         ValueError: An argument is out of its range, ``num_position_features`` is not a multiple of 6, or the
@@ -120,20 +120,33 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         self.output_kernel = projection("output", (values, values), "zeros")
         self.output_bias = weight("output_bias", (values,), "zeros")
 
-    def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
-        """Attend within ``[batch, length, channels]``; ``[batch, length, num_heads * value_size]``."""
+    def call(
+        self, inputs: keras.KerasTensor, training: bool | None = None, positions: tuple[int, int] | None = None
+    ) -> keras.KerasTensor:
+        """Attend within ``[batch, length, channels]``; ``[batch, length, num_heads * value_size]``.
+
+        Args:
+            inputs: What attends, and is attended to.
+            training: Whether to drop attention weights and positional features.
+            positions: The first and the end of those that attend; ``None`` for all.
+
+        Returns:
+            Of these positions.
+        """
         length = inputs.shape[1]
         check_length(self.name, length)
-        query = self._split_heads(self._project(inputs, "query"), length) * self.key_size**-0.5
+        first, end = (0, length) if positions is None else positions
+        query = self._split_heads(self._project(inputs[:, first:end], "query"), end - first)
+        query *= self.key_size**-0.5
         key = self._split_heads(self._project(inputs, "key"), length)
         value = self._split_heads(self._project(inputs, "value"), length)
 
         logits = ops.matmul(query + self.content_bias, ops.transpose(key, (0, 1, 3, 2)))
-        logits += self._position_logits(query + self.position_bias, length, training)
+        logits += self._position_logits(query + self.position_bias, first, length, training)
         weights = ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), self.compute_dtype)
         weights = self._drop_attention(weights, training=training)
         heads = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        heads = ops.reshape(heads, (-1, length, self.num_heads * self.value_size))
+        heads = ops.reshape(heads, (-1, end - first, self.num_heads * self.value_size))
         return self._project(heads, "output") + self.output_bias
 
     def _project(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
@@ -174,21 +187,23 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
         return kernel
 
     def _position_logits(
-        self, query: keras.KerasTensor, length: int, training: bool | None
+        self, query: keras.KerasTensor, first: int, length: int, training: bool | None
     ) -> keras.KerasTensor:
-        """``query[i] . (features @ position_kernel)[j - i]``, ``[batch, heads, length, length]``.
+        """``query[i] . (features @ position_kernel)[j - i]``, ``[batch, heads, queries, length]``.
 
-        All queries together meet ``2 * length`` distances, each of them half. So queries go in blocks of
-        ``rows``, and a block meets the ``length + rows`` distances from it to the keys.
+        All queries together meet ``2 * length`` distances, each of them half. So queries, which stand at
+        ``first`` and after it, go in blocks of ``rows``, and a block meets the ``length + rows`` distances from
+        it to the keys.
         """
-        blocks = math.gcd(length, MAX_BLOCKS)
-        rows = length // blocks
+        queries = query.shape[2]
+        blocks = math.gcd(queries, MAX_BLOCKS)
+        rows = queries // blocks
         # A first row of zeros stands for the one distance that does not exist; `relative_shift` needs it.
         features = np.pad(relative_positional_features(length, self.num_position_features), ((1, 0), (0, 0)))
         features = ops.convert_to_tensor(features, dtype="float32")
         features = self._drop_position(features, training=training)
         kernel = ops.reshape(self.position_kernel, (-1, self.num_heads, self.key_size))
-        starts = range(length - rows, -1, -rows)
+        starts = [length - first - rows * (block + 1) for block in range(blocks)]
         # Heads and blocks first, in the order of the logits: one product for each, and of one example nothing
         # is left to turn.
         query = ops.reshape(query, (-1, self.num_heads, blocks, rows, self.key_size))
@@ -204,12 +219,21 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             windows = ops.stack([position[:, start : start + length + rows] for start in starts], axis=1)
             logits = ops.einsum("hnbrk,hnwk->hnbrw", query, windows)
         logits = ops.transpose(relative_shift(logits), (2, 0, 1, 3, 4))
-        return ops.reshape(logits, (-1, self.num_heads, length, length))
+        return ops.reshape(logits, (-1, self.num_heads, queries, length))
 
     def _split_heads(self, x: keras.KerasTensor, length: int) -> keras.KerasTensor:
         """``[batch, length, heads * width]`` to ``[batch, heads, length, width]``."""
         x = ops.reshape(x, (-1, length, self.num_heads, x.shape[-1] // self.num_heads))
         return ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_output_spec(
+        self, inputs: keras.KerasTensor, training: bool | None = None, positions: tuple[int, int] | None = None
+    ) -> keras.KerasTensor:
+        """Return what comes out of `call`, without its values."""
+        batch, length, channels = self.compute_output_shape(inputs.shape)
+        if positions is not None:
+            length = positions[1] - positions[0]
+        return keras.KerasTensor((batch, length, channels), dtype=self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return ``(batch, length, num_heads * value_size)``."""

@@ -31,9 +31,10 @@ class TargetLengthCrop1D(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, int, int | None]) -> None:
         """Check that the crop is even and not negative."""
-        self._excess(input_shape[1])
+        self.first_bin(input_shape[1])
 
-    def _excess(self, bins: int | None) -> int:
+    def first_bin(self, bins: int | None) -> int:
+        """Return the first bin that is kept of so many."""
         bins = check_length(self.name, bins)
         excess = bins - self.target_length
         if excess < 0 or excess % 2:
@@ -41,11 +42,11 @@ class TargetLengthCrop1D(keras.layers.Layer):
                 f"target_length={self.target_length} cannot be cut from the centre of {bins} bins: "
                 f"allowed is any number from {2 - bins % 2} to {bins} that leaves an even number to crop"
             )
-        return excess
+        return excess // 2
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Crop ``[batch, bins, channels]`` to ``[batch, target_length, channels]``."""
-        start = self._excess(inputs.shape[1]) // 2
+        start = self.first_bin(inputs.shape[1])
         return inputs[:, start : start + self.target_length]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
