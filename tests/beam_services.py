@@ -30,7 +30,11 @@ def _service(*command, folder=PROJECT):
         yield f"localhost:{port}"
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def job_service():
