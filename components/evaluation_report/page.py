@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from components.evaluation_report.curves import Curves
@@ -17,6 +15,7 @@ from components.evaluation_report.pictures import draw_curves, draw_histograms, 
 from components.evaluation_report.signal import Signal
 from components.evaluation_report.template import TEMPLATE
 from components.evaluator.figures import HeadFigures, Verdict
+from components.html_page.page import embed, render
 
 _BOUND = "_change_high"
 
@@ -96,8 +95,8 @@ def make_page(
     Returns:
         HTML; all text from the data is escaped.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         subject=subject,
         verdict=verdict,
         missed=sum(not check.met for check in verdict.checks),
@@ -105,7 +104,7 @@ def make_page(
         number=_number,
         changes=[f"{name}: {_describe_change(head, verdict, metric)}" for name, head in heads.items()],
         heads=[_describe_head(name, head, metric, signals[name]) for name, head in heads.items()],
-        curves=_embed(draw_curves(curves)) if curves else "",
+        curves=embed(draw_curves(curves)) if curves else "",
     )
 
 
@@ -128,8 +127,8 @@ def _describe_head(name: str, head: HeadFigures, metric: str, signals: list[Sign
         "tables": [
             _tabulate(head, prefix, metric) for prefix in ("", "region_") if f"{prefix}{metric}" in overall
         ],
-        "histograms": _embed(draw_histograms(np.asarray(values), head.assays, metric)),
-        "signals": _embed(draw_signals(signals, titles)) if signals else "",
+        "histograms": embed(draw_histograms(np.asarray(values), head.assays, metric)),
+        "signals": embed(draw_signals(signals, titles)) if signals else "",
     }
 
 
@@ -164,7 +163,3 @@ def _tabulate(head: HeadFigures, prefix: str, metric: str) -> dict[str, Any]:
 
 def _number(value: float) -> str:
     return "" if math.isinf(value) else f"{value:.4f}"
-
-
-def _embed(png: bytes) -> str:
-    return base64.b64encode(png).decode()

@@ -34,6 +34,7 @@ def make_panels(panels: int, width: float, height: float) -> tuple[Figure, list[
     rows = list(figure.subplots(panels, 1, squeeze=False)[:, 0])
     for row in rows:
         row.spines[["top", "right"]].set_visible(False)
+        row.tick_params(labelsize=8)
     return figure, rows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from components.evaluation_report.pictures import DPI
+from components.evaluation_report.pictures import DPI, WIDTH
 from components.track_plot.draw import encode_png
 from components.variant_scorer.comparison import compare, find_last
 from components.variant_scorer.files import VariantFile
@@ -152,6 +152,7 @@ def _draw(question: Question, strong: Strong, scores: np.ndarray) -> bytes:
         both.alternate,
         marked=Interval(both.interval.chrom, variant.start, variant.start + len(variant.reference)),
         genes=question.genes,
+        width=WIDTH,
     )
     return encode_png(figure, DPI)
 

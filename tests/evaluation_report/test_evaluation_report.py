@@ -84,7 +84,7 @@ def test_histograms_of_any_number_of_assays_and_any_name(count):
     picture = draw_histograms(np.linspace(0, 1, len(assays)), assays, "r2")
     height = int.from_bytes(picture[20:24], "big")
     panels = min(count + (count == 1), 12)
-    assert height == pytest.approx((1.5 * panels + 0.4) * 90, abs=1)
+    assert height == pytest.approx((1.1 * panels + 0.4) * 120, abs=1)
 
 
 SUBJECT = Subject(

@@ -404,6 +404,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("leak_audit", {"LeakAudit"}),
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
         ("evaluation_report", {"EvaluationReporter", "VariantScorer"}),
+        ("html_page", {"EvaluationReporter", "VariantScorer"}),
         ("variant_scorer", {"VariantScorer"}),
         ("prediction", {"VariantScorer"}),
         ("data_report", {"DataReporter"}),
