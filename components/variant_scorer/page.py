@@ -62,6 +62,11 @@ class Scored:
     comparison: Comparison | None
     reason: str
 
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """File name -> PNG of each variant that is drawn, from the strongest on."""
+        return {f"{self.name}-{number}.png": drawn.png for number, drawn in enumerate(self.drawn, start=1)}
+
 
 def make_page(
     title: str,
