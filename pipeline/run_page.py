@@ -79,7 +79,7 @@ def make_page(
         TEMPLATE,
         subject=subject,
         measure=MEASURE.removeprefix("Pearson r of "),
-        rows=[*subject.rows, ("model", describe_model(model)), ("windows by split", "; ".join(windows))],
+        rows=[("model", describe_model(model)), ("windows by split", "; ".join(windows)), *subject.rows],
         organisms=[_describe(one) for one in judged],
         strongest=embed(strongest),
         variants={"organisms": []} if variants is None else _describe_variants(variants),

@@ -62,8 +62,8 @@ def draw_comparison(scores: Sequence[TrackScore]) -> bytes:
     model, baseline = (np.array([getattr(one, of) for one in ordered]) for of in ("model", "baseline"))
     size = 6 if len(ordered) <= MOST_NAMED else 2
     panel.hlines(lines, baseline, model, color="0.8", linewidth=1, zorder=0)
-    panel.plot(baseline, lines, "D", color=_BASELINE, markersize=size, label="ridge on 6-mers")
     panel.plot(model, lines, "o", color=_MODEL, markersize=size, label="model")
+    panel.plot(baseline, lines, "D", color=_BASELINE, markersize=size, label="baseline, ridge on 6-mers")
     if len(ordered) <= MOST_NAMED:
         panel.set_yticks(lines, [one.track for one in ordered], parse_math=False)
     else:

@@ -156,6 +156,7 @@ class Tags(html.parser.HTMLParser):
         self.text += data
         if self._goes_on:
             self.rows[-1][-1] += data
+            self._goes_on = False
         elif self._in_row and data.strip():
             self.rows[-1].append(data)
 
