@@ -109,7 +109,7 @@ def _describe(one: Judged) -> dict[str, Any]:
     defined = ~np.isnan(model)
     within = score_windows(one.test.measured, one.predicted)
     places = extremes(within, _MOST_PLACES)
-    titles = dict(zip([places[0], places[-1]], ["Best", "Worst"], strict=True)) if places else {}
+    titles = {places[-1]: "Worst", places[0]: "Best"} if places else {}
     return {
         "name": one.organism.name,
         "model": _mean(model),

@@ -20,6 +20,8 @@ MOST_SHOWN = 8
 MOST_OVER_WINDOW = 4
 # Tracks up to which each is named beside its figures.
 MOST_NAMED = 20
+# Letters of a track's name that are written beside its line; the table has them all.
+_MOST_LETTERS = 24
 # Told apart by people who do not see red or green, and by their shapes.
 _MODEL, _BASELINE = "#0072b2", "#e69f00"
 
@@ -65,7 +67,11 @@ def draw_comparison(scores: Sequence[TrackScore]) -> bytes:
     panel.plot(model, lines, "o", color=_MODEL, markersize=size, label="model")
     panel.plot(baseline, lines, "D", color=_BASELINE, markersize=size, label="baseline, ridge on 6-mers")
     if len(ordered) <= MOST_NAMED:
-        panel.set_yticks(lines, [one.track for one in ordered], parse_math=False)
+        names = [
+            one.track if len(one.track) <= _MOST_LETTERS else f"{one.track[:_MOST_LETTERS]}..."
+            for one in ordered
+        ]
+        panel.set_yticks(lines, names, parse_math=False)
     else:
         panel.set_yticks([])
         panel.set_ylabel(f"{len(ordered):,} tracks, the best above", fontsize=8)

@@ -54,7 +54,7 @@ The model is above the baseline in {{ one.above }} of {{ "{:,}".format(one.track
 <img alt="Measured and predicted signal over {{ place.name }}" src="{{ place.picture }}">
 {%- endfor %}
 {%- if not one.has_genes %}
-<p>No genes are drawn: no track of the dataset is made from a file of genes (GTF or GFF3).</p>
+<p>No genes are drawn: the dataset's tracks name no file of genes (GTF or GFF3), or one without any.</p>
 {%- endif %}
 {%- endfor %}
 <h2>The strongest signal of the test split</h2>

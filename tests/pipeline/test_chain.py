@@ -227,7 +227,8 @@ def test_report(chain, capsys):
         )
         assert all(f">{score[of]:.4f}</td>" in page for of in ("model", "baseline"))
     assert f"the run's page   {folder / 'report.html'}" in printed
-    assert "tiny: 56 train" in page
+    splits = json.loads((chain.first_outcome.data / "report.json").read_text())["organisms"]["tiny"]["splits"]
+    assert f"tiny: {splits['train']['windows']} train" in page
     assert page.count("<h3>Best: ") == page.count("<h3>Worst: ") == 2  # of each organism
     assert "21 variants, 20 of them scored" in page
     links = re.findall(r'<a href="(.*?)">', page)
