@@ -63,10 +63,10 @@ def draw_comparison(scores: Sequence[TrackScore]) -> bytes:
     lines = np.arange(len(ordered))
     model, baseline = (np.array([getattr(one, of) for one in ordered]) for of in ("model", "baseline"))
     size = 6 if len(ordered) <= MOST_NAMED else 2
-    panel.hlines(lines, baseline, model, color="0.8", linewidth=1, zorder=0)
-    panel.plot(model, lines, "o", color=_MODEL, markersize=size, label="model")
+    panel.plot(model, lines, "o", color=_MODEL, markersize=size, label="model", zorder=3)
     panel.plot(baseline, lines, "D", color=_BASELINE, markersize=size, label="baseline, ridge on 6-mers")
     if len(ordered) <= MOST_NAMED:
+        panel.hlines(lines, baseline, model, color="0.8", linewidth=1, zorder=0)
         names = [
             one.track if len(one.track) <= _MOST_LETTERS else f"{one.track[:_MOST_LETTERS]}..."
             for one in ordered

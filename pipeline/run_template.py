@@ -21,9 +21,10 @@ mean Pearson r {{ number(one.model) }}, baseline {{ number(one.baseline) }}</p>
 </table>
 {%- for one in organisms %}
 <h2>{{ one.name }}: how good it is</h2>
-<p>{{ one.windows }} windows of the test split, {{ "{:,}".format(one.bins) }} bins. \
-The model is above the baseline in {{ one.above }} of {{ "{:,}".format(one.tracks) }} tracks.
-{%- if one.undefined %} {{ one.undefined }} have no correlation, for they do not vary there.{% endif %}</p>
+<p>{{ "{:,}".format(one.windows) }} windows of the test split, {{ "{:,}".format(one.bins) }} bins. \
+The model is above the baseline in {{ "{:,}".format(one.above) }} of {{ "{:,}".format(one.tracks) }} tracks.
+{%- if one.undefined %} {{ "{:,}".format(one.undefined) }} have no correlation, for they do not \
+vary there.{% endif %}</p>
 <img alt="Pearson r of model and baseline by track" src="{{ one.comparison }}">
 <table class="rows">
 <thead><tr><th>{{ "track" if one.all_listed else "best and worst tracks" }}</th><th>what it is</th>

@@ -39,7 +39,7 @@ class Subject:
         """What is said of it at the head of the page."""
         lineage, code = self.card["lineage"], self.card["code"]
         start = lineage["started_from"]
-        tracks = (f"{len(data['tracks'])} of {organism}" for organism, data in self.card["organisms"].items())
+        tracks = (f"{len(data['tracks']):,} of {organism}" for organism, data in self.card["organisms"].items())
         return [
             ("dataset", self.dataset or "not known"),
             ("organism (assembly)", self.name),
