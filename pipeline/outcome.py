@@ -8,7 +8,8 @@ from ml_metadata.proto import metadata_store_pb2
 
 # Type of the report's artifact, `EvaluationReport.TYPE_NAME`: importing that would import all of TFX.
 EVALUATION_REPORT = "enformer.EvaluationReport"
-# Likewise `ScoredVariants.TYPE_NAME`.
+# Likewise `DataReport.TYPE_NAME` and `ScoredVariants.TYPE_NAME`.
+DATA_REPORT = "enformer.DataReport"
 SCORED_VARIANTS = "enformer.ScoredVariants"
 
 
@@ -21,6 +22,7 @@ class Outcome:
         servable: whether the infra check found that it loads and answers.
         reason: why it is not servable; empty if it is.
         pushed: folder of the pushed model; `None` where nothing was pushed.
+        data: folder of the report on the examples.
         evaluation: folder of the Evaluator's figures.
         report: folder of the report on them.
         variants: folder of the scores of variants; `None` where none were to be scored.
@@ -30,6 +32,7 @@ class Outcome:
     servable: bool
     reason: str
     pushed: Path | None
+    data: Path
     evaluation: Path
     report: Path
     variants: Path | None
@@ -60,7 +63,8 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
         raise LookupError(f"{metadata} holds no run of pipeline {pipeline!r}")
     latest = max(runs, key=lambda run: run.create_time_since_epoch)
     artifacts = {artifact.type: artifact for artifact in store.get_artifacts_by_context(latest.id)}
-    wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel", EVALUATION_REPORT}
+    wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel"}
+    wanted |= {DATA_REPORT, EVALUATION_REPORT}
     missing = wanted - artifacts.keys()
     if missing:
         raise LookupError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
@@ -74,6 +78,7 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
             if pushed.custom_properties["pushed"].int_value == 1
             else None
         ),
+        data=Path(artifacts[DATA_REPORT].uri),
         evaluation=Path(artifacts["ModelEvaluation"].uri),
         report=Path(artifacts[EVALUATION_REPORT].uri),
         variants=Path(artifacts[SCORED_VARIANTS].uri) if SCORED_VARIANTS in artifacts else None,

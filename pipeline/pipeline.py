@@ -212,7 +212,7 @@ def create_pipeline(
         run=str(settings.run),
         split=test_split,
         code_fingerprint=code_fingerprint(
-            parts / "evaluation_report", parts / "evaluator", parts / "track_plot"
+            *(parts / room for room in ("evaluation_report", "evaluator", "html_page", "track_plot"))
         ),
     )
 
@@ -244,9 +244,7 @@ def create_pipeline(
             kept=str(settings.kept_scores),
             strands="both" if settings.training.reverse_complement else "forward",
             code_fingerprint=code_fingerprint(
-                parts / "variant_scorer",
-                parts / "evaluation_report",
-                parts / "track_plot",
+                *(parts / room for room in ("variant_scorer", "evaluation_report", "html_page", "track_plot")),
                 *(library / room for room in ("prediction", "model", "formats")),
             ),
         )

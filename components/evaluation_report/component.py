@@ -11,8 +11,9 @@ from tfx.types.artifact import Artifact
 from tfx.utils import io_utils, path_utils
 
 from components.evaluation_report.curves import read_curves
-from components.evaluation_report.page import Subject, compared_metric, make_page
-from components.evaluation_report.signal import extreme_tracks, read_signals
+from components.evaluation_report.page import compared_metric, make_page
+from components.evaluation_report.signal import extremes, read_signals
+from components.evaluation_report.subject import Subject
 from components.evaluator.figures import load_figures, load_verdict
 from components.examples.records import split_pattern
 from components.trainer.training import MODEL_CARD
@@ -60,7 +61,7 @@ def EvaluationReporter(  # noqa: N802 (a component is named like a class)
     del code_fingerprint
     heads, verdict = load_figures(evaluation.uri), load_verdict(evaluation.uri)
     metric = compared_metric(verdict)
-    drawn = {name: extreme_tracks(head.per_track(metric), most_drawn) for name, head in heads.items()}
+    drawn = {name: extremes(head.per_track(metric), most_drawn) for name, head in heads.items()}
     saved_model = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
     with fileio.open(f"{saved_model}/{MODEL_CARD}") as content:
         card = json.load(content)

@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import datetime
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from components.evaluation_report.curves import Curves
 from components.evaluation_report.pictures import draw_curves, draw_histograms, draw_signals
 from components.evaluation_report.signal import Signal
+from components.evaluation_report.subject import Subject
 from components.evaluation_report.template import TEMPLATE
 from components.evaluator.figures import HeadFigures, Verdict
+from components.html_page.page import embed, render
 
 _BOUND = "_change_high"
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What was evaluated.
-
-    Attributes:
-        dataset: YAML file of the dataset.
-        run: folder of the run.
-        version: that the model was pushed as; empty where it was not.
-        date: of the report, in UTC.
-        card: the model's, see `components.trainer.serving.ModelCard`.
-    """
-
-    dataset: str
-    run: str
-    version: str
-    date: datetime.datetime
-    card: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Organisms and assemblies."""
-        return ", ".join(
-            f"{organism} ({data['assembly']})" if data["assembly"] else organism
-            for organism, data in self.card["organisms"].items()
-        )
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """What is said of it at the head of the page."""
-        lineage, code = self.card["lineage"], self.card["code"]
-        start = lineage["started_from"]
-        tracks = (f"{organism} {len(data['tracks'])}" for organism, data in self.card["organisms"].items())
-        return [
-            ("dataset", self.dataset or "not known"),
-            ("organism (assembly)", self.name),
-            ("tracks", ", ".join(tracks)),
-            ("run", self.run or "not known"),
-            ("pushed as version", self.version or "not pushed"),
-            ("weights", f"of step {lineage['step']}, seed {lineage['seed']}, started from {start}"),
-            (
-                "window",
-                f"{self.card['window_length']:,} bp; {self.card['target_length']} bins of "
-                f"{self.card['bin_size']} bp are predicted",
-            ),
-            ("code", f"enformer-keras {code['version']}, {code['fingerprint'][:12]}"),
-            ("date", f"{self.date:%Y-%m-%d %H:%M} UTC"),
-        ]
 
 
 def compared_metric(verdict: Verdict) -> str:
@@ -96,8 +45,8 @@ def make_page(
     Returns:
         HTML; all text from the data is escaped.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         subject=subject,
         verdict=verdict,
         missed=sum(not check.met for check in verdict.checks),
@@ -105,7 +54,7 @@ def make_page(
         number=_number,
         changes=[f"{name}: {_describe_change(head, verdict, metric)}" for name, head in heads.items()],
         heads=[_describe_head(name, head, metric, signals[name]) for name, head in heads.items()],
-        curves=_embed(draw_curves(curves)) if curves else "",
+        curves=embed(draw_curves(curves)) if curves else "",
     )
 
 
@@ -128,8 +77,8 @@ def _describe_head(name: str, head: HeadFigures, metric: str, signals: list[Sign
         "tables": [
             _tabulate(head, prefix, metric) for prefix in ("", "region_") if f"{prefix}{metric}" in overall
         ],
-        "histograms": _embed(draw_histograms(np.asarray(values), head.assays, metric)),
-        "signals": _embed(draw_signals(signals, titles)) if signals else "",
+        "histograms": embed(draw_histograms(np.asarray(values), head.assays, metric)),
+        "signals": embed(draw_signals(signals, titles)) if signals else "",
     }
 
 
@@ -164,7 +113,3 @@ def _tabulate(head: HeadFigures, prefix: str, metric: str) -> dict[str, Any]:
 
 def _number(value: float) -> str:
     return "" if math.isinf(value) else f"{value:.4f}"
-
-
-def _embed(png: bytes) -> str:
-    return base64.b64encode(png).decode()

@@ -30,12 +30,12 @@ class Signal:
     predicted: np.ndarray
 
 
-def extreme_tracks(values: np.ndarray, most: int) -> list[int]:
-    """Chooses the tracks with the highest and the lowest values.
+def extremes(values: np.ndarray, most: int) -> list[int]:
+    """Chooses the tracks, or windows, with the highest and the lowest values.
 
     Args:
-        values: [tracks], NaN where a figure is not defined; those are not chosen.
-        most: how many of each end, at most; no track is chosen twice.
+        values: one for each, NaN where a figure is not defined; those are not chosen.
+        most: how many of each end, at most; none is chosen twice.
 
     Returns:
         Positions, from the best to the worst.

@@ -19,21 +19,24 @@ _UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, 
 _NAME_WIDTH, _NAME_LINES = 16, 3  # of a panel's name, which stands beside it
 
 
-def make_panels(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def make_panels(panels: int, width: float, height: float, genes: float = 0) -> tuple[Figure, list[Axes]]:
     """Makes an empty picture.
 
     Args:
         panels: their number, at least 1.
         width: of the picture, in inches.
         height: of a panel, in inches.
+        genes: height of one more panel for genes, below the others; 0: there is none.
 
     Returns:
         The picture, and its panels from above.
     """
-    figure = Figure(figsize=(width, height * panels), layout="constrained")
-    rows = list(figure.subplots(panels, 1, squeeze=False)[:, 0])
+    heights = [height] * panels + [genes] * bool(genes)
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    rows = list(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     for row in rows:
         row.spines[["top", "right"]].set_visible(False)
+        row.tick_params(labelsize=8)
     return figure, rows
 
 
@@ -66,6 +69,16 @@ def draw_interval(
         predicted: as for `draw_bins`.
     """
     draw_bins(panel, np.linspace(interval.start, interval.end, len(measured) + 1), measured, predicted)
+    lay_out(panel, interval)
+
+
+def lay_out(panel: Axes, interval: Interval) -> None:
+    """Sets a panel's positions and says them below it.
+
+    Args:
+        panel: where.
+        interval: what the panel covers.
+    """
     panel.set_xlim(interval.start, interval.end)
     size, unit = next((size, unit) for widest, size, unit in _UNITS if interval.width < widest)
     panel.xaxis.set_major_formatter(lambda position, _: f"{position / size:,.10g}")

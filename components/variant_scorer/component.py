@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
 from components.variant_scorer.comparison import keep_scores
-from components.variant_scorer.describing import Question, describe, read_known_genes, shorten
-from components.variant_scorer.files import VariantFile, genome_of
+from components.variant_scorer.describing import Question, describe, shorten
+from components.variant_scorer.files import VariantFile, genome_of, read_known_genes
 from components.variant_scorer.page import make_page
-from components.variant_scorer.reading import RANKED_BY
+from components.variant_scorer.reading import FORMULA, RANKED_BY
 from components.variant_scorer.scoring import SCORES_FILE, score_file
 from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.whole_files import whole_files
@@ -30,8 +31,8 @@ _logger = logging.getLogger(__name__)
 class ScoredVariants(Artifact):
     """Folder of `report.html`, which needs no other file and no network, and of what it was made of.
 
-    `summary.json` names the strongest variants, and `<organism>/scores.h5` has all scores; of a model that was
-    not pushed there are none.
+    `summary.json` names the strongest variants and the pictures of some, which lie beside it, and
+    `<organism>/scores.h5` has all scores; of a model that was not pushed there are none.
     """
 
     TYPE_NAME = "enformer.ScoredVariants"
@@ -78,7 +79,7 @@ def VariantScorer(  # noqa: N802 (a component is named like a class)
     if not version:
         note = "No scores: the model was not pushed, and only pushed models are asked about variants."
         _logger.warning("no variants are scored: the model was not pushed")
-        _write(folder, make_page(", ".join(files), date, rows, [], note), {"pushed": "", "organisms": {}})
+        _write(folder, make_page(", ".join(files), date, rows, [], note), {"pushed": "", "organisms": {}}, {})
         return
 
     heads = open_heads(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
@@ -92,7 +93,7 @@ def VariantScorer(  # noqa: N802 (a component is named like a class)
                 genome,
                 known.contig_aliases,
                 strands,
-                read_known_genes(known.genes, genome, known.contig_aliases),
+                read_known_genes(known, genome),
             )
             score_file(
                 question.predictor,
@@ -112,15 +113,19 @@ def VariantScorer(  # noqa: N802 (a component is named like a class)
     summary = {
         "pushed": version,
         "statistic": RANKED_BY,
+        "formula": FORMULA,
         "organisms": {one.name: shorten(one) for one in described},
     }
-    _write(folder, make_page(title, date, rows, described), summary)
+    pictures = {file: png for one in described for file, png in one.pictures.items()}
+    _write(folder, make_page(title, date, rows, described), summary, pictures)
     # Last: to a run that was killed before, the last model's scores are still there.
     for name in files:
         keep_scores(folder / name / SCORES_FILE, Path(kept) / name, version)
 
 
-def _write(folder: Path, page: str, summary: dict[str, Any]) -> None:
-    with whole_files(folder, [REPORT_FILE, SUMMARY_FILE]) as paths:
+def _write(folder: Path, page: str, summary: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
+    with whole_files(folder, [REPORT_FILE, SUMMARY_FILE, *pictures]) as paths:
+        for file, png in pictures.items():
+            paths[file].write_bytes(png)
         paths[REPORT_FILE].write_text(page, encoding="utf-8")
         paths[SUMMARY_FILE].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from components.evaluation_report.pictures import DPI
+from components.evaluation_report.pictures import DPI, WIDTH
 from components.track_plot.draw import encode_png
 from components.variant_scorer.comparison import compare, find_last
 from components.variant_scorer.files import VariantFile
@@ -19,16 +18,14 @@ from components.variant_scorer.page import Drawn, Scored
 from components.variant_scorer.reading import RANKED_BY, Strong, summarize
 from components.variant_scorer.scoring import SCORES_FILE
 from enformer_keras.formats.contig_names import ContigNames
-from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.fasta import Genome
-from enformer_keras.formats.genes import Gene, read_genes
+from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction import Predictor, plot_locus
 from enformer_keras.prediction.asking import Strands
 
 # Tracks of a picture: those that a variant changes most.
 _MOST_TRACKS = 3
-_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,19 +47,6 @@ class Question:
     contig_aliases: Mapping[str, Sequence[str]]
     strands: Strands
     genes: Sequence[Gene]
-
-
-def read_known_genes(
-    path: Path | None, genome: Genome, aliases: Mapping[str, Sequence[str]]
-) -> tuple[Gene, ...]:
-    """Reads the genes of a dataset's annotation; none where it has none, or no genes in it."""
-    if path is None:
-        return ()
-    try:
-        return read_genes(path, genome.contig_lengths, aliases)
-    except DatasetError as error:
-        _logger.info("the report names no genes: %s", error)
-        return ()
 
 
 def describe(
@@ -113,6 +97,7 @@ def describe(
 def shorten(scored: Scored) -> dict[str, Any]:
     """Makes the summary of an organism, for programs."""
     compared = scored.comparison
+    pictures = dict(enumerate(scored.pictures))
     return {
         "variants": scored.file,
         "statuses": dict(scored.summary.statuses),
@@ -122,9 +107,10 @@ def shorten(scored: Scored) -> dict[str, Any]:
                 "name": strong.variant.name,
                 "gene": scored.genes.get(strong.row, ""),
                 "track": scored.summary.tracks[strong.track].identifier,
+                "picture": pictures.get(number, ""),
                 **strong.scores,
             }
-            for strong in scored.summary.strongest
+            for number, strong in enumerate(scored.summary.strongest)
         ],
         "compared_with": None if compared is None else compared.version,
         "not_compared_because": scored.reason,
@@ -152,6 +138,7 @@ def _draw(question: Question, strong: Strong, scores: np.ndarray) -> bytes:
         both.alternate,
         marked=Interval(both.interval.chrom, variant.start, variant.start + len(variant.reference)),
         genes=question.genes,
+        width=WIDTH,
     )
     return encode_png(figure, DPI)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,14 @@ from enformer_keras.datasets.description import load_description
 from enformer_keras.datasets.tracks import read_track_table
 from enformer_keras.formats.errors import DatasetError, counted, first_names
 from enformer_keras.formats.fasta import Genome
+from enformer_keras.formats.genes import Gene, read_genes
 from enformer_keras.formats.text_file import suffix_of
 from enformer_keras.formats.variants import read_variants
 from enformer_keras.prediction.alleles import ReferencePolicy
 from enformer_keras.prediction.resolving import check_references
 
 _OF_GENES = (".gtf", ".gff3", ".gff")
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,17 @@ def genome_of(dataset: Path, organism: str) -> GenomeFiles:
         description.contig_aliases,
         next((track.file for track in tracks if suffix_of(track.file) in _OF_GENES), None),
     )
+
+
+def read_known_genes(known: GenomeFiles, genome: Genome) -> tuple[Gene, ...]:
+    """Reads the genes of a dataset's annotation; none where it has none, or no genes in it."""
+    if known.genes is None:
+        return ()
+    try:
+        return read_genes(known.genes, genome.contig_lengths, known.contig_aliases)
+    except DatasetError as error:
+        _logger.info("no genes are named or drawn: %s", error)
+        return ()
 
 
 def check_alleles(file: Path, genome: Genome, aliases: Mapping[str, Sequence[str]], longest: int) -> None:

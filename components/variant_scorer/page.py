@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from components.evaluation_report.pictures import draw_histograms
+from components.html_page.page import embed, render
 from components.variant_scorer.comparison import Comparison
 from components.variant_scorer.pictures import draw_spreads
 from components.variant_scorer.reading import FORMULA, RANKED_BY, Strong, Summary
@@ -63,6 +62,11 @@ class Scored:
     comparison: Comparison | None
     reason: str
 
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """File name -> PNG of each variant that is drawn, from the strongest on."""
+        return {f"{self.name}-{number}.png": drawn.png for number, drawn in enumerate(self.drawn, start=1)}
+
 
 def make_page(
     title: str,
@@ -83,8 +87,8 @@ def make_page(
     Returns:
         HTML; all text from the data is escaped.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         title=title,
         date=date,
         rows=rows,
@@ -107,8 +111,8 @@ def _describe(one: Scored) -> dict[str, Any]:
         "summary": one.summary,
         "statuses": counted(one.summary.statuses),
         "genes": one.genes,
-        "drawn": [{"strong": drawn.strong, "png": _embed(drawn.png)} for drawn in one.drawn],
-        "spreads": _embed(draw_spreads(one.summary.spreads)) if one.summary.strongest else "",
+        "drawn": [{"strong": drawn.strong, "png": embed(drawn.png)} for drawn in one.drawn],
+        "spreads": embed(draw_spreads(one.summary.spreads)) if one.summary.strongest else "",
         "comparison": one.comparison,
         "reason": one.reason,
     }
@@ -128,7 +132,7 @@ def _describe_correlations(one: Scored) -> dict[str, Any]:
         "correlated": [(tracks[index], float(values[index])) for index in lowest],
         "correlations": ""
         if all_listed
-        else _embed(draw_histograms(values, [track.assay for track in tracks], "rank correlation")),
+        else embed(draw_histograms(values, [track.assay for track in tracks], "rank correlation")),
     }
 
 
@@ -136,7 +140,3 @@ def _shorten(bases: str) -> str:
     if len(bases) <= _MOST_BASES:
         return bases
     return f"{bases[: _MOST_BASES // 2]}... ({len(bases):,} bp)"
-
-
-def _embed(png: bytes) -> str:
-    return base64.b64encode(png).decode()

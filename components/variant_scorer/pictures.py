@@ -24,7 +24,7 @@ def draw_spreads(spreads: Mapping[str, Spread]) -> bytes:
         PNG.
     """
     shown = sorted(spreads, key=lambda assay: -spreads[assay].tracks)[:MOST_ASSAYS]
-    figure, panels = make_panels(len(shown), WIDTH, 1.5 + 0.5 / len(shown))
+    figure, panels = make_panels(len(shown), WIDTH, 1.2 + 0.5 / len(shown))
     edges = EDGES[::_DRAWN_TOGETHER]
     drawn = {
         assay: [
@@ -44,5 +44,5 @@ def draw_spreads(spreads: Mapping[str, Spread]) -> bytes:
             panel.tick_params(labelbottom=False)
         name_panel(panel, assay, "scores")
     panels[0].legend(frameon=False, fontsize=8, loc="upper left")
-    panels[-1].set_xlabel(f"|{RANKED_BY}| of a variant and a track")
+    panels[-1].set_xlabel(f"|{RANKED_BY}| of a variant and a track", fontsize=8)
     return encode_png(figure, DPI)

@@ -1,41 +1,19 @@
 """The page's Jinja template: plain HTML, no script, nothing from the network."""
 
 TEMPLATE = """\
+{%- extends "base" -%}
 {%- macro variant(strong) -%}
 {{ strong.variant.chrom }}:{{ "{:,}".format(strong.variant.position) }} \
 {{ allele(strong.variant.reference) }}&gt;{{ allele(strong.variant.alternate) }}
 {%- if strong.variant.name %} ({{ strong.variant.name }}){% endif %}
 {%- endmacro -%}
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}: scores of variants, {{ date.strftime("%Y-%m-%d") }}</title>
-<style>
-body { font: 15px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 }
-td, th { padding: .2em .9em .2em 0; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top;
-  overflow-wrap: anywhere }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-.note { font-size: 1.2em; font-weight: bold }
-img { max-width: 100% }
-@media (max-width: 50em) {
-  table.rows, table.rows tbody, table.rows tr, table.rows td { display: block }
-  table.rows thead { display: none }
-  table.rows tr { margin: 0 0 .8em }
-  table.rows td, table.rows td.number { text-align: left; border: 0; padding: 0 }
-  table.rows td:last-child { border-bottom: 1px solid #ddd }
-  table.rows td::before { content: attr(data-name) ": "; color: #666 }
-}
-</style>
-</head>
-<body>
+{%- block title %}{{ title }}: scores of variants, {{ date.strftime("%Y-%m-%d") }}{% endblock %}
+{% block body -%}
 <h1>Scores of variants: {{ title }}</h1>
 {%- if note %}
-<p class="note">{{ note }}</p>
+<p class="verdict">{{ note }}</p>
 {%- endif %}
-<table>
+<table class="facts">
 {%- for name, value in rows %}
 <tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {%- endfor %}
@@ -54,7 +32,7 @@ Variants are ranked by the largest absolute {{ statistic }} over all tracks.</p>
 {%- for name in statistics %}<th class="number">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {%- for strong in one.summary.strongest %}
-<tr><td data-name="variant">{{ variant(strong) }}</td>
+<tr><td>{{ variant(strong) }}</td>
 {%- if one.genes %}<td data-name="nearest gene">{{ one.genes[strong.row] }}</td>{% endif %}
 <td data-name="track">{{ one.summary.tracks[strong.track].identifier }}</td>
 {%- for name in statistics %}
@@ -68,7 +46,7 @@ Variants are ranked by the largest absolute {{ statistic }} over all tracks.</p>
 {%- for picture in one.drawn %}
 <h4>{{ variant(picture.strong) }}</h4>
 <img alt="Predictions of both alleles of {{ picture.strong.variant }}" \
-src="data:image/png;base64,{{ picture.png }}">
+src="{{ picture.png }}">
 {%- endfor %}
 <h3>Scores by assay</h3>
 {%- if one.summary.strongest %}
@@ -77,12 +55,12 @@ src="data:image/png;base64,{{ picture.png }}">
 <th class="number">median |{{ statistic }}|</th><th class="number">99% are below</th></tr></thead>
 <tbody>
 {%- for assay, spread in one.summary.spreads.items() %}
-<tr><td data-name="assay">{{ assay }}</td><td class="number" data-name="tracks">{{ spread.tracks }}</td>
+<tr><td>{{ assay }}</td><td class="number" data-name="tracks">{{ spread.tracks }}</td>
 <td class="number" data-name="median |{{ statistic }}|">{{ size(spread.quantile(0.5)) }}</td>
 <td class="number" data-name="99% are below">{{ size(spread.quantile(0.99)) }}</td></tr>
 {%- endfor %}
 </tbody></table>
-<img alt="How large scores are, by assay" src="data:image/png;base64,{{ one.spreads }}">
+<img alt="How large scores are, by assay" src="{{ one.spreads }}">
 {%- endif %}
 <h3>What changed</h3>
 {%- if one.comparison %}
@@ -98,13 +76,13 @@ src="data:image/png;base64,{{ picture.png }}">
 <th class="number">rank correlation</th></tr></thead>
 <tbody>
 {%- for track, value in one.correlated %}
-<tr><td data-name="track">{{ track.identifier }}</td><td data-name="description">{{ track.description }}</td>
+<tr><td>{{ track.identifier }}</td><td data-name="description">{{ track.description }}</td>
 <td class="number" data-name="rank correlation">{{ "%.3f" | format(value) }}</td></tr>
 {%- endfor %}
 </tbody></table>
 {%- endif %}
 {%- if one.correlations %}
-<img alt="Rank correlations by assay" src="data:image/png;base64,{{ one.correlations }}">
+<img alt="Rank correlations by assay" src="{{ one.correlations }}">
 {%- endif %}
 {%- if one.comparison.moved %}
 <h4>The variants whose score moved most</h4>
@@ -113,7 +91,7 @@ src="data:image/png;base64,{{ picture.png }}">
 <th class="number">now</th><th class="number">change</th></tr></thead>
 <tbody>
 {%- for moved in one.comparison.moved %}
-<tr><td data-name="variant">{{ variant(moved.now) }}</td>
+<tr><td>{{ variant(moved.now) }}</td>
 <td data-name="track">{{ one.summary.tracks[moved.now.track].identifier }}</td>
 <td class="number" data-name="{{ statistic }} before">{{ number(moved.before) }}</td>
 <td class="number" data-name="now">{{ number(moved.now.scores[statistic]) }}</td>
@@ -127,6 +105,5 @@ src="data:image/png;base64,{{ picture.png }}">
 <p>Nothing to compare with: {{ one.reason }}.</p>
 {%- endif %}
 {%- endfor %}
-</body>
-</html>
+{%- endblock %}
 """

@@ -12,6 +12,7 @@ import numpy as np
 from enformer_keras.extras import from_extra
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
+from enformer_keras.prediction.gene_plot import draw_genes, gene_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,16 +23,13 @@ if TYPE_CHECKING:
 # Told apart by people who do not see red or green, and in grey print.
 _REFERENCE, _ALTERNATE = "0.72", "#0b3c6f"
 _MORE, _LESS = "#d55e00", "#0072b2"
-_GENE = "0.25"
 # Heights of panels, in inches.
-_TRACK, _DIFFERENCE, _GENE_ROW, _LETTERS = 1.15, 0.7, 0.24, 1.3
+_TRACK, _DIFFERENCE, _LETTERS = 1.15, 0.7, 1.3
 _NAME_WIDTH = 18
 # Of the track's largest value, the least that a panel of differences shows.
 _LEAST_DIFFERENCE = 0.05
 # Widest stretch, in bp, whose positions are in a unit; the unit; its name.
 _UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
-# Of genes that overlap, more rows than this are not drawn, but counted.
-_MOST_GENE_ROWS = 6
 
 
 def plot_locus(
@@ -71,7 +69,7 @@ def plot_locus(
     with from_extra("command"):
         from matplotlib.figure import Figure
 
-    rows, left_out = _gene_rows(genes, interval)
+    found = gene_rows(genes, interval, width)
     heights: list[float] = []
     draws: list[Callable[[Axes], None]] = []
     edges = np.linspace(interval.start, interval.end, len(reference) + 1)
@@ -84,9 +82,9 @@ def plot_locus(
             draws.append(
                 functools.partial(_draw_difference, edges=edges, difference=a - r, size=float(r.max()))
             )
-    if rows:
-        heights.append(_GENE_ROW * len(rows) + 0.15)
-        draws.append(functools.partial(_draw_genes, rows=rows, interval=interval, left_out=left_out))
+    if found.rows:
+        heights.append(found.height)
+        draws.append(functools.partial(draw_genes, found=found))
     along_genome = len(draws)
     if contributions is not None:
         heights.append(_LETTERS)
@@ -148,46 +146,3 @@ def _lay_out(panel: Axes, interval: Interval, *, named: bool) -> None:
         size, unit = next((size, unit) for widest, size, unit in _UNITS if interval.width < widest)
         panel.xaxis.set_major_formatter(lambda position, _: f"{position / size:,.10g}")
         panel.set_xlabel(f"{interval.chrom}, {unit}", fontsize=8, parse_math=False)
-
-
-def _gene_rows(genes: Sequence[Gene], interval: Interval) -> tuple[list[list[Gene]], int]:
-    """Puts genes into rows in which none overlaps another or its name; counts those that have no room."""
-    here = [
-        gene
-        for gene in genes
-        if gene.chrom == interval.chrom and gene.start < interval.end and gene.end > interval.start
-    ]
-    rows: list[list[Gene]] = []
-    ends: list[float] = []
-    left_out = 0
-    letter = interval.width / 110  # about the width of one, in bp
-    for gene in sorted(here, key=lambda gene: gene.start):
-        start = max(gene.start, interval.start)
-        end = max(min(gene.end, interval.end), start + letter * (len(gene.name) + 1)) + letter
-        row = next((number for number, taken in enumerate(ends) if taken <= start), len(ends))
-        if row == _MOST_GENE_ROWS:
-            left_out += 1
-            continue
-        if row == len(ends):
-            rows.append([])
-            ends.append(end)
-        rows[row].append(gene)
-        ends[row] = end
-    return rows, left_out
-
-
-def _draw_genes(panel: Axes, rows: Sequence[Sequence[Gene]], interval: Interval, left_out: int) -> None:
-    for height, row in enumerate(rows):
-        for gene in row:
-            start, end = max(gene.start, interval.start), min(gene.end, interval.end)
-            panel.plot([start, end], [height, height], color=_GENE, linewidth=0.8, solid_capstyle="butt")
-            exons = [(first, last - first) for first, last in gene.exons]
-            panel.broken_barh(exons, (height - 0.16, 0.32), color=_GENE)
-            name = {"+": f"{gene.name} >", "-": f"< {gene.name}"}.get(gene.strand, gene.name)
-            panel.text(
-                start, height + 0.2, name, fontsize=7, va="top", ha="left", clip_on=True, parse_math=False
-            )
-    panel.set_ylim(len(rows) - 0.3, -0.45)
-    panel.set_yticks([])
-    panel.set_ylabel("genes" if not left_out else f"genes\n({left_out} not drawn)", fontsize=8)
-    panel.spines["left"].set_visible(False)

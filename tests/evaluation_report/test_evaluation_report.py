@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from components.evaluation_report.curves import read_curves
-from components.evaluation_report.page import Subject, compared_metric, make_page
+from components.evaluation_report.page import compared_metric, make_page
 from components.evaluation_report.pictures import draw_histograms
-from components.evaluation_report.signal import extreme_tracks, read_signals
+from components.evaluation_report.signal import extremes, read_signals
+from components.evaluation_report.subject import Subject
 from components.evaluator.figures import Check, HeadFigures, Verdict
 from tests.evaluator import tiny_model
 
@@ -51,7 +52,7 @@ def test_curves_are_what_was_logged(tmp_path):
     ],
 )
 def test_best_and_worst_tracks(values, expected):
-    assert extreme_tracks(np.array(values), 2) == expected
+    assert extremes(np.array(values), 2) == expected
 
 
 def test_signals_are_those_of_the_strongest_window(examples, saved_model):
@@ -84,7 +85,7 @@ def test_histograms_of_any_number_of_assays_and_any_name(count):
     picture = draw_histograms(np.linspace(0, 1, len(assays)), assays, "r2")
     height = int.from_bytes(picture[20:24], "big")
     panels = min(count + (count == 1), 12)
-    assert height == pytest.approx((1.5 * panels + 0.4) * 90, abs=1)
+    assert height == pytest.approx((1.1 * panels + 0.4) * 120, abs=1)
 
 
 SUBJECT = Subject(
@@ -138,10 +139,11 @@ class Tags(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.text, self.sources = set(), "", []
-        self.rows, self._in_row = [], False
+        self.rows, self._in_row, self._goes_on = [], False, False
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        self._goes_on = tag == "wbr"  # where a name may go on in the next line
         if tag == "tr":
             self.rows.append([])
             self._in_row = True
@@ -152,7 +154,10 @@ class Tags(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-        if self._in_row and data.strip():
+        if self._goes_on:
+            self.rows[-1][-1] += data
+            self._goes_on = False
+        elif self._in_row and data.strip():
             self.rows[-1].append(data)
 
 
@@ -197,6 +202,7 @@ def test_the_page_says_what_was_evaluated(examples, saved_model):
     rows = dict(row for row in page.rows if len(row) == 2)
     assert rows["dataset"] == "data/<b>/dataset.yaml"
     assert rows["organism (assembly)"] == "ecoli (ASM584v2)"
+    assert rows["tracks"] == "2 of ecoli"
     assert rows["run"] == "runs/demo"
     assert rows["pushed as version"] == "1732324516"
     assert rows["weights"] == "of step 600, seed 7, started from scratch"

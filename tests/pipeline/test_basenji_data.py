@@ -13,7 +13,7 @@ from components.pusher.push import list_versions
 from components.trainer.training import MODEL_CARD, Training
 from components.variant_scorer.files import VariantFile
 from enformer_keras.genome import BasenjiFolder, BasenjiRecord, DatasetError, Interval, Window, write_basenji
-from pipeline import environment, report
+from pipeline import environment, report, run_pictures, split_signal
 from pipeline.baseline import kmer_features
 from pipeline.configs import Settings
 from pipeline.data import check_regions, check_variants, describe_data, fingerprint_data
@@ -131,7 +131,7 @@ def test_the_report_reads_the_folder(settings, window_length):
     )
     bases = (path.parent / "genome.fa").read_text().split()[1].encode()
     settings = dataclasses.replace(settings, dataset=path)
-    splits = report.read_splits(settings, *settings.description.organisms)
+    splits = split_signal.read_splits(settings, *settings.description.organisms)
     assert {split: len(read.windows) for split, read in splits.items()} == {
         split: len(starts) for split, starts in WINDOWS.items()
     }
@@ -153,11 +153,11 @@ def test_neighbours_are_drawn():
     targets = [("a", 0), ("a", 4), ("a", 8), ("a", 20), ("b", 24), ("b", 28)]
     windows = [Window(Interval(c, s, s + 4), Interval(c, s, s + 4), "test") for c, s in targets]
     signal = np.array([1.0, 2, 1, 9, 3, 0])
-    assert report.strongest_neighbours(windows, signal, 3) == slice(0, 3)
-    assert report.strongest_neighbours(windows, signal, 2) == slice(0, 2)
-    assert report.strongest_neighbours(windows[1:], signal[1:], 2) == slice(0, 2)
-    assert report.strongest_neighbours(windows[2:], signal[2:], 3) == slice(2, 4)
-    assert report.strongest_neighbours(windows, signal, 1) == slice(3, 4)
+    assert run_pictures.strongest_neighbours(windows, signal, 3) == slice(0, 3)
+    assert run_pictures.strongest_neighbours(windows, signal, 2) == slice(0, 2)
+    assert run_pictures.strongest_neighbours(windows[1:], signal[1:], 2) == slice(0, 2)
+    assert run_pictures.strongest_neighbours(windows[2:], signal[2:], 3) == slice(2, 4)
+    assert run_pictures.strongest_neighbours(windows, signal, 1) == slice(3, 4)
 
 
 def test_organisms_whose_targets_differ_cannot_share_a_model(dataset):

@@ -25,6 +25,7 @@ from enformer_keras.formats.intervals import Interval
 from pipeline import pipeline as pipeline_module
 from pipeline import report
 from pipeline.data import fingerprint_data
+from pipeline.split_signal import read_splits
 
 CACHED = {
     "GenomeExampleGen",
@@ -55,7 +56,7 @@ json.dump({head: values.numpy().tolist() for head, values in answer.items()}, sy
 @pytest.fixture(scope="module")
 def sequences(chain):
     tiny, _ = chain.settings.description.organisms
-    return [one.decode() for one in report.read_splits(chain.settings, tiny)["test"].sequences]
+    return [one.decode() for one in read_splits(chain.settings, tiny)["test"].sequences]
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +216,7 @@ def test_report(chain, capsys):
     folder = chain.settings.run / "report"
     assert (folder / "tracks.png").read_bytes().startswith(b"\x89PNG")
     scores = json.loads((folder / "scores.json").read_text())["tracks"]
+    page = (folder / "report.html").read_text()
     assert [score["track"] for score in scores] == ["coverage", "cds_plus", "cds_minus", "cds"]
     assert [score["organism"] for score in scores] == ["tiny"] * 3 + ["yeast"]
     for score in scores:
@@ -223,6 +225,19 @@ def test_report(chain, capsys):
             f"{score['track']:<{width}}  model {score['model']:.4f}   ridge on 6-mers {score['baseline']:.4f}"
             in printed
         )
+        assert all(f">{score[of]:.4f}</td>" in page for of in ("model", "baseline"))
+    assert f"the run's page   {folder / 'report.html'}" in printed
+    splits = json.loads((chain.first_outcome.data / "report.json").read_text())["organisms"]["tiny"]["splits"]
+    assert f"tiny: {splits['train']['windows']} train" in page
+    assert page.count("<h3>Best: ") == page.count("<h3>Worst: ") == 2  # of each organism
+    assert "21 variants, 20 of them scored" in page
+    links = re.findall(r'<a href="(.*?)">', page)
+    assert [(folder / link).resolve() for link in links] == [
+        chain.first_outcome.report / "report.html",
+        chain.first_outcome.data / "report.png",
+        chain.first_outcome.variants / "report.html",
+    ]
+    assert all((folder / link).is_file() for link in links)
     assert "21 variants of tiny, scored 20; the strongest by SADR" in printed
     assert f"scored variants  {chain.first_outcome.variants / 'report.html'}" in printed
     trainable = keras.saving.load_model(chain.settings.run / "model.keras")
@@ -404,6 +419,7 @@ def test_changed_data_runs_everything_anew(chain):
         ("leak_audit", {"LeakAudit"}),
         ("evaluator", {"Evaluator", "EvaluationReporter"}),
         ("evaluation_report", {"EvaluationReporter", "VariantScorer"}),
+        ("html_page", {"EvaluationReporter", "VariantScorer"}),
         ("variant_scorer", {"VariantScorer"}),
         ("prediction", {"VariantScorer"}),
         ("data_report", {"DataReporter"}),

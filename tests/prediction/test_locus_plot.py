@@ -42,6 +42,23 @@ def test_genes_that_overlap_have_rows_of_their_own_and_none_is_lost_silently():
     assert crowded.axes[-1].get_ylabel() == "genes\n(3 not drawn)"
 
 
+@pytest.mark.parametrize("width", [5, 9])
+def test_names_of_genes_stay_in_the_panel_and_off_one_another(width):
+    genes = [
+        gene("AAA" * length, start, start + 40, "-") for start in (970, 1500, 1760) for length in (1, 2, 4)
+    ]
+    genes += [gene("AAAA", 1650, 1700), gene("AA", 1790, 1900)]
+    figure = plot_locus(HERE, ["first"], R[:, :1], genes=genes, width=width)
+    figure.canvas.draw()
+    panel = figure.axes[-1]
+    boxes = [text.get_window_extent() for text in panel.texts]
+    assert len(boxes) == len(genes)
+    assert min(box.x0 for box in boxes) >= panel.bbox.x0 - 1
+    assert max(box.x1 for box in boxes) <= panel.bbox.x1 + 1
+    for number, box in enumerate(boxes):
+        assert not box.count_overlaps(boxes[:number])
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="1 tracks"):
         plot_locus(HERE, ["first"], R)

@@ -29,6 +29,14 @@ def test_bins_lie_where_they_are_in_the_genome(start, bins, bin_size, unit, labe
     assert label in [text.get_text().replace("\u2212", "-") for text in panel.get_xticklabels()]
 
 
+def test_genes_have_a_panel_of_their_height():
+    figure, panels = make_panels(2, 10, 1.5, genes=0.5)
+    encode_png(figure, 50)
+    assert len(panels) == 3
+    assert figure.get_figheight() == 3.5
+    assert panels[2].bbox.height < panels[1].bbox.height
+
+
 def test_what_is_not_predicted_is_not_drawn():
     _, (panel, _) = make_panels(2, 10, 2)
     draw_bins(panel, np.arange(4), np.ones(3))

@@ -1,5 +1,6 @@
 """A tiny model of two organisms that scores a file of variants, and the next model that does so too."""
 
+import base64
 import dataclasses
 import html.parser
 import json
@@ -201,7 +202,10 @@ def test_the_report_shows_the_strongest(first):
     assert "21 variants of" in text
     assert f"chrom:{1000 + 2000 * row:,}" in text
     assert "Nothing to compare with: no model that was pushed before has scores here." in text
-    assert (first / "report.html").read_text().count("data:image/png;base64,") == 2  # a variant, the spread
+    page = (first / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2  # a variant, the spread
+    assert [one["picture"] for one in strongest] == ["tiny-1.png"] + [""] * 19
+    assert base64.b64encode((first / "tiny-1.png").read_bytes()).decode() in page
 
 
 def test_what_changed_since_the_model_before(runs, models, first, second):

@@ -1,0 +1,1 @@
+"""What every report's page has: its head and style."""
