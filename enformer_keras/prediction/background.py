@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Background:
 
         Raises:
             DatasetError: they are of another model, made with other options, or of tracks or statistics that
-                the background does not have.
+                the background does not have; or of some of its tracks, of which it has two of one identifier.
         """
         for name in sorted((self.about.keys() | about.keys()) - _FREE):
             here, there = _as_written(about.get(name)), self.about.get(name)
@@ -76,6 +77,14 @@ class Background:
                     "or score the background's variants anew"
                 )
 
+        times = Counter(self.tracks)
+        twice = next((name for name in tracks if times[name] > 1), None)
+        if twice is not None and tuple(tracks) != self.tracks:
+            raise DatasetError(
+                f"{self.path}: has {times[twice]} tracks {twice}, and nothing says which of them is meant; ask "
+                "for all of its tracks, or give them identifiers of their own (--tracks-table)"
+            )
+
     def quantiles(self, statistic: str, scores: np.ndarray, tracks: Sequence[str]) -> np.ndarray:
         """Ranks scores among the background's.
 
@@ -89,8 +98,10 @@ class Background:
             counted half, with the sign of the score; NaN stays.
         """
         found = np.empty(scores.shape, dtype=np.float32)
-        for column, track in enumerate(tracks):
-            sizes = self.sizes[statistic][:, self.tracks.index(track)]
+        # All of them by their places: in basenji's tables several tracks may have one identifier.
+        places = range(len(self.tracks)) if tuple(tracks) == self.tracks else map(self.tracks.index, tracks)
+        for column, place in enumerate(places):
+            sizes = self.sizes[statistic][:, place]
             asked = np.abs(scores[:, column])
             found[:, column] = np.sign(scores[:, column]) * _ranks(asked, sizes, self.shares, self.count)
         return found
