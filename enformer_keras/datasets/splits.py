@@ -181,8 +181,12 @@ class Splits(pydantic.BaseModel):
             contig_lengths: bp of each contig that is used.
             bed: what `BedSplits.read` returned, where `bed` is the field.
 
+        Returns:
+            Split -> intervals, 0-based half-open.
+
         Raises:
             DatasetError: there are fewer contigs than folds.
+            ValueError: splits are those of a BED file, and `bed` is `None`.
         """
         if self.bed is not None:
             if bed is None:

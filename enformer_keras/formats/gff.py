@@ -153,6 +153,14 @@ class FeatureFile:
         """Says what lies within a contig, or across the origin of a circle, but not more than once around.
 
         The whole file must have been read: it says somewhere which contigs are circles.
+
+        Args:
+            contig: by the FASTA file's name.
+            starts: int64 [n], 0-based.
+            ends: int64 [n].
+
+        Returns:
+            bool [n].
         """
         length = self.contig_lengths[contig]
         if contig not in self._circular:

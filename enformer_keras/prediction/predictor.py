@@ -184,6 +184,9 @@ class Predictor:
 
         Yields:
             Of the next window float32 [bins, tracks].
+
+        Raises:
+            ValueError, DatasetError: see `predict`; of a window when its turn comes.
         """
         columns = self.columns(tracks)
         length = self.frame.window_length

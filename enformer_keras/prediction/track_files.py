@@ -72,7 +72,15 @@ class BigWigs(TrackFiles):
         self._files = [(path, open_bigwig(path, contig_lengths)) for path in paths]
 
     def append(self, tile: Tile, bins: np.ndarray) -> None:
-        """Writes the bins of each run; the last one where the contig's end cuts it as an entry of its own."""
+        """Writes the bins of each run; the last one where the contig's end cuts it as an entry of its own.
+
+        Args:
+            tile: where the bins lie; after those that were written before.
+            bins: float32 [bins, tracks].
+
+        Raises:
+            DatasetError: a file cannot be written.
+        """
         size = self._bin_size
         for place, run in tile.stretches(size):
             values = bins[run]
