@@ -21,6 +21,7 @@ from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.contributions import Contributions
 from enformer_keras.prediction.mutagenesis import Mutagenesis
+from enformer_keras.prediction.row_files import said_of
 from enformer_keras.prediction.statistics import formula_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class _Tree(_Writer):
                 shuffle=True,
             )
         _add_columns(file, ("chrom", "start", "end", "value", "baseline", "total"))
-        file.attrs.update(_attributes(about))
+        file.attrs.update(said_of(about))
 
     def append(self, made: Contributions) -> None:
         place = made.interval
@@ -312,7 +313,7 @@ class _EffectsTree:
                 dtype=np.float32,
             )
             dataset.attrs["formula"] = formula_of(name)
-        file.attrs.update(_attributes(about))
+        file.attrs.update(said_of(about))
 
     def append(self, made: Mutagenesis) -> None:
         """Writes the next region, which is as long as the first."""
@@ -338,7 +339,7 @@ class _EffectsTable:
     ) -> None:
         self._file = file
         self._deletion = deletion
-        for key, value in _attributes(about).items():
+        for key, value in said_of(about).items():
             file.write(f"##{key}={value}\n")
         for name in statistics:
             file.write(f"##{name}={formula_of(name)}\n")
@@ -436,10 +437,3 @@ def _append_row(file: h5py.File, row: Mapping[str, Any]) -> None:
         dataset = file[key]
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = value
-
-
-def _attributes(about: Mapping[str, Any]) -> dict[str, str | int | float]:
-    return {
-        key: value if isinstance(value, str | int | float) else json.dumps(value)
-        for key, value in about.items()
-    }
