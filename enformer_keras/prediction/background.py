@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.hdf5_file import new_hdf5
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import VariantScores
 from enformer_keras.prediction.statistics import quantile_of
@@ -140,6 +141,7 @@ def calibrate(scores: str | Path, output: str | Path) -> Background:
 
     Raises:
         DatasetError: the file cannot be read, or holds fewer than 100 scores.
+        OSError: the background cannot be written.
     """
     import h5py
 
@@ -165,7 +167,7 @@ def calibrate(scores: str | Path, output: str | Path) -> Background:
                 f"{scores}: holds {count} scored alleles; a background needs {_FEWEST}, better 10,000 and more"
             )
         places = _places(count)
-        with h5py.File(paths[output.name], "w") as file:
+        with new_hdf5(paths[output.name]) as (file, _):
             file["tracks"] = np.array(tracks, dtype=h5py.string_dtype("utf-8"))
             file["shares"] = (places + 0.5) / count
             file.attrs["count"] = count

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from enformer_keras.extras import from_extra
+from enformer_keras.formats.hdf5_file import Hdf5Output, new_hdf5
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.contributions import Contributions
@@ -63,8 +64,8 @@ class _Tree(_Writer):
     `total`.
     """
 
-    def __init__(self, file: h5py.File, length: int, about: Mapping[str, Any]) -> None:
-        self._file = file
+    def __init__(self, file: h5py.File, output: Hdf5Output, length: int, about: Mapping[str, Any]) -> None:
+        self._file, self._output = file, output
         rows = max(1, _CHUNK_NUMBERS // (4 * length))
         for key, kind in (("raw", np.int8), ("shap", np.float32), ("projected_shap", np.float32)):
             file.create_dataset(
@@ -96,6 +97,7 @@ class _Tree(_Writer):
                 "total": made.total,
             },
         )
+        self._output.check()
 
 
 class _Array:
@@ -249,10 +251,8 @@ def write_contributions(
         with contextlib.ExitStack() as opened:
             writers: list[_Writer] = []
             if "h5" in formats:
-                import h5py
-
-                file = opened.enter_context(h5py.File(partial["contributions.h5"], "w"))
-                writers.append(_Tree(file, length, about))
+                file, output = opened.enter_context(new_hdf5(partial["contributions.h5"]))
+                writers.append(_Tree(file, output, length, about))
             if "npz" in formats:
                 paths = [partial[name] for name in CONTRIBUTION_FILES["npz"][:2]]
                 writers.append(_Arrays(opened, paths, (count, 4, length)))
@@ -295,11 +295,16 @@ class _EffectsTree:
     """
 
     def __init__(
-        self, file: h5py.File, tracks: Sequence[PredictedTrack], about: Mapping[str, Any], effects: Mutagenesis
+        self,
+        file: h5py.File,
+        output: Hdf5Output,
+        tracks: Sequence[PredictedTrack],
+        about: Mapping[str, Any],
+        effects: Mutagenesis,
     ) -> None:
         import h5py
 
-        self._file = file
+        self._file, self._output = file, output
         text = h5py.string_dtype("utf-8")
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
@@ -320,6 +325,7 @@ class _EffectsTree:
         place = made.interval
         row = {"chrom": place.chrom, "start": place.start, "end": place.end, "sequence": made.sequence}
         _append_row(self._file, {**row, **made.named})
+        self._output.check()
 
 
 class _EffectsTable:
@@ -405,11 +411,9 @@ def write_mutagenesis(
             nonlocal tree, width
             if "h5" in formats:
                 if tree is None:
-                    import h5py
-
                     width = made.interval.width
-                    file = opened.enter_context(h5py.File(partial["ism.h5"], "w"))
-                    tree = _EffectsTree(file, tracks, about, made)
+                    file, output = opened.enter_context(new_hdf5(partial["ism.h5"]))
+                    tree = _EffectsTree(file, output, tracks, about, made)
                 if made.interval.width != width:
                     raise ValueError(
                         f"{made.interval} has {made.interval.width} bp, the first region {width}; ism.h5 holds "
