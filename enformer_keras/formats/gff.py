@@ -110,7 +110,12 @@ class FeatureFile:
     def _check_region(self, number: int, line: str) -> None:
         words = line.split()
         contig = self.names.find(words[1]) if len(words) == 4 else None
-        if contig and words[3] != str(self.contig_lengths[contig]):
+        if contig is None:
+            return
+        # Files of a part of a genome name the stretch that they are of.
+        length, whole = self.contig_lengths[contig], words[2] == "1"
+        ends_past = words[3].isdecimal() and int(words[3]) > length
+        if ends_past or (whole and words[3] != str(length)):
             self.add_problem(
                 number,
                 f"{words[1]} has {words[3]} bp, the FASTA file's {contig} has {self.contig_lengths[contig]}; "
