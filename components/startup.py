@@ -11,6 +11,8 @@ from pathlib import Path
 _CHAT = r"^(WARNING: All log messages before absl::InitializeLog|I[0-9]{4} )"
 # One more where there is no GPU, as an error; where there is one, it is one.
 _NO_DRIVER = r"|^E[0-9]{4} .*failed call to cuInit"
+# For the last lines to pass before this process says something else.
+_LAST_LINES_S = 2.0
 
 
 def start_tensorflow() -> None:
@@ -38,17 +40,20 @@ def without_lines(pattern: str) -> Iterator[None]:
     """
     sys.stderr.flush()
     before = os.dup(2)
-    with subprocess.Popen(
+    rest = subprocess.Popen(
         ["grep", "--line-buffered", "--text", "--invert-match", "--extended-regexp", pattern],
         stdin=subprocess.PIPE,
         stdout=before,
-    ) as rest:
-        assert rest.stdin is not None  # a pipe
-        os.dup2(rest.stdin.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, 2)
-            os.close(before)
-            rest.stdin.close()
+    )
+    assert rest.stdin is not None  # a pipe
+    os.dup2(rest.stdin.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+        rest.stdin.close()
+        # What was started meanwhile may live on and has the pipe: its lines pass, but nobody waits for its end.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            rest.wait(_LAST_LINES_S)

@@ -164,7 +164,8 @@ class GeneOptions:
         """Reads the genes that are asked for.
 
         Raises:
-            ValueError: the file cannot be read, or has none of them.
+            click.UsageError: no file was given, or one of names cannot be read.
+            DatasetError: the file of genes cannot be read, or has none of them.
         """
         from enformer_keras.formats.genes import choose_genes, read_genes
 

@@ -3,8 +3,7 @@
 `create_pipeline` and `config.yaml` give `pipeline.yaml`. TFX compiles for Vertex AI; what differs on Kubeflow
 is changed here, in the compiled document, so that there is one definition of the pipeline:
 
-- runtime parameters. TFX has them for whole properties of a component only, and the values wanted are parts of
-  JSON texts. Where they are is found by compiling with two values;
+- runtime parameters (`runtime_parameters.py`);
 - paths of this checkout become those of the image, and the image's name stands for the code's fingerprint;
 - texts too long for a command's argument (128 KiB on Linux) go into files beside `pipeline.yaml`, and so into
   the image;
@@ -18,7 +17,6 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ import yaml  # noqa: E402
 from tfx.dsl.components.base import executor_spec  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner  # noqa: E402
 
-from components.trainer.warm_start import LAST_BLESSED  # noqa: E402
 from enformer_keras.formats.errors import DatasetError  # noqa: E402
 from kubeflow.cluster import add_needs, pod_needs  # noqa: E402
 from kubeflow.config import Config, ConfigError, load_config  # noqa: E402
@@ -40,57 +37,29 @@ from kubeflow.entrypoint import (  # noqa: E402
     WORKERS_STORAGE,
     WORKERS_VOLUME,
 )
+from kubeflow.errors import CompileError  # noqa: E402
+from kubeflow.lengths import check_lengths  # noqa: E402
+from kubeflow.package import PIPELINE  # noqa: E402
+from kubeflow.runtime_parameters import (  # noqa: E402
+    DATA_FINGERPRINT,
+    WARM_START,
+    WARM_START_FINGERPRINT,
+    add_root_parameter,
+    leave_open,
+    make_runtime_parameter,
+    runtime_parameters,
+)
 from kubeflow.workers import pool_of  # noqa: E402
 from pipeline.configs import PROJECT, Settings, on_tpu, small  # noqa: E402
 from pipeline.pipeline import create_pipeline  # noqa: E402
 
-PIPELINE = Path(__file__).with_name("pipeline.yaml")
 IMAGE_ROOT = "/app"
-DATA_FINGERPRINT = "data_fingerprint"
-WARM_START, WARM_START_FINGERPRINT = "warm_start", "warm_start_fingerprint"
 # Id of the task that `first_look.py` is, for config.yaml.
 FIRST_LOOK = "FirstLook"
 # Bytes beyond which a parameter goes into a file.
 LONGEST_PARAMETER = 16_384
-# Bytes of an argument or a variable that Linux takes (MAX_ARG_STRLEN). Argo hands a pod its whole template as
-# a variable, in which what belongs to a task stands twice, escaped. A longer one it would put into a ConfigMap,
-# and its role in Kubeflow's manifests does not let it make one.
-LONGEST_VARIABLE = 131_072
-# Of that, what the templates have beside it: that of the executor's pod, and that of the driver of all tasks,
-# with what a run gives them (parameters, its name, certificates and proxies of the installation).
-TEMPLATE_OF_EXECUTOR, TEMPLATE_OF_DRIVER = 12_000, 8_000
-# By which the tasks together grow in the driver's template; measured on a cluster.
-DRIVER_GROWTH = 1.3
-# Bytes that an input and an output have in it beside their types: URI, properties, the session of the store.
-LONGEST_INPUT, LONGEST_OUTPUT = 1_500, 500
-
-# For each type of a runtime parameter, Kubeflow's name.
-_TYPES = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE"}
 _CODE_FINGERPRINT = re.compile(r"(code_fingerprint\W+)[0-9a-f]{64}")
 _INPUTS_SPEC = "--json_serialized_inputs_spec_args"
-
-
-class CompileError(ValueError):
-    """The pipeline cannot run on Kubeflow as it is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RuntimeParameter:
-    """A value that may be given to each run.
-
-    Attributes:
-        name: of the parameter.
-        default: its value in the settings, and in runs that give none.
-        other: another value.
-        settings: with `other` in the place of `default`.
-        data_fingerprint: the same of the data.
-    """
-
-    name: str
-    default: str | int | float
-    other: str | int | float
-    settings: Settings
-    data_fingerprint: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +135,9 @@ def compile_pipeline(settings: Settings, config: Config) -> Compiled:
     fingerprint = "0" * 64
     base = _compile(settings, fingerprint, config)
     spec = copy.deepcopy(base)
-    for parameter in _runtime_parameters(settings, fingerprint):
+    for parameter in runtime_parameters(settings, fingerprint):
         other = _compile(parameter.settings, parameter.data_fingerprint, config)
-        _make_runtime_parameter(spec, base, other, parameter)
+        make_runtime_parameter(spec, base, other, parameter)
     _add_first_look(spec, settings, config)
     long_texts = _unparse_parameters(spec)
     _finish_arguments(spec, config.pipeline_root)
@@ -242,76 +211,6 @@ def _in_image(path: str | Path) -> str:
     return str(path).replace(str(PROJECT), IMAGE_ROOT)
 
 
-def _runtime_parameters(settings: Settings, data_fingerprint: str) -> Iterator[RuntimeParameter]:
-    other = "1" * len(data_fingerprint)
-    yield RuntimeParameter(DATA_FINGERPRINT, data_fingerprint, other, settings, other)
-    steps = settings.training.steps
-    changed = dataclasses.replace(settings, warm_start=LAST_BLESSED)
-    yield RuntimeParameter(WARM_START, settings.warm_start, LAST_BLESSED, changed, data_fingerprint)
-    training = dataclasses.replace(settings.training, steps=2 * steps)
-    changed = dataclasses.replace(settings, training=training)
-    yield RuntimeParameter("steps", steps, 2 * steps, changed, data_fingerprint)
-    for key, least in settings.thresholds.items():
-        name = "threshold_" + re.sub(r"\W+", "_", key).lower()
-        changed = dataclasses.replace(settings, thresholds={**settings.thresholds, key: least + 1})
-        yield RuntimeParameter(name, least, least + 1, changed, data_fingerprint)
-
-
-def _differences(
-    one: Any, other: Any, path: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
-    """Where two JSON values differ: path, and both leaves."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from _differences(one[key], other[key], (*path, key))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for index, (left, right) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(left, right, (*path, index))
-    elif one != other:
-        yield path, one, other
-
-
-def _make_runtime_parameter(
-    spec: dict[str, Any], base: dict[str, Any], other: dict[str, Any], parameter: RuntimeParameter
-) -> None:
-    """Lets the run decide, in `spec`, what differs between `base` and the pipeline with the other value."""
-    kind = _TYPES[type(parameter.default)]
-    differences = list(_differences(base, other))
-    for path, old, new in differences:
-        if path[:3] != ("root", "dag", "tasks") or (old, new) != (parameter.default, parameter.other):
-            raise CompileError(
-                f"{parameter.name} cannot be a parameter of the run: {'.'.join(map(str, path))} depends on it "
-                f"and is not its value ({old!r}, and {new!r} if it is {parameter.other!r})"
-            )
-        component, _, _, name, _, _, *inside = path[3:]
-        source = {"componentInputParameter": parameter.name}
-        _leave_open(spec, component, (name, *inside), parameter.name, kind, source)
-    if not differences:
-        raise CompileError(f"{parameter.name} cannot be a parameter of the run: nothing depends on it")
-    _add_root_parameter(spec, parameter.name, kind, parameter.default)
-
-
-def _leave_open(
-    spec: dict[str, Any], component: str, place: tuple[Any, ...], name: str, kind: str, source: dict[str, Any]
-) -> None:
-    """Leaves a value to the run: a whole parameter of a component, or what lies at a place inside of it."""
-    parameters = spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"]
-    if len(place) == 1:
-        parameters[place[0]] = source
-        return
-    value = parameters[place[0]]["runtimeValue"]["constant"]
-    for key in place[1:-1]:
-        value = value[key]
-    value[place[-1]] = f"<runtime parameter {name}>"
-    parameters[name] = source
-    spec["components"][component]["inputDefinitions"]["parameters"][name] = {"parameterType": kind}
-
-
-def _add_root_parameter(spec: dict[str, Any], name: str, kind: str, default: str | float) -> None:
-    definitions = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
-    definitions[name] = {"parameterType": kind, "defaultValue": default, "isOptional": True}
-
-
 def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) -> None:
     """Adds the task that looks at data and weights, and hands its fingerprints to all that depend on them."""
     answers = {
@@ -325,7 +224,7 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
             parameters[DATA_FINGERPRINT] = answers[DATA_FINGERPRINT]
             task["dependentTasks"] = sorted([*task.get("dependentTasks", []), FIRST_LOOK])
     place = ("custom_config", WARM_START_FINGERPRINT)
-    _leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
+    leave_open(spec, "Trainer", place, place[-1], "STRING", answers[WARM_START_FINGERPRINT])
     given = (DATA_FINGERPRINT, WARM_START)
     regions = {organism: dataclasses.asdict(file) for organism, file in settings.region_files.items()}
     variants = {organism: dataclasses.asdict(file) for organism, file in settings.variant_files.items()}
@@ -356,8 +255,8 @@ def _add_first_look(spec: dict[str, Any], settings: Settings, config: Config) ->
             ],
         }
     }
-    _add_root_parameter(spec, DATA_FINGERPRINT, "STRING", "")  # a run gives one only if it knows better
-    _add_root_parameter(spec, WARM_START, "STRING", config.pipeline.warm_start)
+    add_root_parameter(spec, DATA_FINGERPRINT, "STRING", "")  # a run gives one only if it knows better
+    add_root_parameter(spec, WARM_START, "STRING", config.pipeline.warm_start)
 
 
 def _unparse_parameters(spec: dict[str, Any]) -> dict[str, str]:
@@ -395,67 +294,6 @@ def _finish_arguments(spec: dict[str, Any], root: str | None) -> None:
             json.dumps(folders, indent=1, sort_keys=True),
             *([PIPELINE_ROOT, root] if root else []),
         ]
-
-
-def check_lengths(spec: dict[str, Any]) -> None:
-    """Refuses what Argo would have to put into a ConfigMap.
-
-    Args:
-        spec: PipelineSpec, finished.
-
-    Raises:
-        CompileError: a task, or all of them together, are too long.
-    """
-    tasks = spec["root"]["dag"]["tasks"]
-    for name, task in tasks.items():
-        component = spec["components"][task["componentRef"]["name"]]
-        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-        length = variable_of(task, component, container)
-        if length > LONGEST_VARIABLE:
-            parameters = {
-                key: len(json.dumps(value)) for key, value in task["inputs"].get("parameters", {}).items()
-            }
-            longest = max(parameters, key=parameters.__getitem__)
-            raise CompileError(
-                f"{name}: Argo would hand it a variable of {length} bytes, and Linux takes {LONGEST_VARIABLE}. "
-                f"The longest of its parameters is {longest}, {parameters[longest]} bytes: let the component "
-                "read that from an artifact"
-            )
-    length = int(len(_dense(spec["root"])) * DRIVER_GROWTH) + TEMPLATE_OF_DRIVER
-    if length > LONGEST_VARIABLE:
-        longest = max(tasks, key=lambda name: len(_dense(tasks[name])))
-        raise CompileError(
-            f"Argo would hand the driver of all tasks a variable of {length} bytes, and Linux takes "
-            f"{LONGEST_VARIABLE}. The longest task is {longest}, {len(_dense(tasks[longest]))} bytes: let its "
-            "component read its parameters from an artifact"
-        )
-
-
-def variable_of(task: dict[str, Any], component: dict[str, Any], container: dict[str, Any]) -> int:
-    """Estimates the bytes of the variable in which Argo hands a task's pod its template.
-
-    Args:
-        task: of the PipelineSpec.
-        component: that it runs.
-        container: of the component.
-
-    Returns:
-        At least the bytes that a run will need, unless its parameters or the artifacts' properties are long.
-    """
-    parameters = {
-        name: source.get("runtimeValue", {}).get("constant", "")
-        for name, source in task["inputs"].get("parameters", {}).items()
-    }
-    outputs = component.get("outputDefinitions", {}).get("artifacts", {})
-    executor_input = {"inputs": {"parameterValues": parameters}, "outputs": outputs}
-    arguments = [_dense(executor_input), _dense(component), *container["command"], *container["args"]]
-    patch = _dense({"args": arguments, "env": container.get("env", [])})
-    artifacts = LONGEST_INPUT * len(task["inputs"].get("artifacts", {})) + LONGEST_OUTPUT * (1 + len(outputs))
-    return 2 * (len(json.dumps(patch)) + artifacts) + TEMPLATE_OF_EXECUTOR
-
-
-def _dense(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _check_name(name: str) -> None:

@@ -230,8 +230,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=FOLDER / "config.yaml", help="(default: %(default)s)")
     add_flags(parser)
     options = parser.parse_args(arguments)
-    if options.timeout <= 0:
-        parser.error("--timeout must be above 0")
     try:
         _run(options)
     except KubeflowError as error:

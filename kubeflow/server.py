@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -38,8 +39,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--namespace", default=os.environ.get("KFP_NAMESPACE"), help="yours, of several users")
     parser.add_argument(
-        "--timeout", type=float, default=60, help="seconds for each answer (default: %(default)s)"
+        "--timeout", type=_above_0, default=60, help="seconds for each answer (default: %(default)s)"
     )
+
+
+def _above_0(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be a number of seconds above 0")
+    return seconds
 
 
 def connect(options: argparse.Namespace) -> "Server":

@@ -62,7 +62,7 @@ def check_pool(address: str, limit_s: float = LIMIT_S) -> None:
         limit_s: how long to wait.
 
     Raises:
-        WorkersError: none has come.
+        WorkersError: none has come, or the pool could not end it.
     """
     import grpc
 
@@ -79,7 +79,12 @@ def check_pool(address: str, limit_s: float = LIMIT_S) -> None:
         if error:
             raise WorkersError(f"the worker pool at {address} starts no worker:\n{error}")
         has_come = came.wait(limit_s)
-        pool.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id=worker), timeout=limit_s)
+        try:
+            pool.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id=worker), timeout=limit_s)
+        except grpc.RpcError as failed:
+            raise WorkersError(
+                f"the worker pool at {address} could not end the worker that it started: {failed.details()}"
+            ) from failed
     if not has_come:
         raise WorkersError(
             f"the worker pool at {address} was asked for a worker, and none has reported at {here} in "

@@ -1,4 +1,8 @@
-"""What several hosts do alike: the same figures, an end at the same step."""
+"""What several hosts do alike: the same figures, an end at the same step.
+
+Hosts wait for one another here without a limit of their own. That one has died TensorFlow notices, and ends the
+others with an error; for one that is merely late they wait.
+"""
 
 import json
 from collections.abc import Callable
@@ -50,10 +54,10 @@ class Alike:
         """Adds what the hosts have.
 
         Args:
-            values: numbers that float64 holds, of the same shape on all hosts.
+            values: numbers that float64 holds, of any shape, which is the same on all hosts.
 
         Returns:
-            Their sum, float64.
+            Their sum, float64 of that shape.
         """
         return self._add(np.ravel(values).astype(np.float64)).numpy().reshape(values.shape)
 

@@ -125,6 +125,9 @@ class Checkpoints:
         Args:
             progress: which step that was.
 
+        Returns:
+            As they were given to `save`, in that order.
+
         Raises:
             CheckpointError: its checkpoint is damaged.
         """

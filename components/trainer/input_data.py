@@ -55,7 +55,17 @@ class HeadExamples:
     def fix_shapes(
         self, sequence: tf.Tensor, target: tf.Tensor, rows: int, window_length: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Says what the shapes of a batch are, which the Transform graph does not tell and TPUs must know."""
+        """Says what the shapes of a batch are, which the Transform graph does not tell and TPUs must know.
+
+        Args:
+            sequence: one-hot.
+            target: of these examples.
+            rows: of the batch.
+            window_length: bp that the model reads.
+
+        Returns:
+            The same, [rows, window_length, 4] and [rows, target_length, tracks].
+        """
         return (
             tf.ensure_shape(sequence, [rows, window_length, 4]),
             tf.ensure_shape(target, [rows, self.target_length, self.tracks]),

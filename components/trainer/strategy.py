@@ -91,7 +91,7 @@ def local_devices() -> int:
 
 
 def number_of_replica() -> tf.Tensor:
-    """Says, within a step that a strategy distributes, which of all its replicas makes it."""
+    """Says, within a step that a strategy distributes, which of all its replicas makes it: an int32 scalar."""
     return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 

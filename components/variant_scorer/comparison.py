@@ -18,6 +18,7 @@ from components.variant_scorer.reading import (
     read_strong,
     read_tracks,
 )
+from enformer_keras.formats.hdf5_file import new_hdf5
 from enformer_keras.formats.whole_files import whole_files
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ def keep_scores(scores: Path, folder: Path, version: str) -> None:
     import h5py
 
     name = f"{version}.h5"
-    with whole_files(folder, [name]) as paths, h5py.File(scores) as made, h5py.File(paths[name], "w") as kept:
+    with (
+        whole_files(folder, [name]) as paths,
+        h5py.File(scores) as made,
+        new_hdf5(paths[name]) as (kept, _),
+    ):
         for key in ("target_ids", "target_labels", RANKED_BY):
             made.copy(key, kept)
         for attribute in ("variants_sha256", "strands"):

@@ -81,13 +81,19 @@ def sonnet_heads(prefix: str | os.PathLike[str]) -> dict[str, int]:
     Raises:
         FileNotFoundError: There is no checkpoint under ``prefix``.
         ImportError: TensorFlow, whose file format it is, is not installed.
+        ValueError: It has no head.
     """
     shapes = _open(prefix).get_variable_to_shape_map()
-    return {
+    heads = {
         key.removeprefix(_HEADS).partition("/")[0]: shape[-1]
         for key, shape in sorted(shapes.items())
         if key.startswith(_HEADS) and key.endswith(f"/w{_VALUE}")
     }
+    if not heads:
+        raise ValueError(
+            f"{os.fspath(prefix)}: holds no head ({_HEADS}<name>/...): is it of the authors' layout?"
+        )
+    return heads
 
 
 def _open(prefix: str | os.PathLike[str]) -> Any:

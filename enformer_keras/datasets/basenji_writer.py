@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from enformer_keras.datasets.basenji import CANONICAL, LETTERS, BasenjiFolder, BasenjiRecord
+from enformer_keras.datasets.basenji import BasenjiFolder, BasenjiRecord
 from enformer_keras.datasets.basenji_metadata import read_targets
+from enformer_keras.datasets.basenji_records import CANONICAL, LETTERS
 from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval

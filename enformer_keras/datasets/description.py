@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from enformer_keras.datasets.splits import Splits
+from enformer_keras.datasets.splits import Fraction, Splits
 from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.validation import describe_validation_error
 from enformer_keras.formats.yaml_mapping import read_yaml_mapping
 
-_Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 # Fields that name a BED file of the genome.
 MASK_FIELDS = ("regions", "gaps", "blacklist", "unmappable", "homology_groups")
 # What windows of all organisms have in common.
@@ -69,16 +68,16 @@ class DatasetDescription(pydantic.BaseModel):
     stride: pydantic.PositiveInt | dict[str, pydantic.PositiveInt]
     snap: pydantic.PositiveInt = 1
     splits: Splits
-    max_n_fraction: _Fraction = 1.0
+    max_n_fraction: Fraction = 1.0
     regions: Path | None = None
     gaps: Path | None = None
     min_gap_length: pydantic.PositiveInt | None = None
     min_gap_distance: pydantic.NonNegativeInt = 0
     blacklist: Path | None = None
     blacklist_rule: Literal["drop", "clip"] = "drop"
-    blacklist_quantile: _Fraction | None = None
+    blacklist_quantile: Fraction | None = None
     unmappable: Path | None = None
-    max_unmappable_fraction: _Fraction | None = None
+    max_unmappable_fraction: Fraction | None = None
     homology_groups: Path | None = None
 
     @property

@@ -16,7 +16,7 @@ from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval, merge
 
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _CONFIG = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -154,7 +154,7 @@ class Splits(pydantic.BaseModel):
 
     model_config = _CONFIG
 
-    blocks: dict[str, tuple[_Fraction, _Fraction]] | None = None
+    blocks: dict[str, tuple[Fraction, Fraction]] | None = None
     contigs: dict[str, tuple[str, ...]] | None = None
     folds: Folds | None = None
     bed: BedSplits | None = None
@@ -181,8 +181,12 @@ class Splits(pydantic.BaseModel):
             contig_lengths: bp of each contig that is used.
             bed: what `BedSplits.read` returned, where `bed` is the field.
 
+        Returns:
+            Split -> intervals, 0-based half-open.
+
         Raises:
             DatasetError: there are fewer contigs than folds.
+            ValueError: splits are those of a BED file, and `bed` is `None`.
         """
         if self.bed is not None:
             if bed is None:

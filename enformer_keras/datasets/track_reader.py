@@ -97,7 +97,7 @@ class TrackReader:
             raise DatasetError(problems)
 
     def read(self, interval: Interval, scales: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `values` and `missing` of `read_bins`."""
+        """Returns `values`, float16 [bins, tracks], and `missing`, int64 [tracks], of `read_bins`."""
         values, missing, _ = self.read_bins(interval, scales)
         return values, missing
 

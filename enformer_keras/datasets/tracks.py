@@ -69,7 +69,11 @@ class Track(TrackRow):
 
     @property
     def kind(self) -> str:
-        """Format of the file by its suffix."""
+        """Format of the file by its suffix.
+
+        Raises:
+            ValueError: the suffix is that of none.
+        """
         suffix = suffix_of(self.file)
         kind = _KINDS.get(suffix)
         if kind is None or (kind == "bigWig" and not self.file.name.lower().endswith(suffix)):

@@ -110,7 +110,12 @@ class FeatureFile:
     def _check_region(self, number: int, line: str) -> None:
         words = line.split()
         contig = self.names.find(words[1]) if len(words) == 4 else None
-        if contig and words[3] != str(self.contig_lengths[contig]):
+        if contig is None:
+            return
+        # Files of a part of a genome name the stretch that they are of.
+        length, whole = self.contig_lengths[contig], words[2] == "1"
+        ends_past = words[3].isdecimal() and int(words[3]) > length
+        if ends_past or (whole and words[3] != str(length)):
             self.add_problem(
                 number,
                 f"{words[1]} has {words[3]} bp, the FASTA file's {contig} has {self.contig_lengths[contig]}; "
@@ -153,6 +158,14 @@ class FeatureFile:
         """Says what lies within a contig, or across the origin of a circle, but not more than once around.
 
         The whole file must have been read: it says somewhere which contigs are circles.
+
+        Args:
+            contig: by the FASTA file's name.
+            starts: int64 [n], 0-based.
+            ends: int64 [n].
+
+        Returns:
+            bool [n].
         """
         length = self.contig_lengths[contig]
         if contig not in self._circular:

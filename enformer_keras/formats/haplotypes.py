@@ -179,6 +179,10 @@ class PhasedVariants:
             reference: of the contig.
             margin: bp at both ends in which nothing is counted.
 
+        Returns:
+            For each sample, in the order of `samples`, the edits of its first and of its second haplotype, in
+            the order of the file; `None` for the second where all its genotypes there are haploid.
+
         Raises:
             DatasetError: genotypes are heterozygous without a phase; REF of an allele that a haplotype has is
                 not the genome's; a genotype has more than two alleles or cannot be read.

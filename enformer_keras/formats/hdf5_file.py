@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import h5py
 
 
 class Hdf5Output(io.RawIOBase):
@@ -65,3 +70,24 @@ class Hdf5Output(io.RawIOBase):
         """Closes the file."""
         self._file.close()
         super().close()
+
+
+@contextlib.contextmanager
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Hdf5Output]]:
+    """Opens an HDF5 file to be written, and closes it at the end.
+
+    Args:
+        path: the file, which is made anew.
+
+    Yields:
+        The file, and what it is written to, whose `check` tells during long work what the end would.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    import h5py
+
+    with contextlib.closing(Hdf5Output(path)) as output:
+        with h5py.File(output, "w") as file:
+            yield file, output
+        output.check()

@@ -2,14 +2,24 @@
 
 import contextlib
 import functools
-import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from enformer_keras.model.arguments import check_integer, check_rate, check_switch, is_integer
+from enformer_keras.model.architecture import (
+    BIN_SIZE,
+    BLOCKS,
+    HUMAN_TRACKS,
+    MOUSE_TRACKS,
+    NUM_TOWER_BLOCKS,
+    PARTS,
+    POOLING_TYPES,
+    check_architecture,
+    check_parts,
+    tower_filters,
+)
+from enformer_keras.model.arguments import check_integer
 from enformer_keras.model.layers import (
     CutIntoPieces1D,
     Dense,
@@ -25,20 +35,21 @@ from enformer_keras.model.layers import (
 )
 from enformer_keras.model.presets import PRESETS
 from enformer_keras.model.rematerialization import RematerializedModel
+from enformer_keras.model.weights import copy_what_fits, take_trunk
 from enformer_keras.model.xla import leave_xla_out
 
-# The stem and six tower blocks each halve the sequence.
-BIN_SIZE = 128
-NUM_TOWER_BLOCKS = 6
-HUMAN_TRACKS = 5313
-MOUSE_TRACKS = 1643
-# What `freeze` takes, beside heads: the prefixes of the layers' names.
-PARTS = ("stem", "tower", "transformer", "final_pointwise")
-# What `rematerialize` takes.
-BLOCKS = ("stem", "tower", "transformer")
-POOLING_TYPES = ("attention", "max")
-# Of these characters names of TensorFlow's scopes are, and so of what is trained there.
-_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
+# With names that are importable from here too.
+__all__ = [
+    "BIN_SIZE",
+    "BLOCKS",
+    "HUMAN_TRACKS",
+    "MOUSE_TRACKS",
+    "NUM_TOWER_BLOCKS",
+    "PARTS",
+    "POOLING_TYPES",
+    "Enformer",
+    "tower_filters",
+]
 
 # Sonnet's linear and convolution weights: truncated normal of stddev 1 / sqrt(fan_in) before the truncation.
 # Keras's VarianceScaling divides by this constant to restore the variance that truncation takes; undo that.
@@ -49,23 +60,6 @@ def _fan_in_initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(
         scale=_TRUNCATION**2, mode="fan_in", distribution="truncated_normal"
     )
-
-
-def tower_filters(channels: int, divisible_by: int) -> list[int]:
-    """Filters of the tower's six blocks: geometric from ``channels / 2`` to ``channels``, rounded.
-
-    Args:
-        channels: Width of the transformer.
-        divisible_by: The filters are rounded to multiples of this.
-
-    Returns:
-        Six numbers of filters.
-
-    Source: Enformer, Methods, "Model architecture" (conv tower).
-    """
-    start = channels // 2
-    growth = math.exp(math.log(channels / start) / (NUM_TOWER_BLOCKS - 1))
-    return [round(start * growth**block / divisible_by) * divisible_by for block in range(NUM_TOWER_BLOCKS)]
 
 
 @keras.saving.register_keras_serializable(package="enformer_keras")
@@ -139,7 +133,7 @@ class Enformer(RematerializedModel):
         **kwargs: Any,
     ) -> None:
         heads = {"human": HUMAN_TRACKS, "mouse": MOUSE_TRACKS} if heads is None else heads
-        _check_arguments(
+        check_architecture(
             channels=channels,
             num_transformer_layers=num_transformer_layers,
             num_heads=num_heads,
@@ -385,7 +379,7 @@ class Enformer(RematerializedModel):
         Raises:
             ValueError: There is no such part.
         """
-        _check_parts("rematerialized", parts, BLOCKS)
+        check_parts("rematerialized", parts, BLOCKS)
         tower = [f"tower_{block}_pool" for block in range(NUM_TOWER_BLOCKS)]
         transformer = [f"transformer_{block}_mlp_residual" for block in range(self.num_transformer_layers)]
         ends = {"stem": ["stem_pool"], "tower": tower, "transformer": transformer}
@@ -426,7 +420,7 @@ class Enformer(RematerializedModel):
         Raises:
             ValueError: There is no such part.
         """
-        _check_parts("frozen", parts, (*PARTS, *(f"head_{head}" for head in self.heads)))
+        check_parts("frozen", parts, (*PARTS, *(f"head_{head}" for head in self.heads)))
         for layer in self.layers:
             frozen = layer.name in parts or layer.name.startswith(
                 tuple(f"{part}_" for part in parts if part in PARTS)
@@ -468,34 +462,7 @@ class Enformer(RematerializedModel):
         source._refuse_quantized()
         if source.lora_rank is not None:
             raise ValueError("the source has low-rank updates: take the weights of source.merge_lora()")
-        others = {layer.name: layer for layer in source.layers}
-        wanted = [f"head_{head}" for head in heads]
-        pairs, problems = [], []
-        for layer in self.layers:
-            if layer.name.startswith("head_") and layer.name not in wanted:
-                continue
-            theirs = (
-                {weight.name: weight for weight in others[layer.name].weights} if layer.name in others else {}
-            )
-            ours = {weight.name: weight for weight in layer.weights if "_lora_" not in weight.name}
-            for name in sorted(ours.keys() | theirs.keys()):
-                shapes = [tuple(side[name].shape) if name in side else "missing" for side in (ours, theirs)]
-                if shapes[0] != shapes[1]:
-                    problems.append(f"{layer.name}/{name}: {shapes[0]} here, {shapes[1]} in the source")
-                else:
-                    pairs.append((ours[name], theirs[name]))
-        here = {layer.name for layer in self.layers}
-        problems += [
-            f"{name}: only in the source"
-            for name, layer in others.items()
-            if name not in here and layer.weights and not name.startswith("head_")
-        ]
-        problems += [f"{name}: not here" for name in wanted if name not in here]
-        if problems:
-            raise ValueError("the weights do not fit:\n  " + "\n  ".join(problems))
-        for ours, theirs in pairs:
-            # On JAX an assigned array is shared, and training deletes what it updates.
-            ours.assign(keras.ops.copy(theirs))
+        take_trunk(self, source, heads)
 
     def with_sequence_length(self, sequence_length: int, target_length: int | None) -> "Enformer":
         """Build the model for windows of another length, with a copy of the weights.
@@ -597,16 +564,7 @@ class Enformer(RematerializedModel):
         """A model of other arguments with a copy of all weights that fit by layer, name and shape."""
         self._refuse_quantized()
         model = type(self).from_config({**self.get_config(), **changes})
-        ours = {layer.name: layer for layer in self.layers}
-        for layer in model.layers:
-            source = {weight.name: weight for weight in ours[layer.name].weights} if layer.name in ours else {}
-            fits = {w.name: source[w.name] for w in layer.weights if w.name in source}
-            if any(weight.shape != fits[weight.name].shape for weight in layer.weights if weight.name in fits):
-                continue  # a head of another size: none of it fits
-            for weight in layer.weights:
-                if weight.name in fits:
-                    # On JAX an assigned array is shared, and training deletes what it updates.
-                    weight.assign(keras.ops.copy(fits[weight.name]))
+        copy_what_fits(model, self)
         return model
 
     def get_config(self) -> dict[str, Any]:
@@ -652,100 +610,3 @@ class Enformer(RematerializedModel):
 
 def _make_layer(dtype: Any, layer: type[keras.layers.Layer], *args: Any, **kwargs: Any) -> keras.layers.Layer:
     return layer(*args, dtype=dtype, **kwargs)
-
-
-def _check_arguments(
-    *,
-    channels: int,
-    num_transformer_layers: int,
-    num_heads: int,
-    pooling_type: str,
-    heads: Mapping[str, int],
-    sequence_length: int,
-    target_length: int | None,
-    key_size: int,
-    filters_divisible_by: int,
-    rates: dict[str, float],
-    lora_rank: int | None,
-    tower_pieces: int,
-    parts: dict[str, Sequence[str]],
-    switches: dict[str, bool],
-    name: str | None,
-) -> None:
-    positive = {
-        "channels": channels,
-        "num_heads": num_heads,
-        "sequence_length": sequence_length,
-        "key_size": key_size,
-        "filters_divisible_by": filters_divisible_by,
-        "tower_pieces": tower_pieces,
-    }
-    for argument, value in positive.items():
-        check_integer(argument, value)
-    check_integer("num_transformer_layers", num_transformer_layers, at_least=0)
-    if channels % 2 or channels % filters_divisible_by:
-        raise ValueError(
-            f"channels={channels} must be even and a multiple of filters_divisible_by={filters_divisible_by}"
-        )
-    if channels % num_heads or (channels // num_heads) % 6:
-        raise ValueError(
-            f"channels={channels} with num_heads={num_heads}: channels must be a multiple of "
-            f"6 * num_heads = {6 * num_heads}, so that each head gets whole values and positional features"
-        )
-    if min(tower_filters(channels, filters_divisible_by)) < 1:
-        raise ValueError(
-            f"filters_divisible_by={filters_divisible_by} rounds the tower's first filters ({channels // 2}) "
-            f"to 0; allowed are divisors of channels={channels} below {channels}"
-        )
-    if pooling_type not in POOLING_TYPES:
-        raise ValueError(f"pooling_type must be one of {POOLING_TYPES}, got {pooling_type!r}")
-    if sequence_length % BIN_SIZE:
-        raise ValueError(f"sequence_length={sequence_length} must be a multiple of {BIN_SIZE} bp")
-    if not isinstance(heads, Mapping) or not heads:
-        raise ValueError(
-            f"heads must map at least one head to its tracks, such as {{'human': 5313}}, got {heads!r}"
-        )
-    for head, tracks in heads.items():
-        if not isinstance(head, str) or not head.isidentifier() or not head.isascii():
-            raise ValueError(
-                f"heads: {head!r} must be a name of letters, digits and underscores, the letters from a to z"
-            )
-        if not is_integer(tracks) or tracks < 1:
-            raise ValueError(f"heads: {head!r} must have a positive number of tracks, got {tracks!r}")
-    if keras.backend.backend() == "tensorflow" and name is not None and not _NAME.fullmatch(name):
-        raise ValueError(
-            f"name must be of letters from a to z, digits, dots, underscores and hyphens, got {name!r}"
-        )
-    bins = sequence_length // BIN_SIZE
-    if bins % tower_pieces:
-        raise ValueError(
-            f"tower_pieces={tower_pieces} must divide the {bins} bins of sequence_length={sequence_length}"
-        )
-    if tower_pieces > 1 and switches["winograd"]:
-        raise ValueError(
-            f"winograd=True is for CPUs and tower_pieces={tower_pieces} for TPUs: give winograd=False or "
-            "tower_pieces=1"
-        )
-    if target_length is not None and (
-        not is_integer(target_length) or not 0 < target_length <= bins or (bins - target_length) % 2
-    ):
-        raise ValueError(
-            f"target_length={target_length!r} cannot be cut from the centre of the {bins} bins of "
-            f"sequence_length={sequence_length}: allowed are None and "
-            f"{2 - bins % 2}, {4 - bins % 2}, ..., {bins}"
-        )
-    for argument, rate in rates.items():
-        check_rate(argument, rate)
-    check_integer("lora_rank", lora_rank, optional=True)
-    for argument, value in switches.items():
-        check_switch(argument, value)
-    for argument, names in parts.items():
-        if isinstance(names, str) or not isinstance(names, Sequence):
-            raise ValueError(f"{argument} must be a list of parts, such as ['tower'], got {names!r}")
-
-
-def _check_parts(argument: str, parts: Sequence[str], known: Sequence[str]) -> None:
-    for part in parts:
-        if part not in known:
-            cure = "" if isinstance(part, str) else "; give names one by one"
-            raise ValueError(f"{argument}: {part!r} is not among {known}{cure}")

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.hdf5_file import Hdf5Output
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.variants import Variant
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import PredictedTrack, VariantScores
+from enformer_keras.prediction.row_files import said_of
 from enformer_keras.prediction.track_files import CHUNK_TRACKS, check_whole, open_bigwig
 from enformer_keras.prediction.windows import Frame
 
@@ -35,6 +37,9 @@ class AlleleTracks(abc.ABC):
     @abc.abstractmethod
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles, of scores that keep their predictions."""
+
+    def finish(self) -> None:  # noqa: B027 (bigWigs need nothing)
+        """Writes what comes after the last allele."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -99,7 +104,8 @@ class _AlleleHdf5(AlleleTracks):
     ) -> None:
         import h5py
 
-        self._file = file = h5py.File(path, "w")
+        self._output = Hdf5Output(path)
+        self._file = file = h5py.File(self._output, "w")
         text = h5py.string_dtype("utf-8")
         for key in ("snp", "chr", "ref_allele", "alt_allele", "status"):
             file.create_dataset(key, (0,), maxshape=(None,), chunks=(4096,), dtype=text)
@@ -117,8 +123,7 @@ class _AlleleHdf5(AlleleTracks):
             )
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
-        for key, value in {**about, "bin_size": frame.bin_size}.items():
-            file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+        file.attrs.update(said_of({**about, "bin_size": frame.bin_size}))
 
     def append(self, scores: VariantScores) -> None:
         """Writes the next alleles' rows."""
@@ -142,10 +147,17 @@ class _AlleleHdf5(AlleleTracks):
             if prediction is not None:
                 self._file["ref_preds"][row] = prediction.reference
                 self._file["alt_preds"][row] = prediction.alternate
+        self._output.check()
+
+    def finish(self) -> None:
+        """Closes the file, and looks whether all of it was written."""
+        self.close()
+        self._output.check()
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        self._output.close()
 
 
 def allele_track_names(
@@ -235,6 +247,7 @@ def write_allele_tracks(
                 paths[-1].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
             with contextlib.closing(files):
                 yield files.append
+                files.finish()
     except BaseException:
         if inner != folder:
             with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.hdf5_file import new_hdf5
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import VariantScores
 from enformer_keras.prediction.statistics import quantile_of
@@ -59,7 +61,7 @@ class Background:
 
         Raises:
             DatasetError: they are of another model, made with other options, or of tracks or statistics that
-                the background does not have.
+                the background does not have; or of some of its tracks, of which it has two of one identifier.
         """
         for name in sorted((self.about.keys() | about.keys()) - _FREE):
             here, there = _as_written(about.get(name)), self.about.get(name)
@@ -76,6 +78,14 @@ class Background:
                     "or score the background's variants anew"
                 )
 
+        times = Counter(self.tracks)
+        twice = next((name for name in tracks if times[name] > 1), None)
+        if twice is not None and tuple(tracks) != self.tracks:
+            raise DatasetError(
+                f"{self.path}: has {times[twice]} tracks {twice}, and nothing says which of them is meant; ask "
+                "for all of its tracks, or give them identifiers of their own (--tracks-table)"
+            )
+
     def quantiles(self, statistic: str, scores: np.ndarray, tracks: Sequence[str]) -> np.ndarray:
         """Ranks scores among the background's.
 
@@ -89,8 +99,10 @@ class Background:
             counted half, with the sign of the score; NaN stays.
         """
         found = np.empty(scores.shape, dtype=np.float32)
-        for column, track in enumerate(tracks):
-            sizes = self.sizes[statistic][:, self.tracks.index(track)]
+        # All of them by their places: in basenji's tables several tracks may have one identifier.
+        places = range(len(self.tracks)) if tuple(tracks) == self.tracks else map(self.tracks.index, tracks)
+        for column, place in enumerate(places):
+            sizes = self.sizes[statistic][:, place]
             asked = np.abs(scores[:, column])
             found[:, column] = np.sign(scores[:, column]) * _ranks(asked, sizes, self.shares, self.count)
         return found
@@ -129,6 +141,7 @@ def calibrate(scores: str | Path, output: str | Path) -> Background:
 
     Raises:
         DatasetError: the file cannot be read, or holds fewer than 100 scores.
+        OSError: the background cannot be written.
     """
     import h5py
 
@@ -154,7 +167,7 @@ def calibrate(scores: str | Path, output: str | Path) -> Background:
                 f"{scores}: holds {count} scored alleles; a background needs {_FEWEST}, better 10,000 and more"
             )
         places = _places(count)
-        with h5py.File(paths[output.name], "w") as file:
+        with new_hdf5(paths[output.name]) as (file, _):
             file["tracks"] = np.array(tracks, dtype=h5py.string_dtype("utf-8"))
             file["shares"] = (places + 0.5) / count
             file.attrs["count"] = count

@@ -237,11 +237,14 @@ class _Opened:
                     self._stack = stack.pop_all()
             return self._worker.part(index)
 
-    def close(self) -> None:
-        """Closes it, once the part that it is at is done."""
-        with self._lock:
-            self._worker = None
-            self._stack.close()
+    def close(self, wait_s: float = -1) -> None:
+        """Closes it, once the part that it is at is done; leaves it if that takes longer than `wait_s` s."""
+        if self._lock.acquire(timeout=wait_s):
+            try:
+                self._worker = None
+                self._stack.close()
+            finally:
+                self._lock.release()
 
 
 _opened: dict[str, _Opened] = {}
@@ -261,9 +264,8 @@ def _opened_in_process(key: str, make: Callable[[], _Opened]) -> _Opened:
 def _close(key: str) -> None:
     with _opened_lock:
         opened = _opened.pop(key, None)
-    if opened is not None and opened._lock.acquire(timeout=_END_SECONDS):
-        opened._lock.release()
-        opened.close()
+    if opened is not None:
+        opened.close(_END_SECONDS)
 
 
 class _ComputePart(beam.DoFn):  # type: ignore[misc]

@@ -17,10 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from enformer_keras.extras import from_extra
+from enformer_keras.formats.hdf5_file import Hdf5Output, new_hdf5
 from enformer_keras.formats.sequence import ALPHABET
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.contributions import Contributions
 from enformer_keras.prediction.mutagenesis import Mutagenesis
+from enformer_keras.prediction.row_files import said_of
 from enformer_keras.prediction.statistics import formula_of
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ class _Tree(_Writer):
     `total`.
     """
 
-    def __init__(self, file: h5py.File, length: int, about: Mapping[str, Any]) -> None:
-        self._file = file
+    def __init__(self, file: h5py.File, output: Hdf5Output, length: int, about: Mapping[str, Any]) -> None:
+        self._file, self._output = file, output
         rows = max(1, _CHUNK_NUMBERS // (4 * length))
         for key, kind in (("raw", np.int8), ("shap", np.float32), ("projected_shap", np.float32)):
             file.create_dataset(
@@ -77,7 +79,7 @@ class _Tree(_Writer):
                 shuffle=True,
             )
         _add_columns(file, ("chrom", "start", "end", "value", "baseline", "total"))
-        file.attrs.update(_attributes(about))
+        file.attrs.update(said_of(about))
 
     def append(self, made: Contributions) -> None:
         place = made.interval
@@ -95,6 +97,7 @@ class _Tree(_Writer):
                 "total": made.total,
             },
         )
+        self._output.check()
 
 
 class _Array:
@@ -248,10 +251,8 @@ def write_contributions(
         with contextlib.ExitStack() as opened:
             writers: list[_Writer] = []
             if "h5" in formats:
-                import h5py
-
-                file = opened.enter_context(h5py.File(partial["contributions.h5"], "w"))
-                writers.append(_Tree(file, length, about))
+                file, output = opened.enter_context(new_hdf5(partial["contributions.h5"]))
+                writers.append(_Tree(file, output, length, about))
             if "npz" in formats:
                 paths = [partial[name] for name in CONTRIBUTION_FILES["npz"][:2]]
                 writers.append(_Arrays(opened, paths, (count, 4, length)))
@@ -294,11 +295,16 @@ class _EffectsTree:
     """
 
     def __init__(
-        self, file: h5py.File, tracks: Sequence[PredictedTrack], about: Mapping[str, Any], effects: Mutagenesis
+        self,
+        file: h5py.File,
+        output: Hdf5Output,
+        tracks: Sequence[PredictedTrack],
+        about: Mapping[str, Any],
+        effects: Mutagenesis,
     ) -> None:
         import h5py
 
-        self._file = file
+        self._file, self._output = file, output
         text = h5py.string_dtype("utf-8")
         file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
@@ -312,13 +318,14 @@ class _EffectsTree:
                 dtype=np.float32,
             )
             dataset.attrs["formula"] = formula_of(name)
-        file.attrs.update(_attributes(about))
+        file.attrs.update(said_of(about))
 
     def append(self, made: Mutagenesis) -> None:
         """Writes the next region, which is as long as the first."""
         place = made.interval
         row = {"chrom": place.chrom, "start": place.start, "end": place.end, "sequence": made.sequence}
         _append_row(self._file, {**row, **made.named})
+        self._output.check()
 
 
 class _EffectsTable:
@@ -338,7 +345,7 @@ class _EffectsTable:
     ) -> None:
         self._file = file
         self._deletion = deletion
-        for key, value in _attributes(about).items():
+        for key, value in said_of(about).items():
             file.write(f"##{key}={value}\n")
         for name in statistics:
             file.write(f"##{name}={formula_of(name)}\n")
@@ -404,11 +411,9 @@ def write_mutagenesis(
             nonlocal tree, width
             if "h5" in formats:
                 if tree is None:
-                    import h5py
-
                     width = made.interval.width
-                    file = opened.enter_context(h5py.File(partial["ism.h5"], "w"))
-                    tree = _EffectsTree(file, tracks, about, made)
+                    file, output = opened.enter_context(new_hdf5(partial["ism.h5"]))
+                    tree = _EffectsTree(file, output, tracks, about, made)
                 if made.interval.width != width:
                     raise ValueError(
                         f"{made.interval} has {made.interval.width} bp, the first region {width}; ism.h5 holds "
@@ -436,10 +441,3 @@ def _append_row(file: h5py.File, row: Mapping[str, Any]) -> None:
         dataset = file[key]
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = value
-
-
-def _attributes(about: Mapping[str, Any]) -> dict[str, str | int | float]:
-    return {
-        key: value if isinstance(value, str | int | float) else json.dumps(value)
-        for key, value in about.items()
-    }

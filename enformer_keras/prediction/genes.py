@@ -114,6 +114,14 @@ def gene_rows(
     """Finds the genes of alleles; nothing is predicted.
 
     For the arguments see `Predictor.score_genes`, for `check_references` `Predictor.score_in_parts`.
+
+    Yields:
+        A row for each allele and gene, in the order of the alleles, then of the genes; of an allele without a
+        gene one.
+
+    Raises:
+        DatasetError: see `Predictor.score_genes`.
+        ValueError: an argument cannot be.
     """
     check_averaging(strands, shifts)
     policy = ReferencePolicy(reference_policy)

@@ -31,7 +31,15 @@ def is_uri(path: str) -> bool:
 
 
 def place_of(place: str, key: str) -> str:
-    """Returns where in a place the files of a run are."""
+    """Returns where in a place the files of a run are.
+
+    Args:
+        place: folder or URI.
+        key: of the run.
+
+    Raises:
+        DatasetError: Beam would read the place as a pattern of names.
+    """
     if re.search(r"[*?\[\]]", place):
         raise DatasetError(
             f"{place}: would be read as a pattern; give Beam's files a place without *, ?, [ and ]"
@@ -70,7 +78,18 @@ def moved(job: Job, move: Callable[[Path], Path]) -> Job:
 
 
 def hand_over(job: Job, root: str) -> Job:
-    """Copies what a job reads; its paths are then relative to the root."""
+    """Copies what a job reads.
+
+    Args:
+        job: its fields, and what they hold, name what it reads as `Path`.
+        root: folder or URI to copy to.
+
+    Returns:
+        A copy of the job, whose paths are relative to the root.
+
+    Raises:
+        DatasetError: it names no path, or a path is none of a file or folder.
+    """
     new: dict[Path, Path] = {}
 
     def copied(path: Path) -> Path:

@@ -223,6 +223,10 @@ def haplotypes(
 
     Yields:
         Each region, then each gene, in their order.
+
+    Raises:
+        DatasetError: see `Predictor.haplotypes`.
+        ValueError: an argument cannot be.
     """
     if unphased not in get_args(Unphased):
         raise ValueError(f"unphased={unphased!r} must be one of {', '.join(get_args(Unphased))}")

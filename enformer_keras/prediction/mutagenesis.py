@@ -50,7 +50,7 @@ class Mutagenesis:
 
     @property
     def named(self) -> dict[str, np.ndarray]:
-        """`effects`, and `first_order` under names of its own, as files have them."""
+        """`effects`, and `first_order` under names of its own, as files have them; of the same shapes."""
         return {**self.effects, **{first_order_of(name): values for name, values in self.first_order.items()}}
 
 

@@ -202,7 +202,11 @@ class PartsFolder:
 
 
 def read_question(folder: Path) -> dict[str, Any] | None:
-    """Reads what the parts in a folder answer; `None` where there are none."""
+    """Reads what the parts in a folder answer; `None` where there are none.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
     try:
         question: dict[str, Any] = json.loads((folder / _QUESTION).read_text(encoding="utf-8"))
     except FileNotFoundError:

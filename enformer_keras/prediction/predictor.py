@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,12 @@ import keras
 import numpy as np
 
 from enformer_keras.formats.contig_names import ContigNames
-from enformer_keras.formats.errors import DatasetError
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.formats.sequence import one_hot_encode
-from enformer_keras.formats.variants import Variant, read_variants
+from enformer_keras.formats.variants import Variant
 from enformer_keras.model.xla import asks_for_xla
-from enformer_keras.prediction.allele_steps import AlleleSteps, AskedAllele, ScoredAllele
 from enformer_keras.prediction.alleles import Allele, ReferencePolicy, Status, reverse_complement
 from enformer_keras.prediction.asking import (
-    ALLELES_AT_ONCE,
-    ALLELES_PER_WINDOW,
     PredictedTrack,
     Strands,
     VariantPrediction,
@@ -48,16 +44,12 @@ from enformer_keras.prediction.recent import RecentPredictions
 from enformer_keras.prediction.resolving import check_references as first_references
 from enformer_keras.prediction.resolving import resolve_each
 from enformer_keras.prediction.reuse import TowerReuse, is_cut, is_split
-from enformer_keras.prediction.statistics import check_statistics, score
+from enformer_keras.prediction.variant_scoring import predict_alleles, predict_variant, score_in_parts
 from enformer_keras.prediction.windows import (
     Center,
     Frame,
     StrandView,
-    cell_of,
     is_inside,
-    middle_of,
-    window_of,
-    windows_of,
 )
 
 if TYPE_CHECKING:
@@ -192,6 +184,9 @@ class Predictor:
 
         Yields:
             Of the next window float32 [bins, tracks].
+
+        Raises:
+            ValueError, DatasetError: see `predict`; of a window when its turn comes.
         """
         columns = self.columns(tracks)
         length = self.frame.window_length
@@ -315,141 +310,23 @@ class Predictor:
         Yields:
             The next alleles.
         """
-        columns = self.columns(tracks)
-        check_statistics(statistics)
-        check_averaging(strands, shifts)
-        self.frame.central_bins(width)
-        self._check_sharing(share_windows, centers)
-        policy = ReferencePolicy(reference_policy)
-        if isinstance(variants, str | Path):
-            variants = read_variants(variants)
-        with opened_genome(genome) as opened:
-            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
-            resolved = self.resolve_variants(
-                variants, opened, policy, contig_aliases or {}, check_references=check_references
-            )
-            laid = _with_centers(resolved, centers, share_windows)
-            # Alleles whose window is laid about something else mostly share it.
-            shared = centers is not None or share_windows is not None
-            kept_tracks = tuple(self.tracks[column] for column in columns)
-            find = self._find_scores(
-                views, shifts, columns, statistics, keep_predictions, shared=shared, share_windows=share_windows
-            )
-            # Predictions take much room; where they stay on the device, more alleles fill more steps.
-            stay = self._reuse is not None and not keep_predictions
-            together = (ALLELES_AT_ONCE if stay else ALLELES_PER_WINDOW) * self.batch_size
-            for centered in batched(laid, together):
-                part = [
-                    (variant, status, allele, center)
-                    if allele is None or self.holds(allele, center, views, shifts)
-                    else (variant, Status.OUTSIDE_WINDOW, None, center)
-                    for (variant, status, allele), center in centered
-                ]
-                found = {
-                    name: np.full((len(part), len(columns)), np.nan, dtype=np.float32) for name in statistics
-                }
-                predictions: list[VariantPrediction | None] = [None] * len(part)
-                rows = [row for row, (_, _, allele, _) in enumerate(part) if allele is not None]
-                asked = [
-                    AskedAllele(
-                        allele,
-                        center,
-                        status is Status.SWAPPED,
-                        self._bins(allele, center, width, about_allele=share_windows is not None),
-                    )
-                    for _, status, allele, center in part
-                    if allele is not None
-                ]
-                for number, scored in find(asked):
-                    row = rows[number]
-                    for name, values in scored.statistics.items():
-                        found[name][row] = values
-                    if scored.reference is not None and scored.alternate is not None:
-                        both = scored.reference, scored.alternate
-                        predictions[row] = self._prediction(
-                            asked[number].allele, *both, columns, asked[number].center
-                        )
-                yield VariantScores(
-                    tuple(variant for variant, *_ in part),
-                    tuple(status for _, status, *_ in part),
-                    found,
-                    kept_tracks,
-                    predictions=tuple(predictions) if keep_predictions else (),
-                )
-
-    def _find_scores(
-        self,
-        views: Sequence[StrandView],
-        shifts: Sequence[int],
-        columns: Sequence[int],
-        statistics: Sequence[str],
-        keep_predictions: bool,
-        *,
-        shared: bool,
-        share_windows: int | None,
-    ) -> Callable[[Sequence[AskedAllele]], Iterator[tuple[int, ScoredAllele]]]:
-        """Returns what scores alleles: by reuse of the tower in compiled steps, or plainly by full passes."""
-        if self._reuse is not None:
-            return AlleleSteps(
-                self._reuse,
-                self.frame,
-                views,
-                shifts,
-                columns,
-                [self.tracks[column].strand_pair for column in columns],
-                statistics,
-                keep_predictions=keep_predictions,
-                one_by_one=shared,
-                along=share_windows is not None and share_windows % self.frame.bin_size == 0,
-            ).score
-        recent = RecentPredictions() if shared else None
-
-        def plainly(asked: Sequence[AskedAllele]) -> Iterator[tuple[int, ScoredAllele]]:
-            alleles, centers = [each.allele for each in asked], [each.center for each in asked]
-            pairs = self.predict_alleles(alleles, views, shifts, columns, centers, recent)
-            for number, (each, pair) in enumerate(zip(asked, pairs, strict=True)):
-                assert pair is not None
-                reference, alternate = pair[::-1] if each.swapped else pair
-                found = score(reference[each.bins], alternate[each.bins], statistics)
-                kept = (reference, alternate) if keep_predictions else ()
-                yield number, ScoredAllele(found, *kept)
-
-        return plainly
-
-    def _check_sharing(self, share_windows: int | None, centers: Iterable[Center | None] | None) -> None:
-        if share_windows is None:
-            return
-        most = self.frame.target_length * self.frame.bin_size // 2
-        if centers is not None:
-            raise ValueError("centers and share_windows both say where windows lie: give one")
-        if not 1 <= share_windows <= most:
-            raise ValueError(f"share_windows={share_windows} must be from 1 to half of the target, {most} bp")
-
-    def _bins(self, allele: Allele, center: Center | None, width: int | None, *, about_allele: bool) -> slice:
-        """Returns the bins that count: about the window's centre, or about the allele wherever it stands."""
-        if not about_allele:
-            return self.frame.central_bins(width)
-        start = self._forward_window(allele, center).start
-        return self.frame.bins_about(middle_of(allele.low, allele.high) - start, width)
-
-    def _prediction(
-        self,
-        allele: Allele,
-        reference: np.ndarray,
-        alternate: np.ndarray,
-        columns: Sequence[int],
-        center: Center | None = None,
-    ) -> VariantPrediction:
-        window = self._forward_window(allele, center)
-        interval = Interval(window.chrom, window.start + self.frame.crop, window.end - self.frame.crop)
-        tracks = tuple(self.tracks[column] for column in columns)
-        return VariantPrediction(interval, reference, alternate, tracks)
-
-    def _forward_window(self, allele: Allele, center: Center | None) -> Interval:
-        """Returns the window along the forward strand, whose bins predictions lie on."""
-        if isinstance(center, Interval):
-            center = middle_of(center.start, center.end)
-        return window_of(allele, self.frame, center=center)
+        return score_in_parts(
+            self,
+            self._reuse,
+            variants,
+            genome,
+            statistics=statistics,
+            tracks=tracks,
+            width=width,
+            strands=strands,
+            shifts=shifts,
+            reference_policy=reference_policy,
+            contig_aliases=contig_aliases,
+            centers=centers,
+            keep_predictions=keep_predictions,
+            share_windows=share_windows,
+            check_references=check_references,
+        )
 
     def predict_variant(
         self,
@@ -467,17 +344,15 @@ class Predictor:
             DatasetError: the variant cannot be scored; its status is named.
             ValueError: an argument cannot be.
         """
-        columns = self.columns(tracks)
-        check_averaging(strands, shifts)
-        with opened_genome(genome) as opened:
-            aliases = contig_aliases or {}
-            ((_, status, allele),) = self.resolve_variants([variant], opened, ReferencePolicy.SKIP, aliases)
-            if allele is None:
-                raise DatasetError(f"{variant}: {status}, so there is nothing to predict; correct the variant")
-            views = [StrandView(opened, reverse=reverse) for reverse in strands_of(strands)]
-            pair = next(self.predict_alleles([allele], views, shifts, columns))
-        assert pair is not None
-        return self._prediction(allele, *pair, columns)
+        return predict_variant(
+            self,
+            variant,
+            genome,
+            tracks=tracks,
+            strands=strands,
+            shifts=shifts,
+            contig_aliases=contig_aliases,
+        )
 
     def resolve_variants(
         self,
@@ -536,42 +411,7 @@ class Predictor:
             For each allele R and A, float32 [bins, tracks] along the forward strand, A's bins on R's
             (`AlleleWindows.align`); or `None`.
         """
-        laid_out = [
-            []
-            if allele is None
-            else [
-                (windows_of(view.allele(allele), view, self.frame, shift, center), view.reverse)
-                for view in views
-                for shift in shifts
-            ]
-            for allele, center in zip(alleles, centers or [None] * len(alleles), strict=True)
-        ]
-        # Each window, with the one that it is like, of which it is predicted: alternatives are like references.
-        asked: dict[tuple[str, bool], str | None] = {}
-        for windows, reverse in itertools.chain.from_iterable(laid_out):
-            asked[windows.reference, reverse] = None
-            asked.setdefault((windows.left, reverse), windows.reference)
-            asked.setdefault((windows.right, reverse), windows.reference)
-        shared, kept = kept is not None, RecentPredictions(0) if kept is None else kept
-        predicted = {key: bins for key in asked if (bins := kept.get(key)) is not None}
-        new = {key: like for key, like in asked.items() if key not in predicted}
-        found = self.predict_strands(new, columns, list(new.values()), shared=shared)
-        predicted.update(zip(new, found, strict=True))
-        for windows, reverse in itertools.chain.from_iterable(laid_out):
-            kept.put((windows.reference, reverse), predicted[windows.reference, reverse])
-        for layouts in laid_out:
-            if not layouts:
-                yield None
-                continue
-            reference = np.zeros((self.frame.target_length, len(columns)), dtype=np.float32)
-            alternate = np.zeros_like(reference)
-            for windows, reverse in layouts:
-                # Predictions have been turned back to the forward strand; so must be what their bins are.
-                turned = dataclasses.replace(windows, side=windows.side[::-1]) if reverse else windows
-                left, right = predicted[windows.left, reverse], predicted[windows.right, reverse]
-                reference += predicted[windows.reference, reverse] / len(layouts)
-                alternate += turned.align(left, right) / len(layouts)
-            yield reference, alternate
+        return predict_alleles(self, alleles, views, shifts, columns, centers, kept)
 
     def holds(
         self, allele: Allele, center: Center | None, views: Sequence[StrandView], shifts: Sequence[int]
@@ -823,20 +663,3 @@ class Predictor:
         if wrong or not columns:
             raise ValueError(f"tracks={columns} must be indices from 0 to {len(self.tracks) - 1}")
         return columns
-
-
-def _with_centers(
-    items: Iterable[tuple[Variant, Status, Allele | None]],
-    centers: Iterable[Center | None] | None,
-    share_windows: int | None,
-) -> Iterator[tuple[tuple[Variant, Status, Allele | None], Center | None]]:
-    if share_windows is None:
-        yield from zip(
-            items, itertools.repeat(None) if centers is None else centers, strict=centers is not None
-        )
-        return
-    for variant, status, allele in items:
-        cell = (
-            None if allele is None else cell_of(allele.chrom, middle_of(allele.low, allele.high), share_windows)
-        )
-        yield (variant, status, allele), cell

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from enformer_keras.formats.hdf5_file import Hdf5Output, new_hdf5
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.asking import PredictedTrack
 
@@ -88,11 +89,11 @@ def write_rows(
         for kind in dict.fromkeys(formats):
             path = partial[f"{stem}.{kind}"]
             if kind == "h5":
-                import h5py
-
-                hdf5 = opened.enter_context(h5py.File(path, "w"))
+                hdf5, output = opened.enter_context(new_hdf5(path))
                 held = {name: kind for name, kind in columns.items() if name not in only_in_table}
-                appends.append(_begin_hdf5(hdf5, held, tracks, formulas, about, fixed or {}, wide or {}))
+                appends.append(
+                    _begin_hdf5(hdf5, output, held, tracks, formulas, about, fixed or {}, wide or {})
+                )
             else:
                 text = opened.enter_context(path.open("w", encoding="utf-8"))
                 appends.append(_begin_table(text, columns, tracks, formulas, about))
@@ -106,6 +107,7 @@ def write_rows(
 
 def _begin_hdf5(
     file: h5py.File,
+    output: Hdf5Output,
     columns: Mapping[str, type],
     tracks: Sequence[PredictedTrack],
     formulas: Mapping[str, str],
@@ -131,8 +133,7 @@ def _begin_hdf5(
         shape, chunks = (0, len(tracks)), (_CHUNK_ROWS, len(tracks))
         file.create_dataset(name, shape, maxshape=(None, len(tracks)), chunks=chunks, dtype=np.float32)
         file[name].attrs["formula"] = formula
-    for key, value in said_of(about).items():
-        file.attrs[key] = value
+    file.attrs.update(said_of(about))
 
     def append(cells: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> None:
         for name, rows in {**cells, **values}.items():
@@ -141,6 +142,7 @@ def _begin_hdf5(
             start = len(file[name])
             file[name].resize(start + len(rows), axis=0)
             file[name][start:] = rows
+        output.check()
 
     return append
 

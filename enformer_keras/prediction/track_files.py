@@ -18,9 +18,11 @@ import numpy as np
 
 from enformer_keras.extras import from_extra
 from enformer_keras.formats.errors import DatasetError
+from enformer_keras.formats.hdf5_file import Hdf5Output
 from enformer_keras.formats.safe_names import safe_names
 from enformer_keras.formats.whole_files import whole_files
 from enformer_keras.prediction.predictor import PredictedTrack
+from enformer_keras.prediction.row_files import said_of
 from enformer_keras.prediction.tiling import Tile
 from enformer_keras.prediction.windows import Frame
 
@@ -72,7 +74,15 @@ class BigWigs(TrackFiles):
         self._files = [(path, open_bigwig(path, contig_lengths)) for path in paths]
 
     def append(self, tile: Tile, bins: np.ndarray) -> None:
-        """Writes the bins of each run; the last one where the contig's end cuts it as an entry of its own."""
+        """Writes the bins of each run; the last one where the contig's end cuts it as an entry of its own.
+
+        Args:
+            tile: where the bins lie; after those that were written before.
+            bins: float32 [bins, tracks].
+
+        Raises:
+            DatasetError: a file cannot be written.
+        """
         size = self._bin_size
         for place, run in tile.stretches(size):
             values = bins[run]
@@ -207,7 +217,8 @@ class Hdf5(TrackFiles):
         import h5py
 
         self._bin_size = frame.bin_size
-        self._file = h5py.File(path, "w")
+        self._output = Hdf5Output(path)
+        self._file = h5py.File(self._output, "w")
         text = h5py.string_dtype("utf-8")
         shape = rows, frame.target_length, len(tracks)
         chunks = 1, frame.target_length, min(len(tracks), CHUNK_TRACKS)
@@ -217,8 +228,7 @@ class Hdf5(TrackFiles):
         self._file.create_dataset("end", (rows,), dtype=np.int64)
         self._file.create_dataset("target_ids", data=[track.identifier for track in tracks], dtype=text)
         self._file.create_dataset("target_labels", data=[track.description for track in tracks], dtype=text)
-        for key, value in ({**about, "bin_size": frame.bin_size}).items():
-            self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+        self._file.attrs.update(said_of({**about, "bin_size": frame.bin_size}))
         self._row = 0
 
     def append(self, tile: Tile, bins: np.ndarray) -> None:
@@ -227,10 +237,17 @@ class Hdf5(TrackFiles):
         for key in ("chrom", "start", "end"):
             self._file[key][self._row] = getattr(tile.target, key)
         self._row += 1
+        self._output.check()
+
+    def finish(self) -> None:
+        """Closes the file, and looks whether all of it was written."""
+        self.close()
+        self._output.check()
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        self._output.close()
 
 
 class Npz(TrackFiles):

@@ -170,7 +170,19 @@ class Augmentation(keras.layers.Layer):
     def call(
         self, sequence: keras.KerasTensor, target: keras.KerasTensor, training: bool | None = None
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Augment a batch in training; cut its windows out otherwise."""
+        """Augment a batch in training; cut its windows out otherwise.
+
+        Args:
+            sequence: One-hot ``[batch, window_length + 2 * flank, 4]``.
+            target: ``[batch, target_length, tracks]``.
+            training: Whether to augment.
+
+        Returns:
+            One-hot ``[batch, window_length, 4]`` and the target, turned where its window is.
+
+        Raises:
+            ValueError: The flanks are shorter than ``max_shift``.
+        """
         flank = (sequence.shape[1] - self.window_length) // 2
         if flank < self.max_shift:
             raise ValueError(

@@ -61,7 +61,11 @@ class AdamByPart(SynchronizedAdam):
                 raise ValueError(f"factors: {prefix!r} must have a factor of at least 0, got {factor!r}")
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make Adam's moments and find the factor of each weight."""
+        """Make Adam's moments and find the factor of each weight.
+
+        Raises:
+            ValueError: A factor is for no weight.
+        """
         super().build(variables)
         fitting = [
             [prefix for prefix in self.factors if variable.path.split("/")[-2].startswith(prefix)]

@@ -107,6 +107,11 @@ def test_a_gene_across_the_origin_of_a_circle(tmp_path, strand, tss):
         read(tmp_path, text.partition("\n")[2], "x.gff3")
 
 
+def test_the_file_of_a_part_of_a_genome_may_name_its_stretch(tmp_path):
+    text = "##sequence-region c1 50 99\n" + rows(("c1", "gene", 51, 60, "+", "ID=g"))
+    assert [gene.start for gene in read(tmp_path, text, "x.gff3")] == [50]
+
+
 def test_an_id_on_two_contigs_is_two_genes(tmp_path):
     text = rows(("c1", "gene", 1, 9, "+", 'gene_id "G"'), ("MT", "gene", 1, 9, "-", 'gene_id "G"'))
     assert [gene.tss for gene in read(tmp_path, text, "x.gtf")] == [0, 8]
@@ -126,6 +131,7 @@ def test_an_id_on_two_contigs_is_two_genes(tmp_path):
         ("x.gff3", rows(("c1", "gene", 1, 9, "x", "ID=a")), "line 1: strand 'x'"),
         ("x.gff3", "c1 gene 1 9\n", "line 1: has 1 fields, GFF3 has 9; separate them by tabs"),
         ("x.gff3", "##sequence-region c1 1 99\n", "line 1: c1 has 99 bp, .* same assembly"),
+        ("x.gff3", "##sequence-region c1 50 1001\n", "line 1: c1 has 1001 bp, .* same assembly"),
         (
             "x.gff3",
             rows(("c1", "exon", 1, 9, "+", "ID=a")),

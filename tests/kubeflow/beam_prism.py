@@ -25,15 +25,24 @@ def prism():
     program = shutil.which(os.environ.get("PRISM", ""))
     if program is None:
         pytest.skip("PRISM is not set to the program of Beam's Prism runner")
-    ports = {name: _free_port() for name in ("job_port", "web_port", "worker_pool_port")}
-    flags = [f"--{name}={port}" for name, port in ports.items()]
-    process = subprocess.Popen([program, "--serve_http=false", *flags])
+    port = _free_port()
+    process = subprocess.Popen([program, "--serve_http=false", f"--job_port={port}"])
     try:
         for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", ports["job_port"])):
+            # Else the test would say that nobody answers, and not that the program has refused a flag.
+            assert process.poll() is None, f"{program} ended with status {process.returncode}"
+            try:
+                socket.create_connection(("localhost", port), timeout=1).close()
                 break
-            time.sleep(0.1)
-        yield f"localhost:{ports['job_port']}"
+            except OSError:
+                time.sleep(0.1)
+        else:
+            pytest.fail(f"{program} does not answer at port {port}")
+        yield f"localhost:{port}"
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

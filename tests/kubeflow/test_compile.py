@@ -15,8 +15,11 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.evaluator.regions import RegionFile
 from kubeflow import compile as compiling
-from kubeflow import entrypoint
+from kubeflow import entrypoint, runtime_parameters
 from kubeflow.config import CONFIG, Beam, Config, ConfigError, load_config
+from kubeflow.errors import CompileError
+from kubeflow.lengths import check_lengths
+from kubeflow.package import PIPELINE
 from pipeline.configs import PROJECT
 from pipeline.data import describe_data
 from tests.kubeflow import rules
@@ -115,7 +118,7 @@ def test_a_worker_pool_that_can_be_asked_is_asked_first(config):
 
 
 def test_the_committed_file_is_up_to_date(compiled):
-    assert compiled.text() == compiling.PIPELINE.read_text(), "run: make kubeflow"
+    assert compiled.text() == PIPELINE.read_text(), "run: make kubeflow"
     committed = {file.name for file in entrypoint.PARAMETERS.glob("*")}
     assert compiled.long_texts.keys() == committed, "run: make kubeflow"
 
@@ -125,7 +128,7 @@ def test_kubeflow_takes_it(compiled):
     spec = json_format.ParseDict(compiled.spec, pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
     json_format.ParseDict(compiled.platform, pipeline_spec_pb2.PlatformSpec())
-    loaded = components.load_component_from_file(str(compiling.PIPELINE))
+    loaded = components.load_component_from_file(str(PIPELINE))
     runs_give = ["data_fingerprint", "steps", "threshold_log1p_pearson_r", "warm_start"]
     assert sorted(loaded.component_spec.inputs) == runs_give
     assert all(one.optional for one in loaded.component_spec.inputs.values())
@@ -172,9 +175,9 @@ def test_a_value_that_others_are_made_of_cannot_be_a_parameter_of_the_run(settin
     base = compiling._compile(settings, "0", config)
     shorter = dataclasses.replace(settings, max_drop=0.03)  # the Evaluator gets it with the other sign
     other = compiling._compile(shorter, "0", config)
-    parameter = compiling.RuntimeParameter("max_drop", 0.02, 0.03, shorter, "0")
-    with pytest.raises(compiling.CompileError, match=r"max_drop cannot be .*Evaluator.*eval_config.*-0\.03"):
-        compiling._make_runtime_parameter(copy.deepcopy(base), base, other, parameter)
+    parameter = runtime_parameters.RuntimeParameter("max_drop", 0.02, 0.03, shorter, "0")
+    with pytest.raises(CompileError, match=r"max_drop cannot be .*Evaluator.*eval_config.*-0\.03"):
+        runtime_parameters.make_runtime_parameter(copy.deepcopy(base), base, other, parameter)
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +215,7 @@ def test_5313_tracks_go_into_files_of_the_image(many_tracks, config, tmp_path, m
 
 def test_a_command_that_linux_would_not_take_is_refused(many_tracks, config, monkeypatch):
     monkeypatch.setattr(compiling, "LONGEST_PARAMETER", 10**9)
-    with pytest.raises(
-        compiling.CompileError, match=r"a variable of \d{6,} bytes.*The longest .* is eval_config"
-    ):
+    with pytest.raises(CompileError, match=r"a variable of \d{6,} bytes.*The longest .* is eval_config"):
         compiling.compile_pipeline(many_tracks, config)
 
 
@@ -223,12 +224,10 @@ def test_a_task_that_argo_would_need_a_config_map_for(compiled):
     spec = copy.deepcopy(compiled.spec)
     versions = spec["root"]["dag"]["tasks"]["pusher"]["inputs"]["parameters"]["destination"]["runtimeValue"]
     versions["constant"] = "x" * 45_000
-    compiling.check_lengths(spec)
+    check_lengths(spec)
     versions["constant"] = "x" * 60_000
-    with pytest.raises(
-        compiling.CompileError, match=r"pusher: Argo .* a variable of \d{6} .* destination, 60\d+"
-    ):
-        compiling.check_lengths(spec)
+    with pytest.raises(CompileError, match=r"pusher: Argo .* a variable of \d{6} .* destination, 60\d+"):
+        check_lengths(spec)
 
 
 def test_tasks_that_are_too_long_together(compiled):
@@ -236,15 +235,13 @@ def test_tasks_that_are_too_long_together(compiled):
     for name in ("pusher", "evaluator", "trainer"):
         inputs = spec["root"]["dag"]["tasks"][name]["inputs"]
         inputs["parameters"]["more"] = {"runtimeValue": {"constant": "x" * 27_000}}
-    with pytest.raises(compiling.CompileError, match=r"the driver of all tasks .* 13\d{4} bytes"):
-        compiling.check_lengths(spec)
+    with pytest.raises(CompileError, match=r"the driver of all tasks .* 13\d{4} bytes"):
+        check_lengths(spec)
 
 
 @pytest.mark.parametrize("name", ["Enformer", "enformer_ecoli", "-enformer", "e" * 58])
 def test_a_name_that_kubeflow_does_not_take(settings, config, name):
-    with pytest.raises(
-        compiling.CompileError, match=f"the pipeline's name is '{name}', and Kubeflow takes at most"
-    ):
+    with pytest.raises(CompileError, match=f"the pipeline's name is '{name}', and Kubeflow takes at most"):
         compiling.compile_pipeline(dataclasses.replace(settings, name=name), config)
 
 

@@ -46,6 +46,17 @@ def test_a_pool_that_cannot_start_anything(pool, tmp_path, monkeypatch):
         workers.check_pool(pool(use_process=True), limit_s=5)
 
 
+def test_a_pool_that_cannot_end_its_worker(pool, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such process")
+
+    monkeypatch.setattr(BeamFnExternalWorkerPoolServicer, "StopWorker", broken)
+    with pytest.raises(
+        workers.WorkersError, match=r"could not end the worker that it started: .*no such process"
+    ):
+        workers.check_pool(pool(use_process=False), limit_s=30)
+
+
 def test_no_pool():
     with socket.socket() as closed:
         closed.bind(("localhost", 0))

@@ -94,6 +94,13 @@ def test_a_run_that_is_not_waited_for(command, server):
     assert not any(path.startswith("/apis/v2beta1/runs/") for _, path in server.requests)
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_answers_are_waited_for_some_time(command, capfd, seconds):
+    with pytest.raises(SystemExit):
+        command.run(f"--timeout={seconds}")
+    assert f"--timeout: {seconds} must be a number of seconds above 0" in capfd.readouterr().err
+
+
 def test_a_run_that_takes_too_long_goes_on(command, server):
     server.backend = Backend(("RUNNING", LOOKED))
     said = command.run("--hours", "0", status=1)

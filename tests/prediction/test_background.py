@@ -69,6 +69,21 @@ def test_other_models_options_tracks_and_statistics_are_refused(scored):
         made.check(asked, ["b"], ["SAR"])
 
 
+def test_tracks_of_one_identifier_are_told_apart_by_their_places(tmp_path):
+    values = np.random.default_rng(1).normal(size=(1000, 2)) * [1, 10]
+    scores = write_scores(tmp_path / "scores.h5", values)
+    apart = calibrate(scores, tmp_path / "apart.h5")
+    with h5py.File(scores, "a") as file:
+        file["target_ids"][:] = ["a", "a"]
+    alike = calibrate(scores, tmp_path / "alike.h5")
+    asked = np.array([[0.5, 0.5], [2.0, -2.0]], dtype="float32")
+    found = alike.quantiles("SAD", asked, ["a", "a"])
+    np.testing.assert_array_equal(found, apart.quantiles("SAD", asked, ["a", "b"]))
+    alike.check(ABOUT, ["a", "a"], ["SAD"])
+    with pytest.raises(DatasetError, match="has 2 tracks a, and nothing says which"):
+        alike.check(ABOUT, ["a"], ["SAD"])
+
+
 def test_what_is_no_background_is_named(tmp_path):
     few = write_scores(tmp_path / "scores.h5", np.ones((99, 2)))
     with pytest.raises(DatasetError, match="99 scored alleles"):

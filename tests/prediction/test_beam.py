@@ -143,6 +143,39 @@ def test_work_that_is_broken_off_stops_after_the_part_that_it_is_at(job, tmp_pat
     check(parts)
 
 
+class HandedOn:
+    """A lock that threads queue for: whoever lets go of it gets it no more."""
+
+    def __init__(self):
+        self.free = True
+
+    def acquire(self, timeout=-1):
+        if not self.free and timeout < 0:
+            raise AssertionError("waits for other threads' parts")
+        free, self.free = self.free, False
+        return free
+
+    def release(self):
+        pass
+
+    __enter__ = acquire
+
+    def __exit__(self, *error):
+        self.release()
+
+
+def test_who_ends_a_run_does_not_queue_for_the_lock_twice(job):
+    """Threads that wait for their part would come between: each part takes minutes."""
+    opened = on_beam._opened_in_process("key", lambda: on_beam._Opened(job))
+    opened.part(3)
+    opened._lock = HandedOn()
+    on_beam._close("key")
+    assert opened._worker is None
+    opened._worker = "at a part"
+    opened.close(0.0)  # another has the lock
+    assert opened._worker == "at a part"
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [

@@ -1,7 +1,9 @@
 """What TensorFlow says of itself is kept from standard error, and nothing else."""
 
 import os
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -28,3 +30,16 @@ def test_chat_goes_and_errors_stay(capfd, pattern, left):
     os.write(2, b"I0000 is chat no more\n")
     lines = [SAID.splitlines()[number] for number in left]
     assert capfd.readouterr().err.splitlines() == [*lines, "after it", "I0000 is chat no more"]
+
+
+def test_nobody_waits_for_a_process_that_was_started_meanwhile(monkeypatch):
+    """It has the standard error that is filtered, and so the pipe has no end before it ends."""
+    monkeypatch.setattr("components.startup._LAST_LINES_S", 0.2)
+    begun = time.monotonic()
+    with without_lines(_CHAT):
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    took = time.monotonic() - begun
+    still_there = process.poll() is None
+    process.communicate(b"\n", timeout=60)
+    assert still_there
+    assert took < 30

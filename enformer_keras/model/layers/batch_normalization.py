@@ -48,7 +48,7 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
     def call(
         self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None
     ) -> keras.KerasTensor:
-        """Normalize inputs of any shape, channels last."""
+        """Normalize inputs ``[batch, ..., channels]``; the outputs have their shape."""
         return super().call(inputs, training=training and not self.frozen_statistics, mask=mask)
 
     def _moments(

@@ -51,7 +51,7 @@ class Dropout(keras.layers.Layer):
         self._replica = replica
 
     def call(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
-        """Drop elements in training; pass everything otherwise."""
+        """Drop elements in training; pass everything otherwise. The shape is any, and stays."""
         if not training or self.rate == 0.0:
             return inputs
         position = ops.reshape(ops.arange(ops.size(inputs), dtype="int32"), ops.shape(inputs))
