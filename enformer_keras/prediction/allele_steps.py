@@ -137,7 +137,7 @@ class AlleleSteps:
         Yields:
             Number of the allele, from 0, and its scores.
         """
-        self._reuse.compiler.read_weights()
+        self._reuse.read_weights()
         queues: dict[tuple[int, int], list[_Layout]] = {}
         running: Iterator[tuple[int, ScoredAllele]] = iter(())
         numbered = enumerate(alleles)

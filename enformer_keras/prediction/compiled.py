@@ -28,12 +28,31 @@ class Compiler:
         self._model = model
         self._variables = list(model.variables)
         self._values: Sequence[Any] = ()
+        self._seen: Sequence[Any] | None = None
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
-    def read_weights(self) -> None:
-        """Takes the weights as they are now; on JAX what is called from now on has these."""
+    def read_weights(self) -> bool:
+        """Takes the weights as they are now; on JAX what is called from now on has these.
+
+        Returns:
+            Whether they are others than the last time: the model was trained meanwhile, or filled.
+        """
+        before = self._seen
         if keras.backend.backend() == "jax":
-            self._values = [variable.value for variable in self._variables]
+            # Arrays are never changed there: other weights are other arrays.
+            self._values = self._seen = [variable.value for variable in self._variables]
+            return before is not None and any(a is not b for a, b in zip(before, self._seen, strict=True))
+        self._seen = keras.ops.convert_to_numpy(self.compile(self._sums, "sums")()).tolist()
+        return before is not None and before != self._seen
+
+    def _sums(self) -> Any:
+        """Two numbers of each weight that hardly stay as they are where values change, or change places."""
+        sums = []
+        for variable in self._variables:
+            values = keras.ops.reshape(keras.ops.cast(variable, "float32"), (-1,))
+            place = keras.ops.cos(keras.ops.arange(values.shape[0], dtype="float32"))
+            sums += [keras.ops.sum(values), keras.ops.sum(values * place)]
+        return keras.ops.stack(sums)
 
     def compile(self, function: Callable[..., Any], key: Hashable = None) -> Callable[..., Any]:
         """Compiles a function.

@@ -453,7 +453,7 @@ class Predictor:
         for (_, reverse), bins in zip(strands, predicted, strict=False):
             yield bins[::-1, partners] if reverse else bins[:, columns]
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """What tells models apart that give different numbers: of their weights, window, bins and head."""
         digest = hashlib.sha256(f"{self.frame} {self.head}".encode())

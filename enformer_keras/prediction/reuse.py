@@ -200,6 +200,11 @@ class TowerReuse:
 
     # What is asked
 
+    def read_weights(self) -> None:
+        """Takes the weights as they are now; what was kept of windows goes if they are others."""
+        if self.compiler.read_weights():
+            self.forget()
+
     def predict(
         self, windows: Sequence[str], like: Sequence[str | None], *, one_by_one: bool = False
     ) -> Iterator[np.ndarray]:
@@ -214,7 +219,7 @@ class TowerReuse:
         Yields:
             float32 [bins, tracks] for each, in their order.
         """
-        self.compiler.read_weights()
+        self.read_weights()
         whole = [window for window, other in zip(windows, like, strict=True) if other is None]
         others = [other for other in like if other is not None]
         known = self.keep([*whole, *others], one_by_one=one_by_one)

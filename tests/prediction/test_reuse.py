@@ -289,3 +289,18 @@ def test_some_units_of_a_head():
         prepare()
         expected = ops.convert_to_numpy(head(x))[..., [4, 1]]
         np.testing.assert_allclose(ops.convert_to_numpy(head.some_units(x, [4, 1])), expected, rtol=1e-5)
+
+
+def test_weights_that_changed_between_two_questions_leave_nothing_kept():
+    model = make_model(BINS)
+    reuse = TowerReuse(model, 3, "a")
+    asked = [WINDOW, changed(3000)], [None, WINDOW]
+    before = list(reuse.predict(*asked))
+    kept = reuse.keep([WINDOW])[WINDOW]
+    list(reuse.predict(*asked))
+    assert reuse.keep([WINDOW])[WINDOW] is kept
+    weight = model.get_layer("stem_conv").kernel
+    weight.assign(ops.flip(weight, axis=0))
+    after = list(reuse.predict(*asked))
+    np.testing.assert_allclose(after, full_passes(model, asked[0]), rtol=1e-4)
+    assert not np.allclose(after, before, rtol=1e-2)
