@@ -29,7 +29,7 @@ _MOVING = {
 _ELEMENT = {"pred": 1, "s4": 1, "u4": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
 _ELEMENT |= {"f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8, "c64": 8, "c128": 16}
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
-_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)")
+_INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)")
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _CALLED = re.compile(
     r"(?:calls|to_apply|body|called_computations|branch_computations)=\{?((?:%[\w.\-]+(?:, )?)+)"
@@ -49,6 +49,7 @@ class Instruction:
         number: Of a parameter, which it is.
         operation: What the program's author called it, such as ``"jit(f)/stem_conv/conv_general_dilated"``.
         cycles: How long XLA expects it to take; 0 where nothing is said.
+        is_root: Whether its result is the computation's.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Instruction:
     number: int | None
     operation: str
     cycles: int
+    is_root: bool
 
 
 @dataclasses.dataclass
@@ -102,8 +104,9 @@ class Program:
         """Add up each kind of instruction.
 
         Bytes are those of operands and results, each once, without what layouts fill up. Of an operand that a
-        fusion takes slices of, the slices count. What is copied between memories of the chip ahead of its use
-        does not count, and of loops one round.
+        fusion takes slices of, the slices count, and of a result that is an operand with a slice written into
+        it, that slice. What is copied between memories of the chip ahead of its use does not count, and of
+        loops one round.
 
         Returns:
             For each of `KINDS`, its share.
@@ -185,17 +188,38 @@ class Program:
             return 2 * written
         if instruction.opcode.endswith("-done") or instruction.opcode == "custom-call":
             return 0  # counted at the start; the custom calls of libtpu put names together
+        if instruction.opcode == "dynamic-update-slice":
+            return 2 * size_of(shapes.get(instruction.operands[1], ""))
+        update = self._update_of(instruction)
+        if update is not None:
+            written = update
         read = 0
         for number, operand in enumerate(instruction.operands):
             whole = size_of(shapes.get(operand, ""))
             read += self._read_of(instruction, number, whole) if instruction.opcode == "fusion" else whole
         return written + read
 
+    def _update_of(self, fusion: Instruction) -> int | None:
+        """Bytes that a fusion writes into one of its operands, or into a buffer; ``None`` if it writes all."""
+        if fusion.opcode != "fusion":
+            return None
+        body = {each.name: each for each in self.computations[fusion.called[0]]}
+        last = next(each for each in body.values() if each.is_root)
+        while last.opcode == "bitcast" and last.operands[0] in body:
+            last = body[last.operands[0]]
+        if last.opcode != "dynamic-update-slice":
+            return None
+        return size_of(body[last.operands[1]].shape)
+
     def _read_of(self, fusion: Instruction, number: int, whole: int) -> int:
         """Bytes that a fusion reads of an operand."""
         body = self.computations[fusion.called[0]]
         name = next((each.name for each in body if each.opcode == "parameter" and each.number == number), None)
         users = [each for each in body if name in each.operands]
+        if users and all(
+            each.opcode == "dynamic-update-slice" and name not in each.operands[1:] for each in users
+        ):
+            return 0
         if users and all(each.opcode in {"slice", "dynamic-slice"} for each in users):
             return min(whole, sum(size_of(each.shape) for each in users))
         return whole
@@ -212,7 +236,7 @@ def size_of(shape: str) -> int:
     return total
 
 
-def _read(name: str, rest: str) -> Instruction:
+def _read(root: str | None, name: str, rest: str) -> Instruction:
     end = _closing(rest) if rest.startswith("(") else rest.index(" ")
     shape, rest = rest[:end], rest[end:].strip()
     opcode, _, _ = rest.partition("(")
@@ -231,6 +255,7 @@ def _read(name: str, rest: str) -> Instruction:
         number=int(arguments[1:-1]) if opcode == "parameter" else None,
         operation=operation[1] if operation else "",
         cycles=int(cycles[1]) if cycles else 0,
+        is_root=root is not None,
     )
 
 

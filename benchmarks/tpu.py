@@ -214,14 +214,14 @@ def row_of(chip: str, chips: int, rematerialized: str, found: Compiled) -> str:
     if found.memory is None:
         return f"{first}| does not fit: {found.refusal[:160]} | | | | | | | | {found.seconds:.0f} |"
     exchanged = ", ".join(
-        f"{count} {name} {size / 1e9:.2f}" for name, (count, size) in found.collectives.items()
+        f"{count} {name} {size / 1e9:.3g}" for name, (count, size) in found.collectives.items()
     )
     fits = "" if found.memory <= peak.memory else " (too much)"
     return (
-        f"{first}| {found.memory / 1e9:.1f} of {peak.memory / 1e9:.0f}{fits} | {found.temporary / 1e9:.2f} "
-        f"| {found.operations / 1e12:.3f} | {found.moved / 1e9:.2f} "
-        f"| {found.operations / peak.flops * 1e3:.1f} | {found.moved / peak.bandwidth * 1e3:.1f} "
-        f"| {'none' if found.estimate is None else f'{found.estimate * 1e3:.1f}'} "
+        f"{first}| {found.memory / 1e9:.3g} of {peak.memory / 1e9:.0f}{fits} | {found.temporary / 1e9:.3g} "
+        f"| {found.operations / 1e12:.4g} | {found.moved / 1e9:.4g} "
+        f"| {found.operations / peak.flops * 1e3:.3g} | {found.moved / peak.bandwidth * 1e3:.3g} "
+        f"| {'none' if found.estimate is None else f'{found.estimate * 1e3:.4g}'} "
         f"| {exchanged or 'none'} | {found.seconds:.0f} |"
     )
 

@@ -91,7 +91,8 @@ class Enformer(RematerializedModel):
             memory: faster in float32 on CPUs. Weights are the same either way.
         tower_pieces: Cut the window into so many pieces from the stem to the end of the tower, which exchange
             what convolutions see of each other. 8 moves fewer bytes on TPUs at any batch size; 1 is for CPUs.
-            A divisor of the window's bins. Weights and, but for rounding, outputs are the same.
+            More than one has attention's logits shifted as suits TPUs too (``sliced_shift``). A divisor of the
+            window's bins. Weights and, but for rounding, outputs are the same.
         **kwargs: Arguments of ``keras.Model`` (``name``, ``dtype``).
 
     Input: one-hot DNA ``[batch, sequence_length, 4]`` in the order A, C, G, T. Output: a dict from each head's
@@ -231,6 +232,7 @@ class Enformer(RematerializedModel):
                 attention_dropout=attention_dropout,
                 position_dropout=position_dropout,
                 lora_rank=lora_rank,
+                sliced_shift=tower_pieces > 1,
                 name=f"{name}_attention",
             )(branch)
             branch = dropout(branch, dropout_rate, f"{name}_attention_dropout")

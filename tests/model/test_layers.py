@@ -50,22 +50,26 @@ def test_softmax_pooling_refuses_a_remainder():
         SoftmaxPooling1D(2)(np.zeros((1, 7, 3), "float32"))
 
 
+@pytest.mark.parametrize("sliced", [False, True], ids=["reshaped", "sliced"])
 @pytest.mark.parametrize(("rows", "length"), [(5, 5), (2, 6), (1, 4)])
-def test_relative_shift_picks_each_distance(rows, length):
+def test_relative_shift_picks_each_distance(rows, length, sliced):
     logits = rng.normal(size=(2, 3, rows, length + rows)).astype("float32")
-    shifted = ops.convert_to_numpy(relative_shift(ops.convert_to_tensor(logits)))
+    shifted = ops.convert_to_numpy(relative_shift(ops.convert_to_tensor(logits), sliced))
     for i in range(rows):
         for j in range(length):
             np.testing.assert_array_equal(shifted[..., i, j], logits[..., i, rows + j - i])
 
 
+@pytest.mark.parametrize("sliced", [False, True], ids=["reshaped", "sliced"])
 @pytest.mark.parametrize(("rows", "length"), [(5, 5), (2, 6), (1, 4)])
-def test_relative_shift_has_the_gradient_of_picking(rows, length):
+def test_relative_shift_has_the_gradient_of_picking(rows, length, sliced):
     width = length + rows
     x = rng.normal(size=(2, rows, width)).astype("float32")
     factors = rng.normal(size=(2, rows, length)).astype("float32")
     inputs = keras.Input(x.shape[1:])
-    model = keras.Model(inputs, {"keys": keras.layers.Lambda(relative_shift)(inputs)})
+    model = keras.Model(
+        inputs, {"keys": keras.layers.Lambda(relative_shift, arguments={"sliced": sliced})(inputs)}
+    )
     *_, gradient = value_and_gradients(
         model, x, lambda y: ops.sum(ops.multiply(y["keys"], factors)), training=False
     )
