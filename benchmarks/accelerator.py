@@ -29,26 +29,21 @@ import itertools
 import json
 import os
 import platform
-import queue
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from operations import Sizes, operations
+from accelerator_process import StoppedError, TimeIsUpError, Worker
+from accelerator_rows import SIDES, Row, is_measured, one_line, ratios, step_row, table
+from operations import Sizes
 
-HERE = Path(__file__).resolve().parent
 GOLDEN_TOLERANCE = 1e-4
-PEER = "enformer-pytorch"
-SIDES = {"ours": "ours", "peer": PEER}
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,108 +90,6 @@ SIZES = {
         2,
     ),
 }
-
-
-class TimeIsUpError(Exception):
-    """The minutes are over."""
-
-
-class StoppedError(Exception):
-    """A process ended, or does not have what it needs."""
-
-
-class Worker:
-    """A process of `accelerator_worker.py`.
-
-    Args:
-        side: `ours` or `peer`.
-        python: what runs it.
-        size: of the run.
-        memory: bytes of the device that it may take; `None`: all.
-    """
-
-    def __init__(self, side: str, python: str, size: Size, memory: int | None) -> None:
-        environment = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-        # XLA would take most of the memory at once, and the peer is there too.
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
-        # What was compiled once is there for `--resume`, and for a process that takes another's place.
-        cache = Path(tempfile.gettempdir()) / f"accelerator-cache-{os.getuid()}"
-        environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-        environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        command = [python, str(HERE / "accelerator_worker.py"), side]
-        command += [json.dumps(dataclasses.asdict(size.model)), json.dumps(memory)]
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() ends it)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=environment,
-        )
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self._first: Row | None = None
-
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            self._lines.put(line)
-        self._lines.put("")
-
-    def _answer(self, deadline: float) -> Row:
-        try:
-            line = self._lines.get(timeout=_seconds_until(deadline))
-        except queue.Empty:
-            self._process.kill()  # it may be within a compilation that nothing else ends
-            raise TimeIsUpError from None
-        if not line:
-            self._log.seek(0)
-            said = [line for line in self._log.read().splitlines() if line.strip()]
-            raise StoppedError(
-                f"its process ended ({self._process.wait()}): {said[-1][:300] if said else 'without a word'}"
-            )
-        answer: Row = json.loads(line)
-        return answer
-
-    def ready(self, deadline: float) -> dict[str, str]:
-        """Waits until it has imported what it needs, and returns versions.
-
-        Raises:
-            StoppedError: there is no such side here.
-        """
-        if self._first is None:
-            self._first = self._answer(deadline)
-        if "ready" not in self._first:
-            raise StoppedError(f"not installed here: {self._first['absent']}")
-        versions: dict[str, str] = self._first["ready"]
-        return versions
-
-    def ask(self, deadline: float, **request: Any) -> Iterator[Row]:
-        """Gives the answers to a request.
-
-        Raises:
-            TimeIsUpError: the deadline is over; the process too.
-            StoppedError: the process ended.
-        """
-        self.ready(deadline)
-        with contextlib.suppress(OSError):  # if it has ended, what it said last is told below
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-        while "done" not in (answer := self._answer(deadline)):
-            yield answer
-
-    def close(self) -> None:
-        """Ends the process, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._log.close()
-
-
-def _seconds_until(deadline: float) -> float | None:
-    return None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
 
 
 class Run:
@@ -292,7 +185,7 @@ class Run:
         return worker
 
     def _start(self, side: str) -> None:
-        self._workers[side] = Worker(side, self._pythons[side], self.size, self._memory)
+        self._workers[side] = Worker(side, self._pythons[side], self.size.model, self._memory)
 
     def close(self, *sides: str) -> None:
         """Ends the processes of sides, all by default, so that the device's memory is free."""
@@ -545,26 +438,6 @@ class Run:
         return None not in (limit, memory, fixed) and 2 * (memory - fixed) + fixed > limit
 
 
-# === Rows ===
-
-
-def step_row(
-    side: str, what: str, precision: str, batch: int, *, rematerialized: bool = False, kind: str = ""
-) -> Row:
-    """Names a step. Of batch 0 the largest is to be found."""
-    key = f"{SIDES[side]} {precision} {what}"
-    key += f" {kind}" if kind else ""
-    key += " rematerialized" if rematerialized else ""
-    key += f" batch {batch or 'largest'}"
-    row: Row = {"key": key, "side": side, "what": what, "precision": precision, "batch": batch}
-    return {**row, "rematerialized": rematerialized, **({"kind": kind} if kind else {})}
-
-
-def is_measured(row: Row | None) -> bool:
-    """Says whether a row has its figures."""
-    return row is not None and "failed" not in row and ("seconds" in row or bool(row.get("rates")))
-
-
 def card() -> Row:
     """Returns what the machine says of itself: card and driver, or the processor where there is none."""
     try:
@@ -580,126 +453,6 @@ def card() -> Row:
         ]
         name = processors[0] if processors else platform.machine()
         return {"card": f"none; {os.cpu_count()} cores of {name}", "driver": "none"}
-
-
-def rate_of(rows: dict[str, Row], precision: str) -> float | None:
-    """Returns the device's rate of products: that of the library that multiplies fastest."""
-    rates = [rows.get(f"device {side}", {}).get("rates", {}).get(precision) for side in SIDES]
-    return max((rate for rate in rates if rate is not None), default=None)
-
-
-def per_second(row: Row) -> float:
-    """Returns windows, or alleles, a second."""
-    return float((row["alleles"] if row["what"] == "score" else row["batch"]) / row["seconds"])
-
-
-def share(row: Row, rows: dict[str, Row], sizes: Sizes) -> float | None:
-    """Returns the share of the measured rate that a forward pass or training step reaches."""
-    rate = rate_of(rows, row["precision"])
-    if rate is None or row["what"] not in ("forward", "train"):
-        return None
-    count = operations(sizes, half=row["precision"] == "bfloat16")[row["what"]]
-    return count * per_second(row) / rate
-
-
-def ratios(rows: dict[str, Row]) -> dict[str, float]:
-    """Returns times enformer-pytorch: windows or alleles a second, of rows that were both measured."""
-    pairs = {
-        f"{what}, batch {batch or 'largest'}": [
-            step_row(side, what, "bfloat16", batch)["key"] for side in SIDES
-        ]
-        for what, batch in itertools.product(("forward", "train"), (1, 0))
-    }
-    theirs = next((key for key in rows if key.startswith(f"{PEER} bfloat16 score")), None)
-    for key, row in rows.items():
-        if row["what"] == "score" and row["side"] == "ours" and row["precision"] == "bfloat16" and theirs:
-            pairs[f"scoring, {row['kind']}"] = [key, theirs]
-    return {
-        name: per_second(rows[ours]) / per_second(rows[peer])
-        for name, (ours, peer) in pairs.items()
-        if is_measured(rows.get(ours)) and is_measured(rows.get(peer))
-    }
-
-
-def one_line(row: Row) -> str:
-    """Returns a row as it is printed when it is there."""
-    if "failed" in row:
-        return f"{row['key']}: {row['failed']}"
-    if row["what"] == "device":
-        rates = ", ".join(f"{name} {rate / 1e12:.4g}" for name, rate in row["rates"].items())
-        return f"{row['key']}: {row['card']}; {rates} TFLOP/s"
-    if row["what"] == "golden":
-        return f"{row['key']}: {row['error']:.1e}"
-    unit = "alleles" if row["what"] == "score" else "windows"
-    return f"{row['key']}: {1e3 * row['seconds']:.2f} ms, {per_second(row):.4g} {unit}/s"
-
-
-def table(run: Run) -> str:
-    """Returns all figures in Markdown."""
-    rows, lines = run.rows, [f"Size {run.name}."]
-    for side in SIDES:
-        row = rows.get(f"device {side}")
-        if row is not None:
-            versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-            if side == "ours":
-                lines.append(f"Card: {row['card']}; driver {row['driver']}; Python {row['python']}.")
-            lines.append(f"{SIDES[side]}: {versions}, on {row['platform']}.")
-    lines += ["", "| rate | TFLOP/s | error of a product |", "|---|---|---|"]
-    for side in SIDES:
-        row = rows.get(f"device {side}", {})
-        for precision, rate in row.get("rates", {}).items():
-            error = row["errors"][precision]
-            told = "" if error is None else f"{error:.1e}"
-            lines.append(f"| {precision}, {next(iter(row['versions']))} | {rate / 1e12:.4g} | {told} |")
-    if "copy" in rows.get("device ours", {}):
-        lines.append(f"| copy, TB/s read and written | {rows['device ours']['copy'] / 1e12:.3g} | |")
-    lines += ["", "| golden data | largest difference | |", "|---|---|---|"]
-    for row in rows.values():
-        if row["what"] == "golden":
-            passed = {True: "below 1e-4", False: "NOT below 1e-4", None: ""}[row.get("passed")]
-            lines.append(
-                f"| {row['precision']} | {row.get('failed') or format(row['error'], '.1e')} | {passed} |"
-            )
-    lines += [
-        "",
-        "| step | batch | ms | windows/s | share | plan, GiB | peak of the process | compilation, s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows.values():
-        if row["what"] in ("forward", "train"):
-            name = row["key"].partition(" batch ")[0]
-            if not is_measured(row):
-                lines.append(f"| {name} | {row['batch']} | {row.get('failed', 'not measured')} | | | | | |")
-                continue
-            if row.get("while_compiling"):
-                name += ", while the other side compiled"
-            part = share(row, rows, run.size.model)
-            memory = [gib(row["memory"] if row["side"] == "ours" else None), gib(row["peak"])]
-            compiled = "cached" if row["compile_s"] is None else f"{row['compile_s']:.0f}"
-            lines.append(
-                f"| {name} | {row['batch']} | {1e3 * row['seconds']:.2f} | {per_second(row):.4g} "
-                f"| {'' if part is None else format(part, '.1%')} | {memory[0]} | {memory[1]} | {compiled} |"
-            )
-    lines += ["", "| scoring | alleles/s | error | preparation, s |", "|---|---|---|---|"]
-    for row in rows.values():
-        if row["what"] == "score":
-            name = row["key"].partition(" batch ")[0]
-            if not is_measured(row):
-                lines.append(f"| {name} | {row.get('failed', 'not measured')} | | |")
-                continue
-            error = format(row["error"], ".1e") if "error" in row else ""
-            lines.append(f"| {name} | {per_second(row):.4g} | {error} | {row['compile_s']:.0f} |")
-    found = ratios(rows)
-    if found:
-        lines += ["", f"Times {PEER}: " + "; ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())]
-    if run.left_out:
-        lines += ["", "Left out:", *(f"- {key}: {reason}" for key, reason in run.left_out.items())]
-    return "\n".join(lines)
-
-
-def gib(count: int | None) -> str:
-    """Returns bytes as they are printed."""
-    return "" if count is None else f"{count / 2**30:.3g}"
 
 
 def main() -> None:
@@ -733,7 +486,7 @@ def main() -> None:
         run.measure(chosen)
     finally:
         run.close()
-        print(f"\n{table(run)}", flush=True)
+        print(f"\n{table(run.name, run.rows, run.size.model, run.left_out)}", flush=True)
 
 
 if __name__ == "__main__":
