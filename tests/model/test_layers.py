@@ -106,8 +106,14 @@ def test_attention_is_the_sum_over_heads_written_out(features, length):
         merged[..., v] = softmax(logits, axis=-1) @ value
     expected = merged @ w["output_kernel"] + w["output_bias"]
     np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-4)
-    for first, end in [(0, 1), (1, length - 1), (2, length)]:
-        some = ops.convert_to_numpy(layer(x, positions=(first, end)))
+    for first, end, together in [
+        (0, 1, None),
+        (1, length - 1, None),
+        (2, length, None),
+        (0, length, 1),
+        (1, 5, 2),
+    ]:
+        some = ops.convert_to_numpy(layer(x, positions=(first, end), together=together))
         np.testing.assert_allclose(some, expected[:, first:end], rtol=1e-4, atol=1e-4)
     assert layer(keras.Input((length, channels)), positions=(1, 3)).shape == (None, 2, heads * values)
 

@@ -10,6 +10,7 @@ from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.variants import Variant
 from enformer_keras.model.enformer import BIN_SIZE
 from enformer_keras.model.layers import Dense
+from enformer_keras.prediction import above_tower
 from enformer_keras.prediction.predictor import PredictedTrack, Predictor
 from enformer_keras.prediction.reuse import REACH, Patch, TowerReuse, is_split
 from enformer_keras.prediction.statistics import FORMULAS
@@ -304,3 +305,17 @@ def test_weights_that_changed_between_two_questions_leave_nothing_kept():
     after = list(reuse.predict(*asked))
     np.testing.assert_allclose(after, full_passes(model, asked[0]), rtol=1e-4)
     assert not np.allclose(after, before, rtol=1e-2)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="in turns they go on JAX alone")
+def test_queries_in_turns(monkeypatch):
+    model = make_model(BINS)
+    windows = [WINDOW, changed(3000)]
+    monkeypatch.setattr(above_tower, "_MANY_BINS", BINS)
+    monkeypatch.setattr(above_tower, "_MOST_TOGETHER", 5)
+    assert above_tower._together(BINS, BINS - 4) == 4
+    found = list(TowerReuse(model, 3, "a").predict(windows, [None, WINDOW]))
+    expected = full_passes(model, windows)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert above_tower._together(BINS, BINS - 4) is None
