@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from enformer_keras.model.xla import asks_for_xla
 from enformer_keras.prediction.products import Products, within
@@ -49,9 +50,12 @@ class Compiler:
         """Two numbers of each weight that hardly stay as they are where values change, or change places."""
         sums = []
         for variable in self._variables:
-            values = keras.ops.reshape(keras.ops.cast(variable, "float32"), (-1,))
-            place = keras.ops.cos(keras.ops.arange(values.shape[0], dtype="float32"))
-            sums += [keras.ops.sum(values), keras.ops.sum(values * place)]
+            values = keras.ops.cast(variable, "float32")
+            # Sums along one axis first, so that a large kernel is only read.
+            values = keras.ops.reshape(values, (-1, values.shape[-1] if values.shape else 1))
+            for some in (keras.ops.sum(values, axis=0), keras.ops.sum(values, axis=1)):
+                place = np.cos(np.arange(some.shape[0], dtype="float32"))
+                sums.append(keras.ops.sum(some * place))
         return keras.ops.stack(sums)
 
     def compile(self, function: Callable[..., Any], key: Hashable = None) -> Callable[..., Any]:

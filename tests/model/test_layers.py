@@ -116,6 +116,11 @@ def test_attention_is_the_sum_over_heads_written_out(features, length):
         some = ops.convert_to_numpy(layer(x, positions=(first, end), together=together))
         np.testing.assert_allclose(some, expected[:, first:end], rtol=1e-4, atol=1e-4)
     assert layer(keras.Input((length, channels)), positions=(1, 3)).shape == (None, 2, heads * values)
+    for wrong in ({"positions": (2, length + 1)}, {"together": 3, "positions": (0, 4)}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+            layer(x, **wrong)
+    with pytest.raises(ValueError, match="is for inference"):
+        layer(x, together=1, training=True)
 
 
 def test_attention_starts_with_different_queries_keys_and_values():

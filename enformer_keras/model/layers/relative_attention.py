@@ -142,10 +142,23 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
 
         Returns:
             Of these positions.
+
+        Raises:
+            ValueError: There are no such positions, ``together`` does not divide their number, or it is given
+                in training.
         """
         length = inputs.shape[1]
         check_length(self.name, length)
         first, end = (0, length) if positions is None else positions
+        if not 0 <= first < end <= length:
+            raise ValueError(
+                f"{self.name}: positions={positions} are not among 0 to {length}; give first < end"
+            )
+        if together is not None and (training or together < 1 or (end - first) % together):
+            raise ValueError(
+                f"{self.name}: together={together} must divide the {end - first} queries, and is for inference: "
+                "give training=False, or together=None"
+            )
         query = self._split_heads(self._project(inputs[:, first:end], "query"), end - first)
         query *= self.key_size**-0.5
         key = self._split_heads(self._project(inputs, "key"), length)
