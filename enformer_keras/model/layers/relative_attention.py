@@ -156,7 +156,7 @@ class RelativeMultiHeadAttention(keras.layers.Layer):
             )
         if together is not None and (training or together < 1 or (end - first) % together):
             raise ValueError(
-                f"{self.name}: together={together} must divide the {end - first} queries, and is for inference: "
+                f"{self.name}: together={together} must divide {end - first} queries, and is for inference: "
                 "give training=False, or together=None"
             )
         query = self._split_heads(self._project(inputs[:, first:end], "query"), end - first)
