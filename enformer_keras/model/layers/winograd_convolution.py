@@ -99,10 +99,9 @@ def _convolve(x: Any, kernel: Any) -> Any:
     length, filters = x.shape[1], kernel.shape[-1]
     kernels = _combine(_KERNEL, ops.unstack(kernel, WIDTH))
     products = [ops.matmul(tile, factor) for tile, factor in zip(_tiles(x), kernels, strict=True)]
-    # Side by side the outputs of a tile lie in memory as rows of the result.
-    y = ops.reshape(
-        ops.concatenate(_combine(_OUTPUTS, products), axis=-1), (-1, _blocks(length) * OUTPUTS, filters)
-    )
+    # Stacked, not joined along the channels: XLA then writes the rows where they belong instead of copying them.
+    y = ops.stack(_combine(_OUTPUTS, products), axis=1)
+    y = ops.reshape(y, (-1, _blocks(length) * OUTPUTS, filters))
     return y if length % OUTPUTS == 0 else y[:, :length]
 
 
