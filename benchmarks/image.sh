@@ -1,11 +1,12 @@
 #!/bin/sh
 # Builds the image's file tree without Docker and without its registry, and says how large it is:
-#   sh benchmarks/image.sh FOLDER        as root; FOLDER gets 20 GB
+#   sh benchmarks/image.sh FOLDER [DEVICES]        as root; FOLDER gets 20 GB; DEVICES as the Dockerfile has them
 # The very Dockerfile, by buildah in a chroot, on Debian 12 with Debian's own CPython 3.11 in the place of the
 # official image, and its health command as the image's user. Needs buildah and mmdebstrap (Debian's packages).
 set -eu
 cd "$(dirname "$0")/.."
 folder=$(realpath "$1")
+devices=${2:-cpu}
 mkdir -p "$folder/tmp"
 export TMPDIR="$folder/tmp"
 buildah="buildah --root $folder/root --runroot $folder/run --storage-driver overlay"
@@ -25,10 +26,10 @@ python3 -m pip config list | sed -n "s/^[a-z:]*[.]\(index-url\|cert\)='\(.*\)'\$
 certificate=$(sed -n 's/^cert = //p' "$folder/pip.conf" | tail -n 1)
 [ -z "$certificate" ] || settings="$settings --volume $certificate:$certificate:ro"
 # shellcheck disable=SC2086
-$buildah bud --isolation chroot --layers=false --format docker --build-arg PYTHON_IMAGE=$base $settings \
-    --file kubeflow/Dockerfile --ignorefile kubeflow/Dockerfile.dockerignore --tag enformer-keras .
+$buildah bud --isolation chroot --layers=false --format docker --build-arg PYTHON_IMAGE=$base --build-arg DEVICES="$devices" $settings \
+    --file kubeflow/Dockerfile --ignorefile kubeflow/Dockerfile.dockerignore --tag "enformer-keras:$devices" .
 
-container=$($buildah from --pull-never enformer-keras)
+container=$($buildah from --pull-never "enformer-keras:$devices")
 tree=$($buildah mount "$container")
 (cd "$tree" && find . -xdev -type f -print0 | sort --zero-terminated | xargs --null sha256sum) >"$folder/files.sha256"
 du --summarize --apparent-size --block-size=MB "$tree"

@@ -306,6 +306,22 @@ def test_gelu():
     )
 
 
+def test_the_gradient_of_gelu_is_its_slope():
+    x = np.linspace(-30, 30, 61, dtype="float32")[None]
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, {"y": keras.layers.Activation(gelu)(inputs)})
+    *_, gradient = value_and_gradients(model, x, lambda outputs: ops.sum(outputs["y"]), training=True)
+    sigmoid = 1 / (1 + np.exp(-1.702 * x.astype("float64")))
+    np.testing.assert_allclose(gradient, sigmoid * (1 + 1.702 * x * (1 - sigmoid)), atol=2e-6)
+
+
+def test_gelu_draws_a_graph_without_a_layer():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, gelu(inputs))
+    x = rng.normal(size=(2, 3)).astype("float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(model(x)), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
+
+
 def test_batch_normalization_follows_the_reference_and_travels_between_backends():
     layer = SynchronizedBatchNormalization()
     x = rng.normal(3.0, 2.0, size=(4, 10, 2)).astype("float32")
