@@ -13,6 +13,10 @@ DATA_REPORT = "enformer.DataReport"
 SCORED_VARIANTS = "enformer.ScoredVariants"
 
 
+class NoRunError(LookupError):
+    """There is no run, or none that came to its end, to say anything of."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """The verdicts of a pipeline's latest run.
@@ -49,25 +53,24 @@ def read_outcome(metadata: Path, pipeline: str) -> Outcome:
         The outcome.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        LookupError: the pipeline has not run to its end there.
+        NoRunError: there is no such file, or the pipeline has not run to its end there.
     """
     if not metadata.exists():
-        raise FileNotFoundError(f"{metadata}: no such file; run the pipeline first")
+        raise NoRunError(f"{metadata}: no such file; run the pipeline first")
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str(metadata)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     store = ml_metadata.MetadataStore(connection)
     runs = [run for run in store.get_contexts_by_type("pipeline_run") if _pipeline_of(store, run) == pipeline]
     if not runs:
-        raise LookupError(f"{metadata} holds no run of pipeline {pipeline!r}")
+        raise NoRunError(f"{metadata} holds no run of pipeline {pipeline!r}")
     latest = max(runs, key=lambda run: run.create_time_since_epoch)
     artifacts = {artifact.type: artifact for artifact in store.get_artifacts_by_context(latest.id)}
     wanted = {"ModelBlessing", "InfraBlessing", "ModelEvaluation", "PushedModel"}
     wanted |= {DATA_REPORT, EVALUATION_REPORT}
     missing = wanted - artifacts.keys()
     if missing:
-        raise LookupError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
+        raise NoRunError(f"the latest run of {pipeline!r} in {metadata} ended before {sorted(missing)}")
     infra, pushed = artifacts["InfraBlessing"], artifacts["PushedModel"]
     return Outcome(
         blessed=artifacts["ModelBlessing"].custom_properties["blessed"].int_value == 1,

@@ -20,7 +20,7 @@ from enformer_keras.formats.fasta import Genome
 from enformer_keras.formats.genes import Gene
 from pipeline.configs import Settings
 from pipeline.data import Organism
-from pipeline.outcome import Outcome, read_outcome
+from pipeline.outcome import NoRunError, Outcome, read_outcome
 from pipeline.run_page import Judged, make_page, spell_variant
 from pipeline.run_pictures import MOST_SHOWN, draw_strongest, shown_tracks
 from pipeline.scores import MEASURE, TrackScore, score_tracks
@@ -38,6 +38,9 @@ def write_report(settings: Settings) -> int:
 
     Returns:
         Exit status: 0 if the model was pushed, 1 if it was judged and refused, or is kept no more.
+
+    Raises:
+        NoRunError: the pipeline has not run to its end.
     """
     outcome = read_outcome(settings.metadata, settings.name)
     if outcome.pushed is None:
@@ -198,4 +201,7 @@ def _short(path: Path) -> str:
 if __name__ == "__main__":
     from pipeline.environment import settings_from_environment
 
-    sys.exit(write_report(settings_from_environment()))
+    try:
+        sys.exit(write_report(settings_from_environment()))
+    except NoRunError as error:
+        sys.exit(f"pipeline.report: {error}")

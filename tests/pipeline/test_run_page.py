@@ -3,6 +3,9 @@
 import datetime
 import html
 import json
+import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -103,3 +106,13 @@ def test_of_many_tracks_the_best_and_the_worst_are_listed_and_all_are_drawn(tmp_
     assert "No genes are drawn" not in page
     heights = [int.from_bytes(draw_comparison(scores[:most])[20:24], "big") for most in (4, 20, 100)]
     assert heights[0] < heights[1] == heights[2]
+
+
+def test_a_report_of_no_run_says_what_is_missing(tmp_path):
+    environment = {**os.environ, "ENFORMER_RUN": str(tmp_path / "none")}
+    command = [sys.executable, "-m", "pipeline.report"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr
+    assert f"pipeline.report: {tmp_path}" in ran.stderr
+    assert "no such file; run the pipeline first" in ran.stderr

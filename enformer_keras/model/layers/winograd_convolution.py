@@ -99,7 +99,7 @@ def _convolve(x: Any, kernel: Any) -> Any:
     length, filters = x.shape[1], kernel.shape[-1]
     kernels = _combine(_KERNEL, ops.unstack(kernel, WIDTH))
     products = [ops.matmul(tile, factor) for tile, factor in zip(_tiles(x), kernels, strict=True)]
-    # Stacked, not joined along the channels: XLA then writes the rows where they belong instead of copying them.
+    # Stacked, not joined along the channels: XLA then writes rows where they belong and copies none.
     y = ops.stack(_combine(_OUTPUTS, products), axis=1)
     y = ops.reshape(y, (-1, _blocks(length) * OUTPUTS, filters))
     return y if length % OUTPUTS == 0 else y[:, :length]
