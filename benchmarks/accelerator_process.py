@@ -46,6 +46,8 @@ class Worker:
         cache = Path(tempfile.gettempdir()) / f"accelerator-cache-{os.getuid()}"
         environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
         environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        if "JAX_PLATFORMS" in environment:
+            environment["JAX_PLATFORMS"] = with_processor(environment["JAX_PLATFORMS"])
         command = [python, str(HERE / "accelerator_worker.py"), side]
         command += [json.dumps(dataclasses.asdict(sizes)), json.dumps(memory)]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() ends it)
@@ -115,6 +117,11 @@ class Worker:
             if stream is not None:
                 stream.close()
         self._log.close()
+
+
+def with_processor(platforms: str) -> str:
+    """Returns JAX's list of platforms with the processor, which draws the weights, at its end."""
+    return platforms if not platforms or "cpu" in platforms.split(",") else f"{platforms},cpu"
 
 
 def seconds_until(deadline: float) -> float | None:

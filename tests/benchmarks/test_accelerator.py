@@ -1,5 +1,6 @@
 """`benchmarks/accelerator.py` at a tiny size on CPUs, whole and cut off."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -122,3 +123,14 @@ def test_without_time_every_row_is_named_with_the_reason(tmp_path):
     assert found["left_out"]["device ours"] == "the 0 minutes were over while it was measured"
     assert found["left_out"]["ours bfloat16 train batch 1"] == "the 0 minutes were over before it began"
     assert "Left out:" in printed
+
+
+def test_where_platforms_are_chosen_the_processor_is_one_of_them(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with_processor = importlib.import_module("accelerator_process").with_processor
+    assert [with_processor(chosen) for chosen in ("cuda", "cuda,cpu", "cpu", "")] == [
+        "cuda,cpu",
+        "cuda,cpu",
+        "cpu",
+        "",
+    ]
