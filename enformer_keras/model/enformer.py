@@ -32,6 +32,7 @@ from enformer_keras.model.layers import (
     TargetLengthCrop1D,
     WinogradConv1D,
     gelu,
+    softplus,
 )
 from enformer_keras.model.presets import PRESETS
 from enformer_keras.model.rematerialization import RematerializedModel
@@ -258,7 +259,7 @@ class Enformer(RematerializedModel):
         outputs = {
             head: Dense(
                 tracks,
-                activation="softplus",
+                activation=softplus,
                 kernel_initializer=_fan_in_initializer(),
                 dtype=policy.variable_dtype,
                 name=f"head_{head}",

@@ -18,6 +18,7 @@ from enformer_keras.model.layers import (
     TargetLengthCrop1D,
     WinogradConv1D,
     gelu,
+    softplus,
 )
 from enformer_keras.model.layers.positional_features import relative_positional_features
 from enformer_keras.model.layers.relative_attention import relative_shift
@@ -320,6 +321,23 @@ def test_gelu_draws_a_graph_without_a_layer():
     model = keras.Model(inputs, gelu(inputs))
     x = rng.normal(size=(2, 3)).astype("float32")
     np.testing.assert_allclose(ops.convert_to_numpy(model(x)), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
+
+
+def test_softplus_and_its_slope_to_the_last_digits():
+    x = np.concatenate([np.linspace(-80, 80, 4001), np.linspace(-1, 1, 1001)]).astype("float32")[None]
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, {"y": keras.layers.Activation(softplus)(inputs)})
+    _, outputs, *_, slope = value_and_gradients(model, x, lambda y: ops.sum(y["y"]), training=True)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(outputs["y"], np.logaddexp(exact, 0), rtol=5e-7)
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(-exact)), rtol=1e-6)
+
+
+def test_softplus_of_what_is_no_number_or_endless():
+    found = ops.convert_to_numpy(
+        softplus(ops.convert_to_tensor(np.array([-np.inf, np.inf, np.nan], "float32")))
+    )
+    np.testing.assert_array_equal(found, [0, np.inf, np.nan])
 
 
 def test_batch_normalization_follows_the_reference_and_travels_between_backends():

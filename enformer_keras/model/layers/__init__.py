@@ -8,6 +8,7 @@ from enformer_keras.model.layers.pieces import CutIntoPieces1D, JoinPieces1D, Ne
 from enformer_keras.model.layers.put_bins import PutBins1D
 from enformer_keras.model.layers.relative_attention import RelativeMultiHeadAttention
 from enformer_keras.model.layers.softmax_pooling import SoftmaxPooling1D
+from enformer_keras.model.layers.softplus import softplus
 from enformer_keras.model.layers.target_length_crop import TargetLengthCrop1D
 from enformer_keras.model.layers.winograd_convolution import WinogradConv1D
 
@@ -24,4 +25,5 @@ __all__ = [
     "TargetLengthCrop1D",
     "WinogradConv1D",
     "gelu",
+    "softplus",
 ]
