@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from components.evaluation_report.pictures import DPI, WIDTH
-from components.track_plot.draw import draw_interval, encode_png, lay_out, make_panels, name_panel
+from components.track_plot.draw import draw_interval, encode_png, make_panels, name_panel
 from enformer_keras.datasets.windows import Window
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction.gene_plot import draw_genes, gene_rows
+from enformer_keras.prediction.position_axis import lay_out
 from pipeline.data import Organism
 from pipeline.scores import TrackScore
 from pipeline.split_signal import SplitSignal

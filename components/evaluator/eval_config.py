@@ -15,6 +15,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.metrics import R2, TRANSFORMS, PairedChange, PearsonR, default_name
 from components.evaluator.regions import RegionFile
+from enformer_keras.formats.track_table import assay_of
 
 _METRICS = (PearsonR, R2)
 # Mean metric -> its class and transform.
@@ -31,8 +32,6 @@ _REGION_MEANS = {
 # For the Evaluator: batches of at most 20 MiB of records, which are two of Enformer's examples. Without it Beam
 # makes them larger the faster they are done, up to 1,000 examples, each with 19 MB of predictions.
 BEAM_ARGUMENTS = ("--tfxio_use_byte_size_batching",)
-# Assay of a description without one.
-NO_ASSAY = "other"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +52,8 @@ class Head:
 
     @property
     def assays(self) -> list[str]:
-        """Assay of each track: what its description has before the first ":", or `other` without one."""
-        parts = [description.partition(":") for description in self.descriptions]
-        return [(assay.strip() if colon else "") or NO_ASSAY for assay, colon, _ in parts]
+        """Assay of each track, by its description."""
+        return [assay_of(description) for description in self.descriptions]
 
 
 def make_eval_config(

@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from enformer_keras.formats.intervals import Interval
+from enformer_keras.prediction.position_axis import lay_out
 
-# Widest interval, in bp, whose positions are in a unit; the unit; its name.
-_UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
 _NAME_WIDTH, _NAME_LINES = 16, 3  # of a panel's name, which stands beside it
 
 
@@ -70,19 +69,6 @@ def draw_interval(
     """
     draw_bins(panel, np.linspace(interval.start, interval.end, len(measured) + 1), measured, predicted)
     lay_out(panel, interval)
-
-
-def lay_out(panel: Axes, interval: Interval) -> None:
-    """Sets a panel's positions and says them below it.
-
-    Args:
-        panel: where.
-        interval: what the panel covers.
-    """
-    panel.set_xlim(interval.start, interval.end)
-    size, unit = next((size, unit) for widest, size, unit in _UNITS if interval.width < widest)
-    panel.xaxis.set_major_formatter(lambda position, _: f"{position / size:,.10g}")
-    panel.set_xlabel(f"{interval.chrom}, {unit}", fontsize=8, parse_math=False)
 
 
 def name_panel(panel: Axes, name: str, unit: str = "") -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.variant_scorer.scoring import STATISTICS
+from enformer_keras.formats.track_table import assay_of
 from enformer_keras.formats.variants import Variant
 from enformer_keras.prediction.statistics import FORMULAS
 
@@ -39,9 +40,8 @@ class Track:
 
     @property
     def assay(self) -> str:
-        """What the description has before the first ":", as the Evaluator groups tracks, else `other`."""
-        assay, colon, _ = self.description.partition(":")
-        return (assay.strip() if colon else "") or "other"
+        """The assay, as the Evaluator groups tracks."""
+        return assay_of(self.description)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,9 @@ with from_extra("genome"):
 
 _logger = logging.getLogger(__name__)
 
+# Assay of a description without one.
+NO_ASSAY = "other"
+
 
 class TrackRow(pydantic.BaseModel):
     """What a row of every track table has.
@@ -197,3 +200,16 @@ def number_columns(targets: Sequence[Target]) -> list[Target]:
         target.model_copy(update={"index": column, "strand_pair": pair})
         for column, (target, pair) in enumerate(zip(targets, strand_pairs(targets), strict=True))
     ]
+
+
+def assay_of(description: str) -> str:
+    """Tells a track's assay by its description, such as ``CHIP`` of ``CHIP:H3K4me3:K562``.
+
+    Args:
+        description: of the track, as in `targets.txt`.
+
+    Returns:
+        What it has before the first ":", or `NO_ASSAY` without one.
+    """
+    assay, colon, _ = description.partition(":")
+    return (assay.strip() if colon else "") or NO_ASSAY

@@ -13,6 +13,7 @@ from enformer_keras.extras import from_extra
 from enformer_keras.formats.genes import Gene
 from enformer_keras.formats.intervals import Interval
 from enformer_keras.prediction.gene_plot import draw_genes, gene_rows
+from enformer_keras.prediction.position_axis import lay_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,6 @@ _TRACK, _DIFFERENCE, _LETTERS = 1.15, 0.7, 1.3
 _NAME_WIDTH = 18
 # Of the track's largest value, the least that a panel of differences shows.
 _LEAST_DIFFERENCE = 0.05
-# Widest stretch, in bp, whose positions are in a unit; the unit; its name.
-_UNITS = ((2_000, 1, "bp"), (2_000_000, 1_000, "kb"), (float("inf"), 1_000_000, "Mb"))
 
 
 def plot_locus(
@@ -96,7 +95,7 @@ def plot_locus(
     for number, panel in enumerate(panels):
         panel.spines[["top", "right"]].set_visible(False)
         if number < along_genome:
-            _lay_out(panel, interval, named=number == along_genome - 1)
+            lay_out(panel, interval, named=number == along_genome - 1)
             if marked is not None:
                 middle = (marked.start + marked.end) / 2
                 panel.axvline(middle, color="0.2", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
@@ -108,7 +107,7 @@ def plot_locus(
         if marked is not None:  # letters stand about their positions, counted from 1
             panels[-1].axvspan(marked.start + 0.5, marked.end + 0.5, color="0.9", linewidth=0, zorder=0)
         panels[-1].set_ylabel("contribution", fontsize=8)
-        _lay_out(panels[-1], region, named=True)
+        lay_out(panels[-1], region, named=True)
         panels[-1].set_xlim(region.start + 0.5, region.end + 0.5)
     if alternate is not None:
         panels[0].legend(
@@ -136,13 +135,3 @@ def _draw_difference(panel: Axes, edges: np.ndarray, difference: np.ndarray, siz
     if high - low < _LEAST_DIFFERENCE * size:
         panel.set_ylim(low - _LEAST_DIFFERENCE * size / 2, high + _LEAST_DIFFERENCE * size / 2)
     panel.set_ylabel("ALT - REF", fontsize=8)
-
-
-def _lay_out(panel: Axes, interval: Interval, *, named: bool) -> None:
-    """Sets a panel's positions; only the lowest of some says them."""
-    panel.set_xlim(interval.start, interval.end)
-    panel.tick_params(labelsize=8, labelbottom=named)
-    if named:
-        size, unit = next((size, unit) for widest, size, unit in _UNITS if interval.width < widest)
-        panel.xaxis.set_major_formatter(lambda position, _: f"{position / size:,.10g}")
-        panel.set_xlabel(f"{interval.chrom}, {unit}", fontsize=8, parse_math=False)
